@@ -1,0 +1,1 @@
+"""What gateway and worker must agree on: settings, the job's form, the queue. No flask, no tensorflow."""

@@ -1,0 +1,29 @@
+"""The one place where a Redis connection is made."""
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+BLOCK_SECONDS = 2.0
+"""Longest time that a blocking command may ask the server to wait."""
+
+SOCKET_TIMEOUT = 10.0
+"""Seconds without a byte before a connection counts as dead. It must be longer than `BLOCK_SECONDS`:
+a blocking read that times out is silently retried on a new connection, and what it popped is lost."""
+
+
+def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
+    """Return a client for `url` (redis://, rediss:// or unix://); nothing is sent before its first command.
+
+    `max_connections` bounds the pool: one for each thread that may wait in a command at once, and some more.
+    """
+    return Redis.from_url(
+        url,
+        socket_timeout=SOCKET_TIMEOUT,
+        socket_connect_timeout=5.0,
+        socket_keepalive=True,
+        health_check_interval=30,
+        max_connections=max_connections,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
+        client_name="classification-server",
+    )
