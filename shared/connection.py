@@ -17,11 +17,13 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
 
     `max_connections` bounds the pool: one for each thread that may wait in a command at once, and some more.
     """
+    # A unix socket's connection class takes no keep-alive.
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return Redis.from_url(
         url,
+        **keepalive,
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=5.0,
-        socket_keepalive=True,
         health_check_interval=30,
         max_connections=max_connections,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),

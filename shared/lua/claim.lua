@@ -1,0 +1,117 @@
+-- Move the next jobs of one queue into a worker's lease, so that no id is ever only in a worker's memory.
+-- Jobs that came back from a dead worker (suspects) are never mixed with fresh ones: six together, then alone.
+-- ARGV  1 worker's name  2 token of this claim  3 lease, seconds  4 inputs of a full batch
+--       5 room for interactive inputs  6 room for bulk inputs  7 '1' where the worker holds nothing
+--       8 retries_left of a fresh job  9 now, as RQ writes it
+-- Answers {why nothing was taken, or '', queue's name, {{id, execution, data, seconds left or '', reply list, attempts,
+--          request id, seconds waited}, …}}
+local SUSPECTS_TOGETHER = 6
+local TURNS = 8 -- claims in a row that leave interactive jobs waiting, before bulk has one
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
+local lease, full, idle = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7] == '1'
+local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])}
+
+local function runs_elsewhere(queue, id)
+  for _, execution in ipairs(redis.call('ZRANGE', 'rq:executions:' .. id, 0, -1)) do
+    local expiry = redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. execution)
+    if expiry and tonumber(expiry) > now then
+      return true
+    end
+  end
+  return false
+end
+
+local function read(queue, id)
+  local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'inputs', 'retries_left', 'data', 'deadline', 'reply_to',
+    'attempts', 'request_id', 'submitted')
+  local job = {id = id, inputs = tonumber(f[2] or 1), data = f[4] or '', deadline = tonumber(f[5] or nil),
+    reply_to = f[6] or '', attempts = tonumber(f[7] or 0), request_id = f[8] or '', submitted = tonumber(f[9] or now)}
+  job.losses = tonumber(ARGV[8]) - tonumber(f[3] or ARGV[8])
+  -- Gone, cancelled, or a second copy: RQ's own cleanup takes no lock and can queue a job twice.
+  job.stale = f[1] ~= 'queued' or (job.losses > 0 and runs_elsewhere(queue, id))
+  return job
+end
+
+local function pick(queue)
+  local picked, total, why = {}, 0, ''
+  if room[queue] <= 0 and redis.call('LLEN', 'rq:queue:' .. queue) > 0 then
+    why = 'room'
+  end
+  while total < room[queue] do
+    local id = redis.call('LINDEX', 'rq:queue:' .. queue, 0)
+    if not id then
+      break
+    end
+    local job = read(queue, id)
+    if job.stale then
+      redis.call('LPOP', 'rq:queue:' .. queue)
+    elseif job.losses > 0 and not idle then
+      why = 'suspects'
+      break
+    elseif #picked > 0 and job.losses ~= picked[1].losses then
+      break
+    elseif #picked > 0 and job.losses > 0 and #picked >= (job.losses > 1 and 1 or SUSPECTS_TOGETHER) then
+      break
+    elseif total + job.inputs > room[queue] and (#picked > 0 or room[queue] < full) then
+      why = 'room'
+      break
+    else
+      redis.call('LPOP', 'rq:queue:' .. queue)
+      picked[#picked + 1] = job
+      total = total + job.inputs
+    end
+  end
+  return picked, why
+end
+
+local function lease_out(queue, job, execution)
+  local member, expiry, keep = job.id .. ':' .. execution, now + lease, math.ceil(lease) + 60
+  redis.call('HSET', 'rq:job:' .. job.id, 'status', 'started', 'started_at', ARGV[9], 'last_heartbeat', ARGV[9],
+    'worker_name', ARGV[1], 'attempts', job.attempts + 1)
+  redis.call('PERSIST', 'rq:job:' .. job.id)
+  redis.call('HSET', 'rq:execution:' .. member, 'id', execution, 'job_id', job.id, 'created_at', now,
+    'last_heartbeat', now, 'worker_name', ARGV[1])
+  redis.call('EXPIRE', 'rq:execution:' .. member, keep)
+  redis.call('ZADD', 'rq:executions:' .. job.id, expiry + 60, execution)
+  redis.call('EXPIRE', 'rq:executions:' .. job.id, keep)
+  redis.call('ZADD', 'rq:wip:' .. queue, expiry, member)
+  redis.call('SADD', 'rq:worker:' .. ARGV[1] .. ':executions', member)
+end
+
+if redis.call('EXISTS', 'rq:suspended') == 1 then
+  return {'suspended', '', {}}
+end
+
+local order = {'interactive', 'bulk'}
+local contended = redis.call('LLEN', 'rq:queue:interactive') > 0 and redis.call('LLEN', 'rq:queue:bulk') > 0
+if contended and tonumber(redis.call('GET', 'classification:turns') or '0') >= TURNS then
+  order = {'bulk', 'interactive'}
+end
+
+local why = ''
+for _, queue in ipairs(order) do
+  local picked, reason = pick(queue)
+  if #picked > 0 then
+    local claims = {}
+    for i, job in ipairs(picked) do
+      local execution = ARGV[2] .. '-' .. i
+      lease_out(queue, job, execution)
+      claims[i] = {job.id, execution, job.data, job.deadline and string.format('%.6f', job.deadline - now) or '',
+        job.reply_to, job.attempts + 1, job.request_id, string.format('%.6f', now - job.submitted)}
+    end
+    redis.call('EXPIRE', 'rq:worker:' .. ARGV[1] .. ':executions', math.ceil(lease) + 60)
+    if queue == 'bulk' then
+      redis.call('DEL', 'classification:turns')
+    elseif contended and redis.call('LLEN', 'rq:queue:interactive') > 0 then
+      redis.call('INCR', 'classification:turns')
+      redis.call('EXPIRE', 'classification:turns', 3600)
+    end
+    return {picked[1].losses > 0 and 'suspects' or '', queue, claims}
+  end
+  if reason ~= '' then
+    why = reason
+  end
+end
+return {why == '' and 'empty' or why, '', {}}

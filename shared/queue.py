@@ -1,0 +1,408 @@
+"""The queue: RQ's own records, taken and settled in batches.
+
+This is the only module (with the scripts in `lua/`) that knows a Redis key; docs/protocol.md lists them.
+Jobs, registries, executions and results stand in Redis as RQ 3 writes them, so `rq info`, rq-dashboard,
+`rq requeue` and `rq suspend` work on a running system. What RQ does one job at a time and in many
+commands (submit, claim, renew, settle, reap) is done here for a batch, each step in one atomic script.
+"""
+
+import hashlib
+import json
+import math
+import time
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import NoScriptError
+
+from shared.connection import BLOCK_SECONDS
+from shared.job import JobFailure, Options
+from shared.settings import Settings
+
+INTERACTIVE, BULK = "interactive", "bulk"
+QUEUES = (INTERACTIVE, BULK)
+"""RQ's names of the two queues: a caller waits for the first, and polls for the second."""
+
+FUNCTION = "worker.task.classify"
+"""The function name in every job's record. The worker runs its own code whatever a record names."""
+
+IMAGE_TTL = 86_400
+"""Seconds that an image may wait for a worker."""
+
+STUCK_TIMEOUT = 600
+"""RQ's `timeout` of a job, in seconds; our leases are shorter, so only RQ's own tools read it."""
+
+_WAKE = "classification:wake"
+_EXHAUSTED = JobFailure(
+    "attempts-exhausted",
+    "every worker that began this job died of it; it was given up after the last attempt",
+)
+
+
+class QueueFull(Exception):
+    """The queue holds as much as it may; `retry_after` is in whole seconds."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Reply:
+    """How a job ended: a result or a failure; `timing` in milliseconds (queue, decode, infer)."""
+
+    job_id: str
+    result: dict[str, Any] | None = None
+    failure: JobFailure | None = None
+    timing: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the live workers serve: the model's description, their number and measured speed."""
+
+    model: dict[str, Any]
+    workers: int
+    jobs_per_second: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One attempt at one job, held under a lease; times in seconds."""
+
+    queue: str
+    job_id: str
+    execution: str
+    data: bytes
+    seconds_left: float | None
+    reply_to: str
+    attempt: int
+    request_id: str
+    seconds_waited: float
+
+    def options(self) -> Options:
+        """What the caller asked.
+
+        Raises:
+            ValueError: the record is not a job of this service.
+        """
+        try:
+            function, _, _, kwargs = json.loads(zlib.decompress(self.data))
+        except (ValueError, TypeError, zlib.error) as error:
+            raise ValueError(f"not a job of this service: {error}") from None
+        if function != FUNCTION or not isinstance(kwargs, dict):
+            raise ValueError(f"not a job of this service: it names the function {function!r}")
+        return Options.from_json(kwargs)
+
+
+class Claims(NamedTuple):
+    """A claim's outcome: the jobs, or why there are none (empty, room, suspects, suspended)."""
+
+    jobs: list[Claim]
+    suspects: bool
+    why: str
+
+
+class Ending(NamedTuple):
+    """A claimed job's end, as `settle` takes it; `keep_image` leaves the image for `rq requeue`."""
+
+    claim: Claim
+    reply: Reply
+    keep_image: bool = False
+
+
+class _Script:
+    """A Lua script that is sent whole only when the server does not know it."""
+
+    def __init__(self, name: str) -> None:
+        self.text = Path(__file__).with_name("lua").joinpath(f"{name}.lua").read_text("utf-8")
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, redis: "Redis | Pipeline", keys: Sequence[Any], args: Iterable[Any]) -> Any:
+        arguments = (len(keys), *keys, *args)
+        try:
+            return redis.evalsha(self.sha, *arguments)
+        except NoScriptError:
+            return redis.eval(self.text, *arguments)
+
+    def last_in(self, pipe: Pipeline, redis: "Redis", keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        """Send `pipe` with this script as its last command, and return the script's answer."""
+        pipe.evalsha(self.sha, len(keys), *keys, *args)
+        *before, answer = pipe.execute(raise_on_error=False)
+        for error in before:
+            if isinstance(error, Exception):
+                raise error
+        if isinstance(answer, NoScriptError):
+            return self(redis, keys, args)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+_SUBMIT, _CLAIM, _RENEW = _Script("submit"), _Script("claim"), _Script("renew")
+_SETTLE, _GIVE_BACK, _REAP = _Script("settle"), _Script("give_back"), _Script("reap")
+
+
+class JobQueue:
+    """Both sides of the queue. Every method may raise `redis.exceptions.RedisError`."""
+
+    def __init__(self, redis: "Redis", settings: Settings) -> None:
+        self._redis, self._settings = redis, settings
+        self._rate: tuple[float, float] = (0.0, 0.0)
+
+    # ---------------------------------------------------------------- the gateway's side
+
+    def submit(
+        self,
+        image: bytes,
+        options: Options,
+        *,
+        job_id: str,
+        lane: str = INTERACTIVE,
+        request_id: str = "",
+        reply_to: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        """Queue one image; after `timeout` seconds nobody needs the answer any more.
+
+        Raises:
+            QueueFull: the bound of waiting jobs or of images' bytes is reached; nothing was queued.
+        """
+        bound = self._settings.queue_size if lane == INTERACTIVE else self._settings.bulk_queue_size
+        keys = (f"rq:queue:{lane}", f"rq:job:{job_id}", f"image:{job_id}")
+        limits = (bound, self._settings.max_queue_bytes, len(image), "" if timeout is None else timeout)
+        record = self._record(options, lane, request_id, reply_to)
+        args = (job_id, lane, *limits, *(each for pair in record.items() for each in pair))
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(keys[2], image, ex=IMAGE_TTL)  # around Lua: through it the bytes cost three times as much
+        outcome, waiting = _SUBMIT.last_in(pipe, self._redis, keys, args)
+        if outcome != b"accepted":
+            raise self._full(outcome.decode(), lane, waiting)
+
+    def _record(self, options: Options, lane: str, request_id: str, reply_to: str) -> dict[str, Any]:
+        now = _rq_time()
+        call: list[Any] = [FUNCTION, None, [], options.to_json()]
+        return {
+            "status": "queued",
+            "created_at": now,
+            "enqueued_at": now,
+            "origin": lane,
+            "description": f"classify {options.inputs} input(s), top {options.top_n}",
+            "data": zlib.compress(json.dumps(call).encode()),
+            "timeout": STUCK_TIMEOUT,
+            "result_ttl": self._settings.result_ttl,
+            "failure_ttl": self._settings.result_ttl,
+            # RQ's cleanup, which `rq info` runs, must requeue a dead worker's job as ours does.
+            "retries_left": self._fresh,
+            "inputs": options.inputs,
+            "request_id": request_id,
+            "reply_to": reply_to,
+        }
+
+    @property
+    def _fresh(self) -> int:
+        return self._settings.job_max_attempts - 1
+
+    def _full(self, refusal: str, lane: str, waiting: int) -> QueueFull:
+        reasons = {
+            "jobs": f"the {lane} queue is full: {waiting} jobs wait",
+            "bytes": f"the queue holds as many bytes of images as it may ({self._settings.max_queue_bytes})",
+            "image": "the image could not be stored",
+        }
+        seconds = self._seconds_to_drain(max(waiting, 1))
+        return QueueFull(f"{reasons[refusal]}; send it again in {seconds} s", seconds)
+
+    def _seconds_to_drain(self, waiting: int) -> int:
+        asked, rate = self._rate
+        if time.monotonic() - asked > 1.0:
+            served = self.served()
+            rate = served.jobs_per_second if served else 0.0
+            self._rate = (time.monotonic(), rate)
+        return min(max(math.ceil(waiting / rate), 1), 600) if rate > 0 else 10
+
+    def replies(self, reply_to: str) -> list[Reply]:
+        """Wait up to `BLOCK_SECONDS` for the first reply, and return it with all that are there."""
+        first = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
+        if first is None:
+            return []
+        rest: Any = self._redis.lpop(reply_to, 1000)
+        return [_reply(json.loads(raw)) for raw in (first[1], *(rest or ()))]
+
+    def results(self, job_ids: Sequence[str]) -> dict[str, Reply | None]:
+        """Look jobs up: a `Reply` for each that has ended, None for one that has not; no key: unknown."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hmget(f"rq:job:{job_id}", "status", "error")
+            pipe.xrevrange(f"rq:results:{job_id}", count=1)
+        answers = pipe.execute()
+        found: dict[str, Reply | None] = {}
+        for job_id, (status, error), entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
+            if status in (b"finished", b"failed"):
+                found[job_id] = _ended(job_id, error, entries)
+            elif status is not None:
+                found[job_id] = None
+        return found
+
+    def served(self) -> Served | None:
+        """What the live workers serve, or None where no worker is alive with a warm model."""
+        keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
+        names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
+        raw = self._redis.mget([f"classification:worker:{name}" for name in names]) if names else []
+        alive = [json.loads(each) for each in raw if each]
+        model = self._redis.get(f"classification:model:{alive[0]['model']}") if alive else None
+        if model is None:
+            return None
+        return Served(json.loads(model), len(alive), sum(each["jobs_per_second"] for each in alive))
+
+    # ---------------------------------------------------------------- the worker's side
+
+    def claim(self, worker: str, room: Mapping[str, int], *, idle: bool) -> Claims:
+        """Take what fits into `room` (inputs for each queue), under a lease; of one queue at a time.
+
+        `idle` says that the worker holds nothing: only then does it get jobs that others died of,
+        and no others with them.
+        """
+        limits = (
+            self._settings.job_lease,
+            self._settings.input_batch,
+            room[INTERACTIVE],
+            room[BULK],
+            int(idle),
+        )
+        why, queue, rows = _CLAIM(self._redis, (), (worker, uuid4().hex, *limits, self._fresh, _rq_time()))
+        return Claims([_claim(queue.decode(), row) for row in rows], why == b"suspects", why.decode())
+
+    def wait_for_work(self, seconds: float) -> None:
+        """Return when a job was queued, or after `seconds` (at most `BLOCK_SECONDS`)."""
+        self._redis.blpop([_WAKE], timeout=min(seconds, BLOCK_SECONDS))
+
+    def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
+        """The claimed jobs' images; None for one that Redis no longer has."""
+        pipe = self._redis.pipeline(transaction=False)
+        for claim in claims:
+            pipe.get(f"image:{claim.job_id}")
+        return list(pipe.execute())
+
+    def renew(self, worker: str, claims: Iterable[Claim]) -> set[str]:
+        """Renew the leases of what `worker` holds; return the executions that went to another."""
+        args = [each for c in claims for each in (c.queue, c.job_id, c.execution)]
+        lost = _RENEW(self._redis, (), (self._settings.job_lease, worker, *args)) if args else []
+        return {execution.decode() for execution in lost}
+
+    def settle(self, worker: str, endings: Sequence[Ending]) -> list[bool]:
+        """Write how jobs ended, free their leases and wake their callers, each in one step.
+
+        Returns False for each whose lease had gone to another attempt; nothing is written for it.
+        """
+        args = [self._settle_args(worker, ending) for ending in endings]
+        pipe = self._redis.pipeline(transaction=False)
+        for each in args:
+            pipe.evalsha(_SETTLE.sha, 0, *each)
+        answers = pipe.execute(raise_on_error=False)
+        for i, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                answers[i] = _SETTLE(self._redis, (), args[i])
+            elif isinstance(answer, Exception):
+                raise answer
+        return [answer == 1 for answer in answers]
+
+    def _settle_args(self, worker: str, ending: Ending) -> tuple[Any, ...]:
+        claim, reply, keep_image = ending
+        ids = (claim.queue, claim.job_id, claim.execution, worker)
+        body = json.dumps(
+            {"result": reply.result, "timing": reply.timing}, ensure_ascii=False, separators=(",", ":")
+        )
+        message = f'{{"id":"{claim.job_id}",{body[1:]}'
+        if reply.failure is None:
+            outcome = ("finished", "", 1, "return_value", b64encode(body.encode()))
+        else:
+            error = json.dumps(reply.failure.to_json(), ensure_ascii=False)
+            outcome = ("failed", error, 2, "exc_string", _exc_string(reply.failure))
+            message = json.dumps({"id": claim.job_id, "failure": reply.failure.to_json()})
+        return (
+            *ids,
+            *outcome,
+            self._settings.result_ttl,
+            int(keep_image),
+            _rq_time(),
+            claim.reply_to,
+            message,
+        )
+
+    def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
+        """Put claimed jobs that were not begun back at the front of their queues."""
+        args = [each for c in claims for each in (c.queue, c.job_id, c.execution)]
+        if args:
+            _GIVE_BACK(self._redis, (), (worker, *args))
+
+    def reap(self, most: int = 500) -> list[tuple[str, str]]:
+        """Requeue ('again') or fail ('failed') the jobs whose lease is over; return ids and words."""
+        failure = json.dumps(_EXHAUSTED.to_json())
+        args = (most, self._settings.result_ttl, failure, _exc_string(_EXHAUSTED), _rq_time())
+        return [(job_id.decode(), word.decode()) for job_id, word in _REAP(self._redis, QUEUES, args)]
+
+    def publish(self, worker: str, model: dict[str, Any], jobs_per_second: float) -> None:
+        """Tell the gateways that `worker` is alive, what it serves and how fast; for one lease."""
+        ttl = math.ceil(self._settings.job_lease)
+        status = json.dumps({"model": model["id"], "jobs_per_second": jobs_per_second})
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(f"classification:model:{model['id']}", json.dumps(model, ensure_ascii=False), ex=10 * ttl)
+        pipe.set(f"classification:worker:{worker}", status, ex=ttl)
+        pipe.execute()
+
+    def unpublish(self, worker: str) -> None:
+        """Tell the gateways that `worker` takes no more jobs."""
+        self._redis.delete(f"classification:worker:{worker}")
+
+
+def _rq_time() -> str:
+    """Now, in the form of RQ's records."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _exc_string(failure: JobFailure) -> bytes:
+    return b64encode(zlib.compress(f"{failure.code}: {failure.detail}".encode()))
+
+
+def _reply(message: dict[str, Any]) -> Reply:
+    failure = message.get("failure")
+    return Reply(
+        message["id"],
+        message.get("result"),
+        JobFailure(failure["code"], failure["detail"]) if failure else None,
+        message.get("timing") or {},
+    )
+
+
+def _ended(job_id: str, error: bytes | None, entries: list[Any]) -> Reply:
+    if error:
+        return _reply({"id": job_id, "failure": json.loads(error)})
+    value = entries[0][1].get(b"return_value") if entries else None
+    if value is None:  # failed by RQ's own tools, which write no error of ours
+        return Reply(
+            job_id, failure=JobFailure("attempts-exhausted", "the job was ended by RQ's own cleanup")
+        )
+    return _reply({"id": job_id, **json.loads(b64decode(value))})
+
+
+def _claim(queue: str, row: list[Any]) -> Claim:
+    job_id, execution, data, left, reply_to, attempt, request_id, waited = row
+    return Claim(
+        queue,
+        job_id.decode(),
+        execution.decode(),
+        data,
+        float(left) if left else None,
+        reply_to.decode(),
+        int(attempt),
+        request_id.decode(),
+        float(waited),
+    )

@@ -1,0 +1,455 @@
+"""The queue on a real server: bounds, leases, attempts, fencing, and RQ's own tools on our records."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
+from rq.serializers import JSONSerializer
+from rq.suspension import resume, suspend
+
+from shared.job import JobFailure, Options, Region
+from shared.queue import BULK, INTERACTIVE, Claim, Ending, JobQueue, QueueFull, Reply
+from shared.settings import Settings
+from tests.valkey import Valkey
+
+ROOM = {INTERACTIVE: 32, BULK: 32}
+FULL_RECORD = {
+    "status",
+    "created_at",
+    "enqueued_at",
+    "origin",
+    "description",
+    "data",
+    "timeout",
+    "result_ttl",
+}
+
+
+def submit(queue: JobQueue, *names: str, lane: str = INTERACTIVE, options: Options | None = None) -> None:
+    for name in names:
+        queue.submit(
+            b"image of " + name.encode(),
+            options or Options(),
+            job_id=name,
+            lane=lane,
+            reply_to="replies",
+            request_id="r-" + name,
+            timeout=60,
+        )
+
+
+def take(queue: JobQueue, worker: str = "w1", *, idle: bool = True, **room: int) -> list[Claim]:
+    return queue.claim(worker, ROOM | room, idle=idle).jobs
+
+
+def ids(claims: list[Claim]) -> list[str]:
+    return [claim.job_id for claim in claims]
+
+
+def good(claim: Claim) -> Ending:
+    return Ending(claim, Reply(claim.job_id, {"answer": claim.job_id}, None, {"infer": 2.0}))
+
+
+def bad(claim: Claim, *, keep_image: bool = False) -> Ending:
+    return Ending(claim, Reply(claim.job_id, failure=JobFailure("model-failed", "no")), keep_image)
+
+
+def die(redis: Redis) -> None:
+    """Every lease runs out, as if the workers had died a while ago."""
+    for name in (INTERACTIVE, BULK):
+        for member in redis.zrange(f"rq:wip:{name}", 0, -1):
+            redis.zadd(f"rq:wip:{name}", {member: time.time() - 1})
+
+
+def keys_without_ttl(redis: Redis) -> set[bytes]:
+    return {key for key in redis.keys() if redis.ttl(key) == -1}
+
+
+def test_a_batch_is_claimed_in_order_and_answered(queue: JobQueue) -> None:
+    submit(queue, "a", "b", "c")
+    claims = take(queue)
+    assert ids(claims) == ["a", "b", "c"]
+    assert queue.images(claims) == [b"image of a", b"image of b", b"image of c"]
+    assert queue.settle("w1", [good(claim) for claim in claims]) == [True, True, True]
+    replies = queue.replies("replies")
+    assert [(reply.job_id, reply.result) for reply in replies] == [(x, {"answer": x}) for x in "abc"]
+    assert replies[0].timing == {"infer": 2.0}
+
+
+def test_a_claim_carries_what_was_asked(queue: JobQueue) -> None:
+    options = Options(regions=(Region(1, 2, 30), Region(4, 5, 6)), top_n=7, consolidate=True)
+    submit(queue, "a", options=options)
+    (claim,) = take(queue)
+    assert claim.options() == options
+    assert (claim.request_id, claim.attempt, claim.queue) == ("r-a", 1, INTERACTIVE)
+    assert claim.seconds_left is not None and 58 < claim.seconds_left <= 60
+
+
+def test_nothing_stays_in_redis_without_a_ttl(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a", "b")
+    first, second = take(queue)
+    queue.settle("w1", [good(first), bad(second)])
+    queue.reap()
+    left = keys_without_ttl(redis)
+    assert left == {b"rq:queues", b"rq:finished:interactive", b"rq:failed:interactive"}
+    assert not redis.exists("image:a", "image:b", "classification:bytes")
+
+
+def test_a_failure_is_answered_with_its_reason(queue: JobQueue) -> None:
+    submit(queue, "a")
+    queue.settle("w1", [bad(claim) for claim in take(queue)])
+    (reply,) = queue.replies("replies")
+    assert reply.failure is not None and reply.failure.to_json() == {"code": "model-failed", "detail": "no"}
+
+
+def test_the_bound_of_waiting_jobs_is_exact_under_concurrency(queue: JobQueue, redis: Redis) -> None:
+    def one(i: int) -> bool:
+        try:
+            submit(queue, f"j{i}")
+        except QueueFull:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        accepted = sum(pool.map(one, range(60)))
+    assert accepted == 8 == redis.llen("rq:queue:interactive") == len(redis.keys("image:*"))
+
+
+def test_the_bound_of_bytes_holds_for_both_queues_together(queue: JobQueue, redis: Redis) -> None:
+    queue.submit(b"x" * 6000, Options(), job_id="a", lane=BULK)
+    with pytest.raises(QueueFull, match="bytes"):
+        queue.submit(b"x" * 6000, Options(), job_id="b")
+    queue.settle("w1", [good(claim) for claim in take(queue)])
+    queue.submit(b"x" * 6000, Options(), job_id="b")
+    assert redis.get("classification:bytes") == b"6000"
+
+
+def test_retry_after_is_the_queue_over_the_measured_rate(queue: JobQueue, redis: Redis) -> None:
+    redis.sadd("rq:workers:interactive", "rq:worker:w1", "rq:worker:w2")
+    for worker in ("w1", "w2"):
+        queue.publish(worker, {"id": "m"}, jobs_per_second=0.5)
+    submit(queue, *"abcdefgh")
+    with pytest.raises(QueueFull) as caught:
+        submit(queue, "i")
+    assert caught.value.retry_after == 8
+
+
+def test_a_repeated_submission_is_one_job(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a", "a")
+    assert redis.lrange("rq:queue:interactive", 0, -1) == [b"a"]
+
+
+def test_a_batch_is_counted_in_inputs(queue: JobQueue) -> None:
+    regions = tuple(Region(0, 0, 9) for _ in range(20))
+    submit(queue, "a", "b", options=Options(regions=regions))
+    assert ids(take(queue)) == ["a"]
+    assert take(queue, idle=False, interactive=12) == []
+    assert ids(take(queue)) == ["b"]
+
+
+def test_a_job_larger_than_a_batch_goes_alone(queue: JobQueue) -> None:
+    submit(queue, "a", options=Options(regions=tuple(Region(0, 0, 9) for _ in range(70))))
+    submit(queue, "b")
+    assert ids(take(queue)) == ["a"]
+    assert ids(take(queue)) == ["b"]
+
+
+def test_interactive_jobs_go_first_and_bulk_does_not_starve(queue: JobQueue) -> None:
+    submit(queue, "bulk1", "bulk2", lane=BULK)
+    submit(queue, "i0", "i1")
+    order = []
+    for turn in range(2, 14):  # there is always another interactive job waiting
+        submit(queue, f"i{turn}")
+        order += ids(take(queue, interactive=1, bulk=1, idle=False))
+    assert order == [f"i{n}" for n in range(8)] + ["bulk1"] + [f"i{n}" for n in range(8, 11)]
+
+
+def test_bulk_waits_while_interactive_jobs_do(queue: JobQueue) -> None:
+    submit(queue, "bulk1", lane=BULK)
+    submit(queue, "i0")
+    assert ids(take(queue)) == ["i0"]
+    assert ids(take(queue)) == ["bulk1"]
+
+
+def test_a_settled_lease_cannot_be_settled_again(queue: JobQueue) -> None:
+    submit(queue, "a")
+    (claim,) = take(queue)
+    assert queue.settle("w1", [good(claim)]) == [True]
+    assert queue.settle("w1", [bad(claim)]) == [False]
+    assert len(queue.replies("replies")) == 1
+
+
+def test_a_late_attempt_cannot_overwrite_the_next_one(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a")
+    (old,) = take(queue, "w1")
+    die(redis)
+    assert queue.reap() == [("a", "again")]
+    (new,) = take(queue, "w2")
+    assert new.attempt == 2
+    assert queue.settle("w1", [bad(old)]) == [False]
+    assert queue.settle("w2", [good(new)]) == [True]
+    assert queue.results(["a"])["a"] == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
+
+
+def test_a_renewed_lease_holds_and_a_lost_one_is_told(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a", "b")
+    claims = take(queue)
+    die(redis)
+    redis.zrem("rq:wip:interactive", f"b:{claims[1].execution}")
+    assert queue.renew("w1", claims) == {claims[1].execution}
+    assert queue.reap() == []
+
+
+def test_after_the_last_attempt_a_job_fails_with_a_reason(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a")
+    words = []
+    for _ in range(3):
+        take(queue)
+        die(redis)
+        words += queue.reap()
+    assert words == [("a", "again"), ("a", "again"), ("a", "failed")]
+    (reply,) = queue.replies("replies")
+    assert reply.failure is not None and reply.failure.code == "attempts-exhausted"
+    assert FailedJobRegistry("interactive", connection=redis).get_job_ids() == ["a"]
+
+
+def test_suspects_run_apart_six_together_then_alone(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, *"abcdefg")
+    take(queue)
+    die(redis)
+    queue.reap()
+    submit(queue, "z")
+    assert take(queue, idle=False) == []
+    second = queue.claim("w2", ROOM, idle=True)
+    assert (len(second.jobs), second.suspects) == (6, True)
+    die(redis)
+    queue.reap()
+    assert [len(take(queue)) for _ in range(6)] == [1] * 6
+    assert [ids(take(queue)) for _ in range(3)] == [["a"], ["z"], []]
+
+
+def test_a_full_lane_is_told_from_an_empty_queue(queue: JobQueue) -> None:
+    submit(queue, "a", lane=BULK)
+    assert queue.claim("w1", {INTERACTIVE: 32, BULK: 0}, idle=False).why == "room"
+    assert queue.claim("w1", {INTERACTIVE: 0, BULK: 32}, idle=False).jobs
+    assert queue.claim("w1", ROOM, idle=False).why == "empty"
+
+
+def test_given_back_jobs_are_first_again_and_not_suspects(queue: JobQueue) -> None:
+    submit(queue, "a", "b", "c")
+    queue.give_back("w1", take(queue, interactive=2))
+    claims = take(queue, "w2", idle=False)
+    assert ids(claims) == ["a", "b", "c"]
+    assert [claim.attempt for claim in claims] == [1, 1, 1]
+
+
+def test_a_waiting_worker_wakes_at_once(queue: JobQueue) -> None:
+    woken = []
+    thread = threading.Thread(target=lambda: (queue.wait_for_work(2), woken.append(time.monotonic())))
+    thread.start()
+    time.sleep(0.2)
+    start = time.monotonic()
+    submit(queue, "a")
+    thread.join()
+    assert woken[0] - start < 1.0
+
+
+def test_results_tell_ended_waiting_and_unknown_jobs_apart(queue: JobQueue) -> None:
+    submit(queue, "a", "b", "c")
+    done, failed, _ = take(queue)
+    queue.settle("w1", [good(done), bad(failed)])
+    found = queue.results(["a", "b", "c", "nobody"])
+    assert found["a"] == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
+    assert found["b"] is not None and found["b"].failure is not None
+    assert found["c"] is None and "nobody" not in found
+
+
+def test_a_foreign_function_is_never_named_a_job_of_ours(queue: JobQueue, redis: Redis) -> None:
+    Queue("interactive", connection=redis, serializer=JSONSerializer).enqueue("os.system", "touch /tmp/owned")
+    Queue("interactive", connection=redis).enqueue("os.system", "touch /tmp/owned")
+    for claim in take(queue):
+        with pytest.raises(ValueError, match="not a job of this service"):
+            claim.options()
+
+
+# -------------------------------------------------------------------- against RQ itself
+
+
+def rq_job(redis: Redis, job_id: str) -> Job:
+    return Job.fetch(job_id, connection=redis, serializer=JSONSerializer)
+
+
+def run_stock_worker(redis: Redis, monkeypatch: pytest.MonkeyPatch, run: object) -> None:
+    """RQ's own SimpleWorker runs whatever waits, with `run` in the place of our function."""
+    module = types.ModuleType("worker.task")
+    module.classify = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "worker.task", module)
+    SimpleWorker(["interactive"], connection=redis, serializer=JSONSerializer).work(burst=True)
+
+
+def hash_fields(redis: Redis, key: str) -> set[str]:
+    return {name.decode() for name, value in redis.hgetall(key).items() if value}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_our_records_are_those_of_rqs_own_worker(
+    queue: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    def stock(**kwargs: object) -> dict[str, object]:
+        if fails:
+            raise RuntimeError("no")
+        return {"result": {"answer": "x"}, "timing": {"infer": 2.0}}
+
+    submit(queue, "theirs")
+    redis.hset("rq:job:theirs", "retries_left", 0)
+    run_stock_worker(redis, monkeypatch, stock)
+    submit(queue, "ours")
+    (claim,) = take(queue)
+    queue.settle("w1", [bad(claim) if fails else good(claim)])
+    theirs, ours = rq_job(redis, "theirs"), rq_job(redis, "ours")
+    assert theirs.get_status() == ours.get_status() == ("failed" if fails else "finished")
+    assert hash_fields(redis, "rq:job:theirs") - {"repeats_left"} <= hash_fields(redis, "rq:job:ours")
+    for attribute in (
+        "func_name",
+        "args",
+        "kwargs",
+        "origin",
+        "timeout",
+        "result_ttl",
+        "failure_ttl",
+        "description",
+    ):
+        assert getattr(theirs, attribute) == getattr(ours, attribute)
+    for attribute in ("created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat"):
+        assert type(getattr(theirs, attribute)) is type(getattr(ours, attribute))
+    results = [job.latest_result() for job in (theirs, ours)]
+    assert results[0].type == results[1].type
+    assert (ours.return_value() is None) == fails == (theirs.return_value() is None)
+    assert set(redis.xrange("rq:results:theirs")[0][1]) == set(redis.xrange("rq:results:ours")[0][1])
+    kinds = {key.decode().rsplit(":", 1)[0]: redis.type(key) for key in redis.keys("rq:*")}
+    assert {"rq:results", "rq:job"} <= kinds.keys()
+    assert redis.keys("rq:execution*") == [] and redis.zcard("rq:wip:interactive") == 0
+    ttls = [redis.ttl(f"rq:{kind}:{name}") for kind in ("job", "results") for name in ("theirs", "ours")]
+    assert all(3500 < ttl <= 3600 for ttl in ttls)
+
+
+def test_a_started_job_looks_like_rqs(queue: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+
+    def stock(**kwargs: object) -> None:
+        seen["theirs"] = snapshot(redis, "theirs")
+
+    submit(queue, "theirs")
+    run_stock_worker(redis, monkeypatch, stock)
+    submit(queue, "ours")
+    take(queue)
+    assert snapshot(redis, "ours") == seen["theirs"]
+
+
+def snapshot(redis: Redis, job_id: str) -> dict[str, object]:
+    (member,) = StartedJobRegistry("interactive", connection=redis).get_job_and_execution_ids(cleanup=False)
+    (execution,) = rq_job(redis, job_id).get_executions()
+    return {
+        "status": rq_job(redis, job_id).get_status(),
+        "started": member[0] == job_id,
+        "execution": set(execution.serialize()),
+        "worker": bool(execution.worker_name),
+        "ttl": redis.ttl(f"rq:execution:{job_id}:{execution.id}") > 0,
+    }
+
+
+def rq_command(valkey: Valkey, *arguments: str) -> str:
+    env = {**os.environ, "RQ_SERIALIZER": "rq.serializers.JSONSerializer"}
+    command = [sys.executable, "-m", "rq.cli", *arguments, "--url", valkey.url]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_rq_info_and_the_registries_read_a_used_queue(queue: JobQueue, redis: Redis, valkey: Valkey) -> None:
+    submit(queue, "a", "b", "c")
+    first, second, third = take(queue)
+    queue.settle("w1", [good(first), bad(second)])
+    text = rq_command(valkey, "info", "--raw")
+    assert "queue interactive 0" in text
+    queue_of_rq = Queue("interactive", connection=redis, serializer=JSONSerializer)
+    assert FinishedJobRegistry(queue=queue_of_rq).get_job_ids() == ["a"]
+    assert FailedJobRegistry(queue=queue_of_rq).get_job_ids() == ["b"]
+    assert StartedJobRegistry(queue=queue_of_rq).get_job_ids() == [third.job_id]
+    assert rq_job(redis, "b").latest_result().exc_string == "model-failed: no"
+
+
+def test_a_failed_job_runs_again_after_rq_requeue(queue: JobQueue, redis: Redis, valkey: Valkey) -> None:
+    submit(queue, "a")
+    queue.settle("w1", [bad(claim, keep_image=True) for claim in take(queue)])
+    queue.replies("replies")
+    rq_command(valkey, "requeue", "--queue", "interactive", "a")
+    claims = take(queue)
+    assert ids(claims) == ["a"] and queue.images(claims) == [b"image of a"]
+    assert queue.settle("w1", [good(claims[0])]) == [True]
+    assert queue.results(["a"])["a"] == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
+
+
+def test_a_second_copy_from_rqs_cleanup_is_dropped(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a")
+    take(queue, "dead")
+    die(redis)
+    queue.reap()
+    (running,) = take(queue, "w2")
+    redis.hset("rq:job:a", "status", "queued")  # what RQ's cleanup writes when it comes too late
+    redis.rpush("rq:queue:interactive", "a")
+    assert take(queue, "w3") == []
+    assert queue.settle("w2", [good(running)]) == [True]
+    assert rq_job(redis, "a").get_status() == "finished"
+
+
+def test_rqs_own_cleanup_requeues_a_dead_workers_job(queue: JobQueue, redis: Redis, valkey: Valkey) -> None:
+    submit(queue, "a")
+    take(queue, "dead")
+    die(redis)
+    rq_command(valkey, "info")
+    claims = queue.claim("w2", ROOM, idle=True)
+    assert ids(claims.jobs) == ["a"] and claims.suspects
+
+
+def test_a_cancelled_job_is_not_run(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a", "b")
+    rq_job(redis, "a").cancel()
+    assert ids(take(queue)) == ["b"]
+
+
+def test_rq_suspend_stops_the_claims(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a")
+    suspend(redis)
+    assert queue.claim("w1", ROOM, idle=True).why == "suspended"
+    resume(redis)
+    assert ids(take(queue)) == ["a"]
+
+
+def test_the_record_is_json_never_pickle(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a")
+    data = zlib.decompress(redis.hget("rq:job:a", "data"))
+    assert data.startswith(b'["worker.task.classify", null, [], {')
+
+
+def test_what_workers_serve_ends_with_their_heartbeat(
+    queue: JobQueue, redis: Redis, settings: Settings
+) -> None:
+    quick = JobQueue(redis, dataclasses.replace(settings, job_lease=1))
+    redis.sadd("rq:workers:interactive", "rq:worker:w1")
+    quick.publish("w1", {"id": "m", "classes": ["á"]}, jobs_per_second=3)
+    served = quick.served()
+    assert served is not None and served.model["classes"] == ["á"] and served.workers == 1
+    time.sleep(1.1)
+    assert quick.served() is None
