@@ -70,6 +70,7 @@ FAILURES = {
     "image-damaged": 422,
     "expired": 504,
     "image-lost": 500,
+    "not-ours": 500,
     "attempts-exhausted": 500,
     "model-failed": 500,
 }

@@ -118,6 +118,12 @@ class Ending(NamedTuple):
     reply: Reply
     keep_image: bool = False
 
+    @classmethod
+    def failed(cls, claim: Claim, code: str, detail: str) -> "Ending":
+        """An end without an answer; the image is kept only where running it again might help."""
+        reply = Reply(claim.job_id, failure=JobFailure(code, detail))
+        return cls(claim, reply, keep_image=code == "model-failed")
+
 
 class _Script:
     """A Lua script that is sent whole only when the server does not know it."""

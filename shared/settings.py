@@ -210,7 +210,7 @@ class Settings:
         "SERVER_DATA_DIR",
         None,
         Path,
-        "where the embedded Redis server keeps its data; unset: a folder of the user's own, one for each port",
+        "where the embedded Redis server keeps its data; unset: a folder of the user's, one a port",
     )
     request_timeout: float = _setting(
         "REQUEST_TIMEOUT",

@@ -73,7 +73,7 @@ def die(redis: Redis) -> None:
 
 
 def keys_without_ttl(redis: Redis) -> set[bytes]:
-    return {key for key in redis.keys() if redis.ttl(key) == -1}
+    return {key for key in redis.scan_iter() if redis.ttl(key) == -1}
 
 
 def test_a_batch_is_claimed_in_order_and_answered(queue: JobQueue) -> None:

@@ -1,0 +1,130 @@
+"""The app factory: `gunicorn 'gateway.app:create_app()'`."""
+
+import logging
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+from flask import Flask, Response, current_app, g, request
+
+from gateway.errors import register_errors
+from gateway.waiting import ReplyListener
+from shared.connection import connect
+from shared.logs import setup_logging
+from shared.queue import JobQueue, Served
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FORM_SLACK = 256 * 1024
+"""Bytes that a form may take beside its image: regions, boundaries, headers."""
+
+SERVED_SECONDS = 1.0
+"""How long an answer to "which workers are alive" is good for."""
+
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+_EXPOSED = "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After"
+
+
+@dataclass
+class Resources:
+    """What the views share: settings, the queue, the listener for this process's replies."""
+
+    settings: Settings
+    queue: JobQueue
+    listener: ReplyListener
+    _served: tuple[float, Served | None] = (float("-inf"), None)
+
+    def served(self) -> Served | None:
+        """What the live workers serve, or None; a second old at most."""
+        asked, served = self._served
+        if time.monotonic() - asked > SERVED_SECONDS:
+            served = self.queue.served()
+            self._served = (time.monotonic(), served)
+        return served
+
+
+def resources() -> Resources:
+    """The current app's resources."""
+    found: Resources = current_app.extensions["classification"]
+    return found
+
+
+def create_app(settings: Settings | None = None, queue: JobQueue | None = None) -> Flask:
+    """Make the gateway; settings come from the environment, the queue from `REDIS_URL`, unless given.
+
+    Raises:
+        SettingsError: a variable holds a value that is not allowed.
+    """
+    from gateway import classify, health, info
+
+    if settings is None:
+        settings = Settings.from_environ()
+        setup_logging(settings.log_format)
+    if queue is None:
+        # Each waiting request may be in a command at once; those that wait for replies share one connection.
+        redis = connect(
+            settings.redis_url or "redis://localhost", retries=1, max_connections=settings.queue_size + 64
+        )
+        queue = JobQueue(redis, settings)
+    name = f"classification:reply:{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+    app = Flask(__name__, static_folder=None)
+    app.config["SETTINGS"] = settings
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + FORM_SLACK
+    app.config["MAX_FORM_MEMORY_SIZE"] = FORM_SLACK
+    app.config["MAX_FORM_PARTS"] = 32
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.extensions["classification"] = Resources(settings, queue, ReplyListener(queue, name))
+    app.before_request(_begin)
+    app.after_request(_end)
+    register_errors(app)
+    for module in (classify, info, health):
+        app.register_blueprint(module.bp)
+    return app
+
+
+def _begin() -> Response | None:
+    g.started = time.monotonic()
+    given = request.headers.get("X-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    if request.method == "OPTIONS" and request.headers.get("Access-Control-Request-Method"):
+        return Response(status=204)  # a preflight; `_end` adds what it asks for
+    return None
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    _allow_origin(response)
+    milliseconds = (time.monotonic() - g.started) * 1000
+    logger.info(
+        "%s %s %d in %.1f ms, request %s",
+        request.method,
+        request.path,
+        response.status_code,
+        milliseconds,
+        g.request_id,
+        extra={"request_id": g.request_id, "status": response.status_code, "ms": round(milliseconds, 1)},
+    )
+    return response
+
+
+def _allow_origin(response: Response) -> None:
+    origin, allowed = request.headers.get("Origin"), resources().settings.cors_origins
+    if "*" in allowed:
+        response.headers["Access-Control-Allow-Origin"] = "*"
+    else:
+        response.headers.add("Vary", "Origin")
+        if origin not in allowed:
+            return
+        response.headers["Access-Control-Allow-Origin"] = origin
+    response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        asked = request.headers.get("Access-Control-Request-Headers", "")
+        response.headers["Access-Control-Allow-Headers"] = asked or "Content-Type, X-Request-Id"
+        response.headers["Access-Control-Max-Age"] = "86400"

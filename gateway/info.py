@@ -1,0 +1,49 @@
+"""What is served: GET /classes, GET or POST /cfg, and a list of the calls at /."""
+
+from typing import Any
+
+from flask import Blueprint, current_app
+
+from gateway.app import resources
+from gateway.errors import RETRY_SECONDS, Problem
+from shared.queue import Served
+
+bp = Blueprint("info", __name__)
+
+
+def _served() -> Served:
+    served = resources().served()
+    if served is None:
+        raise Problem(503, "no worker with a model is ready; ask again soon", retry_after=RETRY_SECONDS)
+    return served
+
+
+@bp.get("/classes")
+def classes() -> list[str]:
+    """The class names, in the order of the model's outputs."""
+    return list(_served().model["classes"])
+
+
+@bp.route("/cfg", methods=["GET", "POST"])
+def cfg() -> dict[str, Any]:
+    """The model's input size, as the original answers it, and what else shapes the answers."""
+    served = _served()
+    model = served.model
+    kept = ("preprocess", "activation", "precision", "color", "resize", "minimum_threshold")
+    return {
+        "input_dims": f"{model['height']}x{model['width']}x{model['channels']}",
+        "input_batch": model["batch"],
+        **{name: model[name] for name in kept},
+        "model": model["fingerprint"],
+        "thresholds": model["thresholds"],
+        "framework": model["framework"],
+        "workers": served.workers,
+    }
+
+
+@bp.get("/")
+def calls() -> dict[str, list[str]]:
+    """The calls that are served."""
+    rules = [rule for rule in current_app.url_map.iter_rules() if str(rule) != "/"]
+    named = {str(rule): sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}) for rule in rules}
+    return dict(sorted(named.items()))

@@ -1,0 +1,156 @@
+"""The form of an upload, checked before anything is queued: its fields, its size, its image's header."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from gateway.errors import Problem
+from shared.images import ImageError, open_image
+from shared.job import Options, Region
+from shared.settings import Settings
+
+T = TypeVar("T")
+
+TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
+MOST_DIGITS = 9
+"""Of any number in a form; more would only say "too large" more slowly."""
+
+_IMAGE_STATUS = {"unsupported": 415, "damaged": 422, "too-large": 413}
+_EXAMPLE = "send a form such as: curl -F blob=@photo.jpg"
+
+
+class FieldError(ValueError):
+    """A form field that is wrong: 400 where it can't be understood, 422 where it can't be done."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+def read_upload(request: Request, settings: Settings) -> tuple[bytes, Options]:
+    """Return the image's bytes and what is asked of it.
+
+    Raises:
+        Problem: the form, the image's header, or a field is wrong; every wrong field is named.
+    """
+    image = _read_blob(request, settings)
+    try:
+        opened = open_image(image, settings.max_image_pixels)
+    except ImageError as error:
+        raise Problem(_IMAGE_STATUS[error.kind], f"blob: {error}", fields={"blob": str(error)}) from None
+    size = (opened.width, opened.height)
+    wrong: dict[str, FieldError] = {}
+
+    def field(name: str, default: str, parse: Callable[[str], T]) -> T | None:
+        try:
+            return parse(request.form.get(name, default).strip())
+        except FieldError as error:
+            wrong[name] = error
+            return None
+
+    regions = field("regions", "", lambda text: _regions(text, size, settings))
+    top_n = field("top_n", "5", _top_n)
+    consolidate = field("consolidate", "0", _flag)
+    if wrong:
+        status = min(error.status for error in wrong.values())
+        fields = {name: str(error) for name, error in wrong.items()}
+        raise Problem(status, "; ".join(f"{name}: {text}" for name, text in fields.items()), fields=fields)
+    return image, Options(regions, top_n or 5, bool(consolidate))
+
+
+def _read_blob(request: Request, settings: Settings) -> bytes:
+    if request.mimetype != "multipart/form-data":
+        got = f"not {request.mimetype}" if request.mimetype else "and this request has no Content-Type"
+        raise Problem(415, f"/classify takes multipart/form-data, {got}; {_EXAMPLE}")
+    try:
+        files = request.files.getlist("blob")
+    except RequestEntityTooLarge:
+        raise
+    except ValueError as error:
+        raise Problem(400, f"the multipart form is broken: {error}; {_EXAMPLE}") from None
+    if len(files) != 1:
+        raise _no_blob(request, len(files))
+    data = files[0].stream.read(settings.max_upload_bytes + 1)
+    if not data:
+        raise _wrong_blob(400, f"the file is empty; {_EXAMPLE}")
+    if len(data) > settings.max_upload_bytes:
+        detail = f"the image is larger than the {settings.max_upload_bytes} bytes allowed; send it smaller"
+        raise _wrong_blob(413, detail)
+    return data
+
+
+def _no_blob(request: Request, count: int) -> Problem:
+    if count > 1:
+        return _wrong_blob(400, f"{count} files were sent, and one is classified a request")
+    if "blob" in request.form:
+        return _wrong_blob(
+            400, "it is text, not a file: with curl, put an @ before the file's name (blob=@photo.jpg)"
+        )
+    others = ", ".join(sorted({*request.files, *request.form})[:5])
+    found = f"the form has only: {others[:200]}" if others else "the form is empty or broken"
+    return _wrong_blob(400, f"the image is missing; {found}; {_EXAMPLE}")
+
+
+def _wrong_blob(status: int, detail: str) -> Problem:
+    return Problem(status, f"blob: {detail}", fields={"blob": detail})
+
+
+def _regions(text: str, size: tuple[int, int], settings: Settings) -> tuple[Region, ...] | None:
+    """Parse `x,y,side;x,y,side`; None for the whole image."""
+    parts = [part.strip() for part in text.removesuffix(";").split(";")] if text else []
+    if len(parts) > settings.max_regions:
+        raise FieldError(
+            422, f"there are {len(parts)} regions, and at most {settings.max_regions} are classified"
+        )
+    regions = [_region(part, number, settings.region_order) for number, part in enumerate(parts, 1)]
+    for number, region in enumerate(regions, 1):
+        _check_region(region, number, size)
+    return tuple(regions) or None
+
+
+def _region(part: str, number: int, order: str) -> Region:
+    form = "x,y,side" if order == "xy" else "y,x,side"
+    numbers = [_whole(word.strip()) for word in part.split(",")]
+    if len(numbers) != 3 or None in numbers:
+        rule = f"a region is three whole numbers {form}, and ; stands between regions"
+        raise FieldError(400, f"region {number} is {part[:40]!r}; {rule}")
+    first, second, side = (value or 0 for value in numbers)
+    return Region(first, second, side) if order == "xy" else Region(second, first, side)
+
+
+def _check_region(region: Region, number: int, size: tuple[int, int]) -> None:
+    width, height = size
+    what = f"region {number} (x={region.x}, y={region.y}, side={region.side})"
+    if region.side < 1:
+        raise FieldError(422, f"{what} has no size; its side must be at least 1")
+    if region.x < 0 or region.y < 0 or region.x + region.side > width or region.y + region.side > height:
+        raise FieldError(422, f"{what} reaches outside the image of {width}×{height} pixels")
+
+
+def _top_n(text: str) -> int:
+    value = _whole(text)
+    if value is None:
+        raise FieldError(
+            400, f"{text[:40]!r} is not a whole number; it is how many answers a region gets at most"
+        )
+    if value < 1:
+        raise FieldError(422, f"it is {value}, and must be at least 1")
+    return value
+
+
+def _flag(text: str) -> bool:
+    word = text.lower()
+    if word not in TRUE + FALSE:
+        raise FieldError(400, f"{text[:40]!r} is neither yes (1, true, on) nor no (0, false, off)")
+    return word in TRUE
+
+
+def _whole(text: str) -> int | None:
+    """A whole number in plain ASCII digits, or None; one with too many digits counts as the largest."""
+    digits = text.removeprefix("-").removeprefix("+") if text[:2] not in ("-+", "+-") else ""
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    value = int(digits[-MOST_DIGITS:]) if len(digits.lstrip("0")) <= MOST_DIGITS else 10**MOST_DIGITS
+    return -value if text.startswith("-") else value

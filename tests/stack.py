@@ -1,0 +1,114 @@
+"""The real service as processes: Valkey, gunicorn, workers, each with its log in a file."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+import demo
+from tests.valkey import Valkey
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(holds: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Return the first truthy answer of `holds`, asked for `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        answer = holds()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Stack:
+    """One gateway and any number of workers on one Valkey; `environ` holds the settings."""
+
+    def __init__(self, **environ: Any) -> None:
+        self.valkey = Valkey()
+        self.folder = Path(tempfile.mkdtemp(prefix="stack"))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environ = {name: value for name, value in os.environ.items() if name not in ("REDIS_URL",)} | {
+            "REDIS_URL": self.valkey.url,
+            "SERVER_HOST": "127.0.0.1",
+            "SERVER_PORT": str(self.port),
+            "INFERENCE_MODEL": str(demo.MODEL),
+            "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
+            "INFERENCE_THRESHOLDS_FILE": str(demo.THRESHOLDS),
+            **{name: str(value) for name, value in environ.items()},
+        }
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.gateway = self.start(
+            "gateway", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()"
+        )
+
+    def start(self, name: str, module: str, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+        """Run a Python module as a process, its output in NAME-N.log."""
+        with open(self.folder / f"{name}-{len(self.processes)}.log", "wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                cwd=ROOT,
+                env=self.environ | environ,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.processes.append(process)
+        return process
+
+    def start_worker(self, *, wait: bool = True, **environ: str) -> subprocess.Popen[bytes]:
+        process = self.start("worker", "worker", **environ)
+        self.workers.append(process)
+        if wait:
+            self.wait_ready(len([each for each in self.workers if each.poll() is None]))
+        return process
+
+    def wait_ready(self, workers: int = 1) -> None:
+        """Return when that many workers serve."""
+
+        def ready() -> bool:
+            try:
+                answer = requests.get(f"{self.url}/cfg", timeout=5)
+                return answer.status_code == 200 and answer.json()["workers"] >= workers
+            except requests.RequestException:
+                return False
+
+        try:
+            eventually(ready, 60, f"{workers} workers ready")
+        except AssertionError:
+            raise AssertionError(self.logs()) from None
+
+    def logs(self, kind: str = "") -> str:
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob(f"{kind}*.log")))
+
+    def classify(self, image: bytes | Path, **form: Any) -> requests.Response:
+        data = image.read_bytes() if isinstance(image, Path) else image
+        return requests.post(f"{self.url}/classify", files={"blob": ("photo", data)}, data=form, timeout=120)
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.valkey.remove()

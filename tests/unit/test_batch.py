@@ -1,0 +1,92 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from shared.job import Options
+from shared.queue import BULK, INTERACTIVE, Claim
+from worker.batch import NextBatch, Prepared
+from worker.held import Held
+
+
+def claim(name: str, queue: str = INTERACTIVE) -> Claim:
+    return Claim(queue, name, f"{name}-execution", b"", None, "", 1, "", 0.0)
+
+
+def prepared(name: str, inputs: int = 1, queue: str = INTERACTIVE) -> Prepared:
+    return Prepared(claim(name, queue), Options(), np.zeros((inputs, 2, 2, 3), np.uint8), 0.0)
+
+
+def names(batch: list[Prepared]) -> list[str]:
+    return [each.claim.job_id for each in batch]
+
+
+def test_what_is_there_is_taken_at_once() -> None:
+    batch = NextBatch(8)
+    batch.add([prepared("a"), prepared("b")])
+    assert names(batch.take()) == ["a", "b"]
+
+
+def test_interactive_jobs_are_taken_before_bulk_and_never_with_it() -> None:
+    batch = NextBatch(8)
+    batch.add([prepared("bulk", queue=BULK)])
+    batch.add([prepared("phone")])
+    assert [names(batch.take()), names(batch.take())] == [["phone"], ["bulk"]]
+
+
+def test_room_is_counted_in_inputs_for_each_queue() -> None:
+    batch = NextBatch(8)
+    batch.add([prepared("a", 3), prepared("bulk", 20, BULK)])
+    assert batch.room() == {INTERACTIVE: 5, BULK: 0}
+
+
+def test_a_flush_interval_holds_a_partial_batch_open() -> None:
+    batch = NextBatch(8, flush_interval=0.15)
+    start = time.monotonic()
+    batch.add([prepared("a")])
+    threading.Timer(0.05, lambda: batch.add([prepared("b")])).start()
+    assert names(batch.take()) == ["a", "b"]
+    assert time.monotonic() - start >= 0.15
+
+
+def test_a_full_batch_does_not_wait_for_the_flush_interval() -> None:
+    batch = NextBatch(2, flush_interval=60)
+    batch.add([prepared("a"), prepared("b")])
+    assert names(batch.take()) == ["a", "b"]
+
+
+def test_closing_returns_what_was_not_begun_and_ends_the_taker() -> None:
+    batch = NextBatch(8, flush_interval=60)
+    batch.add([prepared("a")])
+    taken: list[list[Prepared]] = []
+    thread = threading.Thread(target=lambda: taken.append(batch.take()))
+    thread.start()
+    assert names(batch.close()) == ["a"]
+    thread.join(5)
+    assert taken == [[]]
+
+
+def test_a_waiter_for_room_is_woken_by_the_taker() -> None:
+    batch = NextBatch(1)
+    batch.add([prepared("a")])
+    threading.Timer(0.05, batch.take).start()
+    start = time.monotonic()
+    batch.wait_taken(10)
+    assert time.monotonic() - start < 5 and batch.room()[INTERACTIVE] == 1
+
+
+def test_held_jobs_are_told_lost_and_dropped() -> None:
+    held = Held()
+    held.add([claim("a"), claim("b")])
+    held.lose({"a-execution", "of-another"})
+    assert [held.is_lost(each) for each in held.all()] == [True, False]
+    held.drop([claim("a"), claim("b")])
+    assert held.wait_empty(0) and len(held) == 0
+
+
+@pytest.mark.parametrize("inputs", [1, 40])
+def test_a_job_larger_than_a_batch_is_one_batch(inputs: int) -> None:
+    batch = NextBatch(8)
+    batch.add([prepared("big", inputs)])
+    assert names(batch.take()) == ["big"]

@@ -1,0 +1,105 @@
+import logging
+import threading
+
+import numpy as np
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from shared.queue import Ending
+from tests.unit.test_batch import claim, prepared
+from worker.batch import NextBatch
+from worker.held import Held
+from worker.infer import Inferer, Pace, Scored
+from worker.patience import Patience
+
+
+class Doubler:
+    """Scores each input by twice its first pixel; refuses any batch that holds a 13."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def run(self, pixels: np.ndarray, /) -> np.ndarray:
+        self.sizes.append(len(pixels))
+        if (pixels == 13).any():
+            raise RuntimeError("unlucky")
+        return pixels[:, 0, 0, :1].astype(np.float32) * 2
+
+
+def job(name: str, *values: int):
+    each = prepared(name, len(values))
+    each.pixels[:] = np.array(values, np.uint8)[:, None, None, None]
+    return each
+
+
+def infer(*jobs, held: Held | None = None) -> tuple[Doubler, list[Scored], list[Ending]]:
+    batch, model, out = NextBatch(32), Doubler(), []
+    batch.add(jobs)
+    inferer = Inferer(
+        model, batch, held or Held(), Pace(1.0), lambda scored, ended: out.append((scored, ended))
+    )
+    assert inferer.step()
+    return model, *(out[0] if out else ([], []))
+
+
+def test_each_job_gets_its_own_rows() -> None:
+    model, scored, _ = infer(job("a", 1, 2), job("b", 3))
+    assert [each.scores.ravel().tolist() for each in scored] == [[2.0, 4.0], [6.0]]
+    assert model.sizes == [3]
+
+
+def test_one_input_that_breaks_the_model_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    model, scored, ended = infer(job("a", 1), job("bad", 13), job("b", 3))
+    assert [each.prepared.claim.job_id for each in scored] == ["a", "b"]
+    (ending,) = ended
+    assert ending.claim.job_id == "bad" and ending.reply.failure is not None and ending.keep_image
+    assert ending.reply.failure.code == "model-failed" and "unlucky" in ending.reply.failure.detail
+    assert model.sizes == [3, 1, 1, 1]
+
+
+def test_a_job_that_went_to_another_worker_is_not_run() -> None:
+    held = Held()
+    held.add([claim("a"), claim("b")])
+    held.lose({"a-execution"})
+    model, scored, _ = infer(job("a", 1), job("b", 3), held=held)
+    assert model.sizes == [1] and [each.prepared.claim.job_id for each in scored] == ["b"]
+
+
+def test_the_loop_ends_when_the_batch_is_closed() -> None:
+    batch = NextBatch(8)
+    batch.close()
+    assert not Inferer(Doubler(), batch, Held(), Pace(1.0), lambda *_: None).step()
+
+
+def test_the_pace_counts_short_pauses_and_not_idle_time() -> None:
+    pace = Pace(10.0)
+    pace.note(10, start=100.0, end=101.0)
+    assert pace.jobs_per_second == 10.0
+    pace.note(10, start=101.01, end=103.0)
+    assert pace.jobs_per_second == pytest.approx(9.0)
+    pace.note(9, start=500.0, end=501.0)
+    assert pace.jobs_per_second == pytest.approx(9.0)
+
+
+def test_patience_outlasts_a_redis_that_is_away() -> None:
+    answers = [RedisConnectionError("away"), RedisConnectionError("away"), "here"]
+
+    def ask() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert Patience(longest_pause=0.01).insist(ask) == "here"
+
+
+def test_patience_ends_soon_after_the_stop() -> None:
+    patience = Patience(grace=0.1, longest_pause=0.02)
+
+    def ask() -> None:
+        raise RedisConnectionError("away")
+
+    threading.Timer(0.1, patience.stop).start()
+    with pytest.raises(RedisConnectionError):
+        patience.insist(ask)

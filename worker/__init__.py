@@ -1,0 +1,1 @@
+"""Jobs in, results out: take, decode, infer, decide, reply. Never flask, never the gateway."""

@@ -1,0 +1,107 @@
+"""`python -m worker`: load the model, then serve it until told to stop.
+
+Exit status 2 says that the settings or the model are at fault, with the reason on one line.
+"""
+
+import hashlib
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from shared.logs import setup_logging
+
+from shared.connection import connect
+from shared.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from worker.engine import Engine
+
+logger = logging.getLogger("worker")
+
+
+def main() -> int:
+    """Run the worker; return the process's exit status."""
+    try:
+        settings = Settings.from_environ()
+    except SettingsError as error:
+        return _refuse(str(error))
+    if settings.redis_url is None:
+        return _refuse("REDIS_URL is not set: name the Redis server, or run `classification-server serve`")
+    setup_logging(settings.log_format)
+    from worker.inspect_model import ModelError
+
+    try:
+        service = _load(settings)
+    except ModelError as error:
+        return _refuse(str(error))
+    from worker.worker import BatchWorker, wait_for_redis
+
+    redis = connect(settings.redis_url)
+    wait_for_redis(redis)
+    BatchWorker(redis, settings, service).serve()
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    for line in reason.splitlines():
+        print(f"classification-server: {line}", file=sys.stderr)
+    return 2
+
+
+def _load(settings: Settings) -> Any:
+    """Load and warm up what is served, cheap checks first.
+
+    Raises:
+        ModelError: model, classes, thresholds and settings don't fit together.
+    """
+    from worker.decide import Decider
+    from worker.decode import PixelSpec
+    from worker.engine import Engine
+    from worker.labels import check_labels, read_classes, read_thresholds
+    from worker.worker import Service
+
+    classes = read_classes(settings.classes_file)
+    thresholds = read_thresholds(settings.thresholds_file, classes)
+    engine = Engine.build(settings)
+    check_labels(engine.outputs, classes, settings.classes_file)
+    batch_seconds = engine.warm_up()
+    values = {name: threshold.value for name, threshold in thresholds.items()}
+    return Service(
+        model=engine,
+        decider=Decider(classes, values, settings.minimum_threshold),
+        spec=PixelSpec(
+            engine.height,
+            engine.width,
+            engine.channels,
+            settings.input_color,
+            settings.input_resize,
+            settings.max_image_pixels,
+        ),
+        description=_describe(settings, engine, classes),
+        jobs_per_second=settings.input_batch / batch_seconds,
+    )
+
+
+def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) -> dict[str, Any]:
+    """What the gateways tell of this worker; `id` differs where anything that shapes an answer does."""
+    description = {
+        "classes": list(classes),
+        "height": engine.height,
+        "width": engine.width,
+        "channels": engine.channels,
+        "batch": settings.input_batch,
+        "preprocess": settings.preprocess,
+        "activation": settings.activation,
+        "precision": settings.precision,
+        "color": settings.input_color,
+        "resize": settings.input_resize,
+        "minimum_threshold": settings.minimum_threshold,
+        "fingerprint": engine.fingerprint,
+        "thresholds": hashlib.sha256(settings.thresholds_file.read_bytes()).hexdigest(),
+        "framework": engine.loader,
+    }
+    return description | {"id": hashlib.sha256(repr(sorted(description.items())).encode()).hexdigest()[:16]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Stage three: the model runs once for the whole batch."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.queue import Ending
+from worker.batch import NextBatch, Prepared
+from worker.held import Held
+
+logger = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What this stage needs of the engine."""
+
+    def run(self, pixels: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """uint8 [n, height, width, channels] to scores [n, classes], in the same order."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A job with its scores, float32 [inputs, classes]; times in seconds."""
+
+    prepared: Prepared
+    scores: NDArray[np.float32]
+    started: float
+    infer_seconds: float
+
+
+@dataclass
+class Pace:
+    """How many jobs a second the model does when it has work, from the last batches."""
+
+    jobs_per_second: float
+    _last_end: float = field(default=0.0, init=False)
+
+    def note(self, jobs: int, start: float, end: float) -> None:
+        """Count a batch; a pause before it counts only when it was short, as between batches under load."""
+        since = self._last_end if start - self._last_end < 0.05 else start
+        self._last_end = end
+        self.jobs_per_second += 0.2 * (jobs / max(end - since, 1e-6) - self.jobs_per_second)
+
+
+class Inferer:
+    """Runs the model over one batch after the other."""
+
+    def __init__(
+        self,
+        model: Model,
+        batch: NextBatch,
+        held: Held,
+        pace: Pace,
+        reply: Callable[[list[Scored], list[Ending]], None],
+    ) -> None:
+        self._model, self._batch, self._held, self._pace, self._reply = model, batch, held, pace, reply
+
+    def step(self) -> bool:
+        """Run the next batch; False once there will be none."""
+        taken = self._batch.take()
+        if not taken:
+            return False
+        wanted = [each for each in taken if not self._held.is_lost(each.claim)]
+        self._held.drop(each.claim for each in taken if self._held.is_lost(each.claim))
+        if wanted:
+            self._reply(*self._run(wanted))
+        return True
+
+    def _run(self, jobs: Sequence[Prepared]) -> tuple[list[Scored], list[Ending]]:
+        """Run jobs together; where the model raises, each alone, so that only the guilty one fails."""
+        start = time.monotonic()
+        try:
+            scores = self._model.run(np.concatenate([each.pixels for each in jobs]))
+        except Exception as error:
+            if len(jobs) == 1:
+                logger.exception("the model failed on job %s", jobs[0].claim.job_id)
+                return [], [
+                    Ending.failed(jobs[0].claim, "model-failed", f"the model failed on this image: {error}")
+                ]
+            logger.warning("the model failed on a batch of %d jobs; running each alone: %s", len(jobs), error)
+            parts = [self._run([each]) for each in jobs]
+            return [s for part in parts for s in part[0]], [e for part in parts for e in part[1]]
+        end = time.monotonic()
+        self._pace.note(len(jobs), start, end)
+        _log(jobs, end - start)
+        ends = np.cumsum([len(each.pixels) for each in jobs])[:-1]
+        rows = np.split(scores, ends)
+        return [Scored(job, row, start, end - start) for job, row in zip(jobs, rows, strict=True)], []
+
+
+def _log(jobs: Sequence[Prepared], seconds: float) -> None:
+    inputs = sum(len(each.pixels) for each in jobs)
+    requests = [each.claim.request_id or each.claim.job_id for each in jobs]
+    logger.info(
+        "batch of %d jobs, %d inputs: %.1f ms",
+        len(jobs),
+        inputs,
+        seconds * 1000,
+        extra={
+            "jobs": len(jobs),
+            "inputs": inputs,
+            "infer_ms": round(seconds * 1000, 1),
+            "requests": requests,
+        },
+    )

@@ -1,0 +1,118 @@
+"""Loading a model: Keras 3 first, then tf_keras (Keras 2), or a SavedModel."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+from worker.inspect_model import Inspection, ModelError
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """`call` maps float32 [n, height, width, channels] to scores [n, classes]; open sizes are None."""
+
+    call: Callable[[Any], Any]
+    input_shape: tuple[int | None, ...]
+    output_shape: tuple[int | None, ...]
+    loader: str
+
+
+def load(path: Path, inspection: Inspection) -> LoadedModel:
+    """Load an inspected model.
+
+    Raises:
+        ModelError: no loader can read it, or it has not one input of images and one output of scores.
+    """
+    if inspection.format == "savedmodel":
+        return _load_saved_model(path)
+    reasons = []
+    with _named(path, inspection.format) as file:
+        for name, read in (("keras", _read_keras), ("tf_keras", _read_tf_keras)):
+            try:
+                return _wrap(path, read(file), name)
+            except ModelError:
+                raise
+            except Exception as error:  # each version of Keras fails in ways of its own
+                reasons.append(f"{name} says: {_line(error)}")
+    raise ModelError(f"{path} can't be loaded; {'; '.join(reasons)}")
+
+
+def _read_keras(path: str) -> Any:
+    import keras
+
+    return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def _read_tf_keras(path: str) -> Any:
+    import tf_keras
+
+    return tf_keras.models.load_model(path, compile=False)
+
+
+@contextmanager
+def _named(path: Path, form: str) -> Iterator[str]:
+    """The file under an ending that Keras knows its form by; a mounted file may have any."""
+    endings = {"h5": (".h5", ".hdf5"), "keras": (".keras",)}[form]
+    if path.name.endswith(endings):
+        yield str(path)
+        return
+    with TemporaryDirectory() as folder:
+        link = Path(folder, f"model{endings[0]}")
+        link.symlink_to(path.resolve())
+        yield str(link)
+
+
+def _wrap(path: Path, model: Any, loader: str) -> LoadedModel:
+    inputs, outputs = list(model.inputs), list(model.outputs)
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ModelError(
+            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; a model with one of each is served"
+        )
+    return _checked(
+        path,
+        LoadedModel(
+            lambda x: model(x, training=False), tuple(inputs[0].shape), tuple(outputs[0].shape), loader
+        ),
+    )
+
+
+def _load_saved_model(path: Path) -> LoadedModel:
+    import tensorflow as tf
+
+    try:
+        loaded = tf.saved_model.load(str(path))
+        signature = loaded.signatures["serving_default"]
+        ((name, given),) = signature.structured_input_signature[1].items()
+        ((_, taken),) = signature.structured_outputs.items()
+    except (KeyError, ValueError, OSError, AttributeError) as error:
+        raise ModelError(
+            f"{path}: a SavedModel needs one input and one output in `serving_default`: {_line(error)}"
+        ) from None
+
+    def call(x: Any) -> Any:
+        (scores,) = signature(**{name: x}).values()
+        return scores
+
+    call.keeps_alive = loaded  # type: ignore[attr-defined]
+    return _checked(path, LoadedModel(call, tuple(given.shape), tuple(taken.shape), "savedmodel"))
+
+
+def _checked(path: Path, model: LoadedModel) -> LoadedModel:
+    if len(model.input_shape) != 4:
+        raise ModelError(
+            f"{path} takes an input of shape {model.input_shape}; [images, height, width, channels] is served"
+        )
+    if len(model.output_shape) != 2:
+        raise ModelError(f"{path} gives an output of shape {model.output_shape}; [images, classes] is served")
+    return model
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

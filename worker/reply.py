@@ -1,0 +1,64 @@
+"""Stages four and five: decide, and write the answers back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from shared.queue import Ending, JobQueue, Reply
+from worker.decide import Decider
+from worker.held import Held
+from worker.infer import Scored
+from worker.patience import Patience
+
+Work = tuple[list[Scored], list[Ending]]
+
+
+@dataclass(frozen=True)
+class Replier:
+    """Turns scores into answers and settles the jobs, while the model runs the next batch.
+
+    `identity` is added to each result: which model and which thresholds gave it.
+    """
+
+    worker: str
+    queue: JobQueue
+    held: Held
+    decider: Decider
+    identity: dict[str, str]
+    patience: Patience
+    _work: SimpleQueue[Work | None] = field(default_factory=SimpleQueue)
+
+    def put(self, scored: list[Scored], ended: list[Ending]) -> None:
+        """Hand over jobs: with scores, or ended without."""
+        self._work.put((scored, ended))
+
+    def close(self) -> None:
+        """No more jobs will be handed over."""
+        self._work.put(None)
+
+    def step(self) -> bool:
+        """Settle what was handed over; False once there will be no more."""
+        work = self._work.get()
+        if work is None:
+            return False
+        scored, ended = work
+        self._settle([self._end(each) for each in scored] + ended)
+        return True
+
+    def _settle(self, endings: Sequence[Ending]) -> None:
+        try:
+            # A repeated settle changes nothing: the lease is gone after the first.
+            self.patience.insist(lambda: self.queue.settle(self.worker, endings))
+        finally:
+            self.held.drop(ending.claim for ending in endings)
+
+    def _end(self, job: Scored) -> Ending:
+        claim = job.prepared.claim
+        try:
+            result = self.decider.decide(job.scores, job.prepared.options)
+        except ValueError as error:
+            return Ending.failed(claim, "model-failed", str(error))
+        waited = claim.seconds_waited + job.started - job.prepared.since
+        timing = {"queue": waited, "decode": job.prepared.decode_seconds, "infer": job.infer_seconds}
+        milliseconds = {stage: round(seconds * 1000, 2) for stage, seconds in timing.items()}
+        return Ending(claim, Reply(claim.job_id, {**result, **self.identity}, timing=milliseconds))

@@ -1,0 +1,89 @@
+"""Stages one and two: claim jobs, fetch their images, decode them on all cores."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from shared.images import ImageError
+from shared.queue import Claim, Ending, JobQueue
+from worker.batch import NextBatch, Prepared
+from worker.decode import PixelSpec, decode
+from worker.held import Held
+from worker.patience import Patience
+
+IDLE_SECONDS = 1.0
+"""Longest wait for work. What RQ's own tools queue rings no bell, and is found after it."""
+
+FULL_SECONDS = 0.05
+"""Longest wait while one queue's part of the next batch is full, before the other is looked at again."""
+
+
+class Taker:
+    """Claims what the next batch has room for, and puts it there decoded.
+
+    `refuse` takes the jobs that end before the model: damaged, expired, not ours.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        queue: JobQueue,
+        held: Held,
+        batch: NextBatch,
+        spec: PixelSpec,
+        refuse: Callable[[list[Ending]], None],
+        patience: Patience,
+    ) -> None:
+        self.worker, self.queue, self.held, self.batch = worker, queue, held, batch
+        self.spec, self.refuse, self.patience = spec, refuse, patience
+        self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
+
+    def step(self) -> None:
+        """Claim once, or wait a moment for the reason why there was nothing to claim."""
+        claims = self.queue.claim(self.worker, self.batch.room(), idle=not self.held)
+        if claims.jobs:
+            self.held.add(claims.jobs)
+            self._prepare(claims.jobs)
+            if claims.suspects:  # nobody else's job may be here when they are run
+                while not self.held.wait_empty(IDLE_SECONDS):
+                    pass
+        elif claims.why == "suspects":
+            self.held.wait_empty(IDLE_SECONDS)
+        elif claims.why == "room":
+            self.batch.wait_taken(FULL_SECONDS)
+        elif claims.why == "suspended":
+            time.sleep(IDLE_SECONDS)
+        else:
+            self.queue.wait_for_work(IDLE_SECONDS)
+
+    def _prepare(self, claims: Sequence[Claim]) -> None:
+        images = self.patience.insist(lambda: self.queue.images(claims))
+        # One alone is not worth the way to another thread.
+        run: Any = map if len(claims) == 1 else self._pool.map
+        outcomes: list[Prepared | Ending] = list(run(self._decode, claims, images))
+        refused = [each for each in outcomes if isinstance(each, Ending)]
+        if refused:
+            self.refuse(refused)
+        self.batch.add([each for each in outcomes if isinstance(each, Prepared)])
+
+    def _decode(self, claim: Claim, image: bytes | None) -> Prepared | Ending:
+        """Return the job ready for the model, or its end with the reason."""
+        start = time.monotonic()
+        if claim.seconds_left is not None and claim.seconds_left <= 0:
+            return Ending.failed(
+                claim, "expired", "nobody waited for the answer any longer when the job's turn came"
+            )
+        if image is None:
+            return Ending.failed(
+                claim, "image-lost", "the image was no longer stored when the job's turn came"
+            )
+        try:
+            options = claim.options()
+            pixels = decode(image, options.regions, self.spec)
+        except ImageError as error:
+            return Ending.failed(claim, "image-damaged", str(error))
+        except ValueError as error:
+            return Ending.failed(claim, "not-ours", str(error))
+        return Prepared(claim, options, pixels, time.monotonic() - start)

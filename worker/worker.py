@@ -1,0 +1,174 @@
+"""RQ's worker, with a loop that takes and settles jobs in batches.
+
+RQ's part is the shell: registration, heartbeat, signals, `rq info`. The stages run in threads:
+
+    main: claim, fetch, decode  ->  next batch  ->  "infer": the model  ->  "reply": decide, settle
+    "lease": renews what is held, tells the gateways that this worker lives, requeues dead workers' jobs
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue, SimpleWorker, worker_registration
+from rq.serializers import JSONSerializer
+
+from shared.queue import QUEUES, JobQueue
+from shared.settings import Settings
+from worker.batch import NextBatch
+from worker.decide import Decider
+from worker.decode import PixelSpec
+from worker.held import Held
+from worker.infer import Inferer, Model, Pace
+from worker.patience import Patience
+from worker.reply import Replier
+from worker.take import Taker
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a worker serves: the model, its rules, and the description that the gateways read."""
+
+    model: Model
+    decider: Decider
+    spec: PixelSpec
+    description: dict[str, Any]
+    jobs_per_second: float
+
+
+class BatchWorker(SimpleWorker):
+    """An RQ worker for our two queues; `serve` runs until SIGTERM or SIGINT."""
+
+    def __init__(self, redis: "Redis", settings: Settings, service: Service) -> None:
+        name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        queues = [Queue(each, connection=redis, serializer=JSONSerializer) for each in QUEUES]
+        super().__init__(queues, name, connection=redis, serializer=JSONSerializer, worker_ttl=60)
+        self._settings, self._service = settings, service
+        self._jobs = JobQueue(redis, settings)
+        self._held, self._patience = Held(), Patience()
+        self._batch = NextBatch(settings.input_batch, settings.flush_interval)
+        self._pace = Pace(service.jobs_per_second)
+        description = service.description
+        identity = {"model": description["fingerprint"], "thresholds": description["thresholds"]}
+        common = (self.name, self._jobs, self._held)
+        self._replier = Replier(*common, service.decider, identity, self._patience)
+        self._taker = Taker(*common, self._batch, service.spec, self._refuse, self._patience)
+        self._inferer = Inferer(service.model, self._batch, self._held, self._pace, self._replier.put)
+        self._stopped = threading.Event()
+        self._ended = threading.Event()
+
+    def serve(self) -> None:
+        """Take jobs until told to stop; then finish what was begun and give back the rest."""
+        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        threads = [
+            threading.Thread(target=self._repeat, args=(self._inferer.step,), name="infer"),
+            threading.Thread(target=self._repeat, args=(self._replier.step,), name="reply"),
+        ]
+        lease = threading.Thread(target=self._keep_leases, name="lease", daemon=True)
+        self._patience.insist(lambda: self.bootstrap(logging_level=None))
+        for thread in (*threads, lease):
+            thread.start()
+        logger.info("worker %s takes jobs", self.name)
+        while not self._stopped.is_set():
+            try:
+                self._taker.step()
+            except RedisError as error:
+                logger.warning("Redis does not answer (%s); no jobs are taken", error)
+                self._stopped.wait(0.5)
+        self._drain(*threads)
+
+    def _drain(self, infer: threading.Thread, reply: threading.Thread) -> None:
+        rest = [each.claim for each in self._batch.close()]
+        logger.info(
+            "worker %s stops: %d jobs to finish, %d given back", self.name, len(self._held), len(rest)
+        )
+        try:
+            self._patience.insist(lambda: self._jobs.unpublish(self.name))
+            self._patience.insist(lambda: self._jobs.give_back(self.name, rest))
+            self._held.drop(rest)
+        except RedisError:
+            logger.warning("Redis is away: the jobs go to other workers when their lease is over")
+        infer.join()
+        self._replier.close()
+        reply.join()
+        self._ended.set()
+        try:
+            self.teardown()  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            logger.warning("Redis is away (%s): this worker's registration runs out by itself", error)
+
+    def _refuse(self, ended: list[Any]) -> None:
+        self._replier.put([], ended)
+
+    def _repeat(self, step: Callable[[], bool]) -> None:
+        """A stage's thread: a stage that breaks ends the process, and its jobs go to another worker."""
+        try:
+            while step():
+                pass
+        except Exception:
+            if not self._stopped.is_set():
+                logger.critical("a stage of the worker broke; the worker ends", exc_info=True)
+                os._exit(1)
+
+    # ---------------------------------------------------------------- signs of life
+
+    def _keep_leases(self) -> None:
+        interval = min(self._settings.job_lease / 3, 2.0)
+        while not self._ended.is_set():
+            try:
+                self._beat()
+            except RedisError as error:
+                logger.warning("Redis does not answer (%s); leases are not renewed", error)
+            self._ended.wait(interval)
+
+    def _beat(self) -> None:
+        self._held.lose(self._jobs.renew(self.name, self._held.all()))
+        if not self._stopped.is_set():
+            self._jobs.publish(self.name, self._service.description, self._pace.jobs_per_second)
+        self._register()
+        for job_id, word in self._jobs.reap():
+            logger.warning(
+                "job %s: its worker died; %s", job_id, "queued again" if word == "again" else "failed"
+            )
+
+    def _register(self) -> None:
+        """Stand in RQ's lists of workers; anew each time, for a Redis server that lost its data."""
+        with self.connection.pipeline(transaction=False) as pipe:
+            pipe.hset(self.key, mapping=self.serialize() | {"state": "busy" if self._held else "idle"})
+            worker_registration.register(self, pipe)
+            self.heartbeat(pipeline=pipe)
+            pipe.execute()
+
+    # ---------------------------------------------------------------- what RQ's shell calls
+
+    def _set_connection(self, connection: "Redis") -> "Redis":
+        """Keep the timeouts of `shared.connection`; RQ would raise them to minutes."""
+        return connection
+
+    def _shutdown(self) -> None:
+        """RQ calls this from its signal handler."""
+        self._patience.stop()
+        self._stopped.set()
+
+
+def wait_for_redis(redis: "Redis") -> None:
+    """Return when the Redis server answers; SIGTERM ends the wait as it ends any process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        try:
+            redis.ping()
+            return
+        except RedisError as error:
+            logger.warning("Redis does not answer yet: %s", error)
+            time.sleep(1)
