@@ -27,7 +27,8 @@ worker_connections = _settings.queue_size + 200
 # A stop lets the requests in flight finish: their answers come within the request timeout, or never.
 graceful_timeout = int(_settings.request_timeout) + 5
 timeout = 60
-keepalive = 75
+# Idle connections hold up a stop for as long.
+keepalive = 5
 
 limit_request_line = 8190
 limit_request_fields = 64

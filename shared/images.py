@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image
 
-READABLE = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Pillow's names of the formats that are tried; MPO is what many phones call a JPEG."""
+READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""Pillow's names of the formats that are tried. Its JPEG reader also gives MPO, the JPEGs of many phones."""
 
 # Pixels are counted here, against the service's own bound; Pillow's guard would warn or raise by another.
 Image.MAX_IMAGE_PIXELS = None
-Image.init()
 
 _SIGNATURES = (
     (b"ftypheic", 4, "a HEIC image"),

@@ -1,0 +1,124 @@
+"""What dies comes back, and what was accepted is answered."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+import demo
+from tests.e2e.test_classify import DIGITS, best, digit_class
+from tests.stack import ROOT, Stack, eventually
+
+
+@pytest.fixture(scope="module")
+def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("slow") / "slow.h5"
+    subprocess.run([sys.executable, "-m", "tests.e2e.slow_model", str(path)], cwd=ROOT, check=True)
+    return path
+
+
+@pytest.fixture
+def slow(slow_model: Path) -> Iterator[Stack]:
+    stack = Stack(INFERENCE_MODEL=slow_model, JOB_LEASE=2, INPUT_BATCH=16)
+    stack.start_worker()
+    yield stack
+    stack.close()
+
+
+def send(pool: ThreadPoolExecutor, stack: Stack, count: int) -> list["Future[requests.Response]"]:
+    return [pool.submit(stack.classify, DIGITS[i % len(DIGITS)]) for i in range(count)]
+
+
+def all_right(answers: list["Future[requests.Response]"]) -> bool:
+    for i, future in enumerate(answers):
+        answer = future.result()
+        assert answer.status_code == 200, answer.text
+        assert best(answer.json()) == [digit_class(DIGITS[i % len(DIGITS)])]
+    return True
+
+
+def waiting(stack: Stack) -> int:
+    return int(stack.valkey.client.llen("rq:queue:interactive"))
+
+
+def running(stack: Stack) -> int:
+    return int(stack.valkey.client.zcard("rq:wip:interactive"))
+
+
+def test_a_worker_killed_in_mid_batch_loses_nothing(slow: Stack) -> None:
+    with ThreadPoolExecutor(64) as pool:
+        answers = send(pool, slow, 64)
+        eventually(
+            lambda: running(slow) >= 16 and waiting(slow) > 0, 20, "a batch in the model, others waiting"
+        )
+        slow.workers[0].kill()
+        slow.workers[0].wait()
+        slow.start_worker(wait=False)
+        assert all_right(answers)
+    assert slow.valkey.client.zcard("rq:failed:interactive") == 0
+
+
+def test_a_worker_told_to_stop_finishes_its_batch_and_gives_back_the_rest(slow: Stack) -> None:
+    with ThreadPoolExecutor(64) as pool:
+        answers = send(pool, slow, 64)
+        eventually(lambda: running(slow) > 16, 20, "one batch in the model and one ahead")
+        slow.workers[0].send_signal(signal.SIGTERM)
+        assert slow.workers[0].wait(20) == 0
+        slow.start_worker(wait=False)
+        assert all_right(answers)
+    assert "given back" in slow.logs("worker")
+
+
+def test_redis_restarted_is_503_in_between_and_works_again(slow: Stack) -> None:
+    with ThreadPoolExecutor(32) as pool:
+        before = send(pool, slow, 32)
+        eventually(lambda: running(slow) >= 16, 20, "a batch in the model")
+        time.sleep(1.2)  # appendfsync everysec: what was accepted is on disk
+        slow.valkey.stop()
+        refused = slow.classify(demo.SAMPLES / "siete.jpg")
+        assert refused.status_code == 503 and int(refused.headers["Retry-After"]) >= 1
+        assert requests.get(f"{slow.url}/health/ready", timeout=15).status_code == 503
+        assert requests.get(f"{slow.url}/health/live", timeout=15).status_code == 200
+        slow.valkey.start()
+        assert all_right(before)
+    eventually(lambda: slow.classify(demo.SAMPLES / "siete.jpg").status_code == 200, 20, "works again")
+
+
+def test_without_a_worker_requests_are_refused_at_once() -> None:
+    stack = Stack()
+    try:
+        eventually(lambda: is_live(stack), 20, "the gateway is up")
+        answer = stack.classify(demo.SAMPLES / "siete.jpg")
+        assert answer.status_code == 503 and "worker" in answer.json()["detail"]
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert requests.get(f"{stack.url}/health/ready", timeout=5).status_code == 503
+    finally:
+        stack.close()
+
+
+def is_live(stack: Stack) -> bool:
+    try:
+        return requests.get(f"{stack.url}/health/live", timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def test_a_full_queue_is_429_with_a_truthful_retry_after(slow_model: Path) -> None:
+    stack = Stack(INFERENCE_MODEL=slow_model, INPUT_BATCH=4, SCHEDULER_QUEUE_SIZE=8)
+    try:
+        stack.start_worker()
+        with ThreadPoolExecutor(48) as pool:
+            answers = [future.result() for future in send(pool, stack, 48)]
+            refused = [answer for answer in answers if answer.status_code == 429]
+            assert refused and all(answer.status_code in (200, 429) for answer in answers)
+            assert all(answer.headers["Content-Type"] == "application/problem+json" for answer in refused)
+            time.sleep(max(int(answer.headers["Retry-After"]) for answer in refused))
+            assert stack.classify(demo.SAMPLES / "siete.jpg").status_code == 200
+    finally:
+        stack.close()

@@ -1,0 +1,87 @@
+"""A wrong model or setting stops the start within seconds, with one clear line and exit status 2."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import demo
+from tests.stack import ROOT, free_port
+
+MAKE_MODELS = """
+import os, sys
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+import tf_keras
+from tf_keras import layers
+folder = sys.argv[1]
+def save(name, *last):
+    tf_keras.Sequential([layers.Input((8, 8, 3)), layers.Flatten(), *last]).save(f"{folder}/{name}.h5")
+save("ten", layers.Dense(10, activation="softmax"))
+save("lambda", layers.Lambda(lambda x: x * 2), layers.Dense(20, activation="softmax"))
+tf_keras.Sequential([layers.Input((8, 8, 3)), layers.Dense(2)]).save_weights(f"{folder}/weights.h5")
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, "-c", MAKE_MODELS, str(folder)], check=True, capture_output=True)
+    (folder / "text.h5").write_text("this is not a model")
+    (folder / "nine.txt").write_text("".join(f"Class number {i}\n" for i in range(9)))
+    rows = demo.THRESHOLDS.read_text().splitlines()
+    (folder / "bad.csv").write_text("\n".join([*rows[:2], "Digitus duo albus,0.9,1.0", *rows[3:]]))
+    return folder
+
+
+def start(models: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the whole service as a user does; it must end by itself."""
+    settings = {
+        "INFERENCE_MODEL": str(demo.MODEL),
+        "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
+        "INFERENCE_THRESHOLDS_FILE": str(demo.THRESHOLDS),
+        "SERVER_PORT": str(free_port()),
+        "SERVER_HOST": "127.0.0.1",
+        "SERVER_DATA_DIR": str(models / "data"),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(models),
+    }
+    environ = {name: value.replace("MODELS", str(models)) for name, value in environ.items()}
+    command = [sys.executable, "-m", "cli.main", "serve"]
+    return subprocess.run(
+        command, cwd=ROOT, env=settings | environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        pytest.param({"INFERENCE_MODEL": "MODELS/none.h5"}, ["none.h5"], id="missing model"),
+        pytest.param({"INFERENCE_MODEL": "MODELS/text.h5"}, ["text.h5", "HDF5"], id="not HDF5"),
+        pytest.param({"INFERENCE_MODEL": "MODELS/weights.h5"}, ["weights.h5", "weights"], id="weights only"),
+        pytest.param({"INFERENCE_MODEL": "MODELS/lambda.h5"}, ["lambda.h5", "Lambda"], id="Lambda layer"),
+        pytest.param(
+            {"INFERENCE_MODEL": "MODELS/ten.h5", "INFERENCE_CLASSES_FILE": "MODELS/nine.txt"},
+            ["10", "9"],
+            id="10 outputs, 9 classes",
+        ),
+        pytest.param({"INFERENCE_THRESHOLDS_FILE": "MODELS/bad.csv"}, ["bad.csv", "3"], id="bad row"),
+        pytest.param({"INFERENCE_CLASSES_FILE": "MODELS/none.txt"}, ["none.txt"], id="missing classes"),
+        pytest.param({"INPUT_BATCH": "0"}, ["INPUT_BATCH", "'0'", "1 to"], id="batch of 0"),
+        pytest.param(
+            {"INFERENCE_PREPROCESS": "foo"}, ["INFERENCE_PREPROCESS", "'foo'", "vgg16"], id="preprocess"
+        ),
+        pytest.param({"INPUT_HEIGHT": "299"}, ["INPUT_HEIGHT", "299", "32"], id="input height"),
+    ],
+)
+def test_a_fault_stops_the_start_with_one_line(
+    models: Path, environ: dict[str, str], words: list[str]
+) -> None:
+    began = time.monotonic()
+    done = start(models, environ)
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "Traceback" not in said
+    assert [line for line in said.splitlines() if all(word in line for word in words)], said
+    assert time.monotonic() - began < 30
