@@ -36,6 +36,8 @@ _STARTS = {
     b"GIF8": "GIF",
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
+    b"RIFF": "WebP",
+    b"BM": "BMP",
 }
 
 

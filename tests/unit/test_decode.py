@@ -1,0 +1,188 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from shared.images import ImageError
+from shared.job import Region
+from tests.pictures import CORNERS, oriented, quadrants, saved, scene
+from worker.decode import PixelSpec, decode
+
+SPEC = PixelSpec(height=40, width=40, channels=3)
+QUARTERS = (Region(4, 4, 30), Region(80, 4, 30), Region(4, 46, 30), Region(80, 46, 30))
+
+
+def spec(**changes: object) -> PixelSpec:
+    return PixelSpec(**{"height": 40, "width": 40, "channels": 3, **changes})  # type: ignore[arg-type]
+
+
+def corners(pixels: np.ndarray) -> list[tuple[int, ...]]:
+    """The colours near the four corners of one input."""
+    return [tuple(int(c) for c in pixels[y, x]) for y, x in ((5, 5), (5, 34), (34, 5), (34, 34))]
+
+
+def assert_near(found: list[tuple[int, ...]], wanted: object, tolerance: int = 12) -> None:
+    assert np.abs(np.array(found, int) - np.array(wanted, int)).max() <= tolerance, found
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_upright(form: str, orientation: int) -> None:
+    (pixels,) = decode(oriented(orientation, form), None, SPEC)
+    assert_near(corners(pixels), CORNERS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_regions_are_cut_from_the_upright_image(orientation: int) -> None:
+    pixels = decode(oriented(orientation), QUARTERS, SPEC)
+    assert_near([tuple(each[20, 20]) for each in pixels], CORNERS)
+
+
+def converted(mode: str) -> Image.Image:
+    return quadrants().convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("image", "form"),
+    [
+        pytest.param(quadrants().quantize(8), "PNG", id="palette PNG"),
+        pytest.param(quadrants().quantize(8), "GIF", id="GIF"),
+        pytest.param(converted("RGBA"), "PNG", id="RGBA PNG"),
+        pytest.param(converted("RGBA"), "WEBP", id="RGBA WebP"),
+        pytest.param(converted("CMYK"), "JPEG", id="CMYK JPEG"),
+        pytest.param(converted("CMYK"), "TIFF", id="CMYK TIFF"),
+        pytest.param(converted("RGB"), "BMP", id="BMP"),
+        pytest.param(converted("YCbCr"), "TIFF", id="YCbCr TIFF"),
+        pytest.param(converted("LAB"), "TIFF", id="LAB TIFF"),
+    ],
+)
+def test_colours_of_every_mode_reach_the_model(image: Image.Image, form: str) -> None:
+    (pixels,) = decode(saved(image, form), None, SPEC)
+    assert_near(corners(pixels), CORNERS, 40)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_images_become_three_equal_channels(mode: str) -> None:
+    grey = quadrants().convert("L").convert(mode, dither=Image.Dither.NONE)
+    (pixels,) = decode(saved(grey, "PNG"), None, SPEC)
+    assert (pixels[..., 0] == pixels[..., 2]).all()
+    wanted = [[value] * 3 for value in np.asarray(grey.convert("L"))[[10, 10, 70, 70], [10, 110, 10, 110]]]
+    assert_near(corners(pixels), wanted, 2)
+
+
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(order: str, form: str) -> None:
+    levels = np.linspace(0, 65535, 40 * 40).reshape(40, 40).astype(order)
+    image = Image.fromarray(levels)
+    (pixels,) = decode(saved(image, form), None, spec(channels=1, resize="nearest"))
+    assert np.abs(pixels[..., 0].astype(int) - (levels >> 8)).max() <= 1
+
+
+def test_one_channel_models_get_luminance() -> None:
+    (pixels,) = decode(saved(quadrants(), "PNG"), None, spec(channels=1))
+    assert pixels.shape == (40, 40, 1)
+    wanted = np.asarray(quadrants().convert("L"))[[10, 10, 70, 70], [10, 110, 10, 110]]
+    assert_near(corners(pixels), wanted[:, None], 2)
+
+
+def test_bgr_is_rgb_reversed() -> None:
+    data = saved(scene(200, 150), "PNG")
+    rgb, bgr = decode(data, None, SPEC), decode(data, None, spec(color="bgr"))
+    assert (rgb == bgr[..., ::-1]).all() and bgr.flags.c_contiguous
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (1601, 1203), (640, 480)])
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+def test_the_reduced_scale_decode_stays_near_the_full_one(size: tuple[int, int], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = scene(*size)
+    jpeg = saved(image, quality=90, exif=exif)
+    lossless = saved(Image.open(io.BytesIO(jpeg)), "PNG", exif=exif, compress_level=1)
+    side = min(size) // 2
+    regions = (Region(13, 7, side), Region(101, 55, side - 31))
+    for asked in (None, regions):
+        reduced, full = (
+            decode(jpeg, asked, spec(height=99, width=99)),
+            decode(lossless, asked, spec(height=99, width=99)),
+        )
+        assert np.abs(reduced.astype(int) - full).mean() <= 1.0
+
+
+def test_antialias_is_pillows_own_filter_on_the_region() -> None:
+    image = scene(300, 200)
+    (pixels,) = decode(saved(image, "PNG"), (Region(31, 17, 150),), SPEC)
+    wanted = image.crop((31, 17, 181, 167)).resize((40, 40), Image.Resampling.BILINEAR)
+    assert (pixels == np.asarray(wanted)).all()
+
+
+def opencv_linear(pixels: np.ndarray, size: int) -> np.ndarray:
+    """cv2.resize(…, INTER_LINEAR), written out."""
+    out = pixels.astype(float)
+    for axis in (0, 1):
+        length = pixels.shape[axis]
+        at = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+        low = np.floor(at).astype(int)
+        weight = (at - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        out = out.take(low, axis) * (1 - weight) + out.take(np.minimum(low + 1, length - 1), axis) * weight
+    return out
+
+
+@pytest.mark.parametrize("side", [150, 40, 23, 1])
+def test_bilinear_is_opencvs_without_antialiasing(side: int) -> None:
+    image = scene(300, 200)
+    (pixels,) = decode(saved(image, "PNG"), (Region(31, 17, side),), spec(resize="bilinear"))
+    wanted = opencv_linear(np.asarray(image)[17 : 17 + side, 31 : 31 + side], 40)
+    assert np.abs(pixels - wanted).max() <= 1.0
+
+
+def test_nearest_is_what_keras_own_loader_does() -> None:
+    image = scene(300, 200)
+    (pixels,) = decode(saved(image, "PNG"), None, spec(resize="nearest"))
+    assert (pixels == np.asarray(image.resize((40, 40), Image.Resampling.NEAREST))).all()
+
+
+def test_a_region_does_not_see_its_surroundings() -> None:
+    image = Image.new("RGB", (2000, 2000), (255, 255, 255))
+    image.paste((0, 0, 0), (504, 504, 1504, 1504))
+    (pixels,) = decode(saved(image, quality=95), (Region(520, 520, 960),), SPEC)
+    assert pixels.max() <= 3
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"])
+def test_a_truncated_image_is_damaged(form: str) -> None:
+    data = saved(scene(200, 150), form)
+    with pytest.raises(ImageError) as caught:
+        decode(data[: len(data) * 2 // 3], None, SPEC)
+    assert caught.value.kind == "damaged"
+
+
+def test_animations_give_their_first_frame() -> None:
+    frames = [quadrants(), Image.new("RGB", (120, 80))]
+    for form in ("GIF", "WEBP", "TIFF", "MPO"):
+        (pixels,) = decode(saved(frames[0], form, save_all=True, append_images=frames[1:]), None, SPEC)
+        assert_near(corners(pixels), CORNERS, 40)
+
+
+def test_a_region_outside_is_refused_by_the_worker_too() -> None:
+    with pytest.raises(ImageError, match="outside"):
+        decode(saved(quadrants()), (Region(100, 0, 50),), SPEC)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]),
+    st.lists(st.tuples(st.integers(0, 900), st.binary(min_size=1, max_size=6)), max_size=8),
+)
+def test_mutated_images_decode_or_are_refused(form: str, edits: list[tuple[int, bytes]]) -> None:
+    data = bytearray(saved(quadrants(24, 16), form))
+    for at, change in edits:
+        data[at : at + len(change)] = change
+    try:
+        assert decode(bytes(data), None, spec(max_pixels=10**6)).shape == (1, 40, 40, 3)
+    except ImageError as error:
+        assert error.kind in ("unsupported", "damaged", "too-large")

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from worker.inspect_model import ModelError
+from worker.labels import Threshold, check_labels, read_classes, read_thresholds
+
+CLASSES = ("Pinus pinea hoja", "Pinus pinea tallo", "Quercus ilex hoja")
+HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "file.txt"
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.mark.parametrize("text", ["a\nb ñ\nc", "a\r\nb ñ\r\nc\r\n\r\n", "\ufeffa\nb ñ\nc\n"])
+def test_classes_are_read_from_any_editors_file(tmp_path: Path, text: str) -> None:
+    assert read_classes(write(tmp_path, text)) == ("a", "b ñ", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a\n\nb", "line 2: is empty"), ("a\nb\na", "line 3: repeats 'a' of line 1"), ("", "is empty")],
+)
+def test_a_wrong_classes_file_names_its_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        read_classes(write(tmp_path, text))
+
+
+def test_a_missing_or_binary_file_is_named_with_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"INFERENCE_CLASSES_FILE: .*none can't be read"):
+        read_classes(tmp_path / "none")
+    (tmp_path / "latin1").write_bytes(b"\xf1\xff")
+    with pytest.raises(ModelError, match="UTF-8"):
+        read_thresholds(tmp_path / "latin1", CLASSES)
+
+
+def test_thresholds_are_read_and_what_is_missing_is_minus_one(tmp_path: Path) -> None:
+    rows = f"{CLASSES[0]},0.9,1.0,0.1,0.5,0.8\r\n{CLASSES[1]},0.7,,,n/a,nan\n\n"
+    assert read_thresholds(write(tmp_path, HEADER + rows), CLASSES) == {
+        CLASSES[0]: Threshold(0.9, 0.5, 0.8),
+        CLASSES[1]: Threshold(0.7, -1.0, -1.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        pytest.param(f"{CLASSES[0]},0.9,1.0", "line 2: has 3 cells; a row has 6", id="short"),
+        pytest.param(f"{CLASSES[0]},1,1,1,1,1,1", "line 2: has 7 cells", id="long"),
+        pytest.param("Abies,1,1,1,1,1", "'Abies' is not in the classes file", id="unknown class"),
+        pytest.param(f"{CLASSES[0]},1,1,1,1,1\n{CLASSES[0]},1,1,1,1,1", "line 3: a second row", id="twice"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        read_thresholds(write(tmp_path, HEADER + row), CLASSES)
+
+
+def test_as_many_classes_as_outputs() -> None:
+    check_labels(3, CLASSES, Path("classes.txt"))
+    with pytest.raises(ModelError, match=r"10 outputs and classes\.txt names 3 classes"):
+        check_labels(10, CLASSES, Path("classes.txt"))

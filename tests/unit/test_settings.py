@@ -1,0 +1,77 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from shared.settings import Settings, SettingsError, table, unknown_names
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_defaults_are_the_originals_where_it_has_one() -> None:
+    settings = Settings.from_environ({})
+    assert (settings.input_batch, settings.queue_size, settings.server_port) == (32, 128, 8001)
+    assert (str(settings.model), settings.preprocess, settings.minimum_threshold) == (
+        "/model.h5",
+        "inception_v3",
+        0.5,
+    )
+
+
+def test_variables_are_read_once_typed() -> None:
+    environ = {
+        "INPUT_BATCH": "64",
+        "SCHEDULER_FLUSH_INTERVAL": "0.5",
+        "INPUT_COLOR": "BGR",
+        "INPUT_WIDTH": " 224 ",
+    }
+    settings = Settings.from_environ(environ)
+    assert (settings.input_batch, settings.flush_interval, settings.input_color) == (64, 0.5, "bgr")
+    assert settings.input_width == 224 and settings.input_height is None
+
+
+def test_an_empty_variable_is_unset() -> None:
+    assert Settings.from_environ({"INPUT_BATCH": ""}).input_batch == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("INPUT_BATCH", "0", "from 1 to 1024"),
+        ("INPUT_BATCH", "many", "a whole number"),
+        ("INPUT_CHANNELS", "2", "1 .* or 3"),
+        ("INFERENCE_MINIMUM_THRESHOLD", "nan", "from 0 to 1"),
+        ("INFERENCE_PREPROCESS", "inception", "did you mean inception_v3"),
+        ("REDIS_URL", "localhost:6379", "redis://"),
+        ("SERVER_PORT", "70000", "65535"),
+    ],
+)
+def test_a_wrong_value_names_variable_value_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}='{value}' is not allowed: .*{allowed}"):
+        Settings.from_environ({name: value})
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"INPUT_BATCH": "0", "SERVER_PORT": "x"})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_misspelt_name_is_warned_about() -> None:
+    (warning,) = unknown_names({"INPUT_BACH": "64", "PATH": "/bin", "INPUT_BATCH": "64"})
+    assert "INPUT_BACH" in warning and "did you mean INPUT_BATCH" in warning
+
+
+def shown(default: object) -> str:
+    if default is None:
+        return ""
+    return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.es.md"])
+def test_the_readmes_table_is_the_codes(readme: str) -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? *\| (.+) \|$", (ROOT / readme).read_text(), re.M)
+    told = [(name, default) for name, default, _ in rows]
+    assert told == [(setting.name, shown(setting.default)) for _, setting in table()]
+    if readme == "README.md":
+        assert [text for _, _, text in rows] == [setting.help for _, setting in table()]
