@@ -1,6 +1,7 @@
 """Loading a model: Keras 3 first, then tf_keras (Keras 2), or a SavedModel."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
     Raises:
         ModelError: no loader can read it, or it has not one input of images and one output of scores.
     """
+    _import_tensorflow()
     if inspection.format == "savedmodel":
         return _load_saved_model(path)
     reasons = []
@@ -42,6 +44,19 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
             except Exception as error:  # each version of Keras fails in ways of its own
                 reasons.append(f"{name} says: {_line(error)}")
     raise ModelError(f"{path} can't be loaded; {'; '.join(reasons)}")
+
+
+def _import_tensorflow() -> None:
+    """Import it without its greeting, which no log level silences; errors are exceptions and still seen."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import keras  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _read_keras(path: str) -> Any:

@@ -1,0 +1,91 @@
+"""Small real models for the tests, made once a session and saved in every form that is served."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# Each library in a process of its own: what a worker meets, and no state shared between the two.
+SCRIPT = """
+import sys, zlib
+import numpy as np
+library, name, path = sys.argv[1:]
+if library == "keras":
+    import keras
+else:
+    import tf_keras as keras
+keras.utils.set_random_seed(zlib.crc32(name.encode()))
+layers, apps = keras.layers, keras.applications
+def sequential(shape, *rest):
+    return keras.Sequential([layers.Input(shape), *rest])
+def build():
+    softmax = layers.Dense(5, activation="softmax")
+    if name == "inception":
+        return apps.InceptionV3(weights=None, input_shape=(139, 139, 3), classes=20)
+    if name == "mobilenet":
+        return apps.MobileNetV2(weights=None, input_shape=(96, 96, 3), classes=20)
+    if name == "xception":
+        return apps.Xception(weights=None, input_shape=(71, 71, 3), classes=5)
+    if name == "grey":
+        return sequential((8, 8, 1), layers.Conv2D(4, 3), layers.Flatten(), softmax)
+    if name == "logits":
+        return sequential((8, 8, 3), layers.Flatten(), layers.Dense(5))
+    if name == "sigmoid":
+        return sequential((8, 8, 3), layers.Flatten(), layers.Dense(5, activation="sigmoid"))
+    if name == "open":
+        return sequential((None, None, 3), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), softmax)
+    if name == "lambda":
+        marker = path + ".ran"
+        code = layers.Lambda(lambda x, marker=marker: (open(marker, "w").close(), x)[1])
+        return sequential((8, 8, 3), layers.Flatten(), code, layers.Dense(5))
+    if name == "wrapped lambda":
+        twice = layers.TimeDistributed(layers.Lambda(lambda x: x * 2))
+        return sequential((4, 8, 8), twice, layers.Flatten(), layers.Dense(5))
+    if name == "custom":
+        class Mine(layers.Dense):
+            pass
+        keras.utils.register_keras_serializable("ours")(Mine)
+        return sequential((8, 8, 3), layers.Flatten(), Mine(5))
+    if name == "two outputs":
+        x = layers.Input((8, 8, 3)); y = layers.Flatten()(x)
+        return keras.Model(x, [layers.Dense(2)(y), layers.Dense(3)(y)])
+    if name == "vector":
+        return sequential((8,), layers.Dense(5))
+    if name == "image":
+        return sequential((8, 8, 3), layers.Conv2D(3, 3))
+model = build()
+for layer in model.layers:  # random weights that tell images apart: batch norm as after training
+    if "batch_normalization" in layer.name or layer.__class__.__name__ == "BatchNormalization":
+        random = np.random.default_rng(0)
+        layer.set_weights([w * random.uniform(0.9, 1.1, w.shape) for w in layer.get_weights()])
+if path.endswith("weights.h5"):
+    model.save_weights(path)
+elif path.endswith(("h5", "hdf5", "keras")):
+    model.save(path)
+elif library == "keras":
+    model.export(path)
+else:
+    model.save(path, save_format="tf")
+if len(model.input_shape) == 4 and len(model.outputs) == 1 and "lambda" not in name:
+    height, width, channels = model.input_shape[1] or 24, model.input_shape[2] or 24, model.input_shape[3]
+    pixels = np.random.default_rng(1).integers(0, 256, (70, height, width, channels), np.uint8)
+    wanted = model.predict(apps.inception_v3.preprocess_input(pixels.astype("float32")), batch_size=32, verbose=0)
+    np.savez(path + ".npz", pixels=pixels, wanted=wanted)
+"""
+
+
+def make(library: str, name: str, path: Path) -> Path:
+    """Save the model `name` by 'keras' or 'tf_keras'; PATH.npz gets 70 inputs and `predict`'s answers."""
+    environ = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, library, name, str(path)],
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return path
