@@ -101,7 +101,8 @@ def _end(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     _allow_origin(response)
     milliseconds = (time.monotonic() - g.started) * 1000
-    logger.info(
+    logger.log(
+        logging.DEBUG if request.path.startswith("/health/") else logging.INFO,  # they come by the second
         "%s %s %d in %.1f ms, request %s",
         request.method,
         request.path,

@@ -13,6 +13,7 @@ READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 # Pixels are counted here, against the service's own bound; Pillow's guard would warn or raise by another.
 Image.MAX_IMAGE_PIXELS = None
+Image.preinit()  # now, rather than in the first request
 
 _SIGNATURES = (
     (b"ftypheic", 4, "a HEIC image"),

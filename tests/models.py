@@ -69,9 +69,9 @@ elif library == "keras":
 else:
     model.save(path, save_format="tf")
 if len(model.input_shape) == 4 and len(model.outputs) == 1 and "lambda" not in name:
-    height, width, channels = model.input_shape[1] or 24, model.input_shape[2] or 24, model.input_shape[3]
+    height, width, channels = (side or 24 for side in model.input_shape[1:])
     pixels = np.random.default_rng(1).integers(0, 256, (70, height, width, channels), np.uint8)
-    wanted = model.predict(apps.inception_v3.preprocess_input(pixels.astype("float32")), batch_size=32, verbose=0)
+    wanted = model.predict(apps.inception_v3.preprocess_input(pixels.astype("float32")), verbose=0)
     np.savez(path + ".npz", pixels=pixels, wanted=wanted)
 """
 

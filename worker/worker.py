@@ -34,6 +34,7 @@ from worker.reply import Replier
 from worker.take import Taker
 
 logger = logging.getLogger(__name__)
+logging.getLogger("rq.worker").setLevel(logging.WARNING)  # RQ sets it to INFO when it is imported
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+# make serve · make test · make lint · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help serve test lint lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make serve   the whole service with the demo model, on port 8001 (more: make serve ARGS=--help)"
+	@echo "make test    every test (some: make test ARGS=tests/unit)"
+	@echo "make lint    ruff and mypy --strict"
+	@echo "make lock    write requirements/*.lock anew, after a change of dependencies in pyproject.toml"
+	@echo "make clean   remove $(VENV)"
+	@echo "Another Python: make PYTHON=python3.12 serve"
+
+serve: $(VENV)/serve.stamp
+	@exec $(BIN)/classification-server serve $(ARGS)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --check --no-cache .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)
+
+# A lock is installed as it stands: no resolving, and nothing that would need a compiler.
+$(VENV)/%.stamp: requirements/%.lock pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "Installing $< into $(VENV): the first time this fetches about 450 MB."
+	$(PIP) install --no-deps --only-binary :all: -r $<
+	$(PIP) install --no-deps --no-build-isolation --quiet --editable .
+	@touch $@
+
+$(VENV)/pyvenv.cfg:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "$(PYTHON) is not there: install Python 3.11, 3.12 or 3.13, or name yours: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "$$("$(PYTHON)" --version) does not do: TensorFlow needs Python 3.11, 3.12 or 3.13. Name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) lacks its venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# The smaller locks are constrained by the largest, so that all of them agree.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	--no-emit-index-url --generate-hashes $(if $(UPGRADE),--upgrade)
+CPU := --override requirements/cpu.overrides requirements/cpu.in
+ALIKE := --constraint requirements/dev.lock
+
+# UPGRADE=1 takes the newest versions that pyproject.toml allows; without it, only what must change does.
+lock: $(VENV)/pyvenv.cfg
+	$(PIP) install --quiet 'uv>=0.9,<1'
+	$(LOCK) $(CPU) pyproject.toml --extra dev -o requirements/dev.lock
+	$(LOCK) $(CPU) $(ALIKE) pyproject.toml requirements/build.in --extra gateway --extra worker --extra embedded -o requirements/serve.lock
+	$(LOCK) $(ALIKE) pyproject.toml requirements/build.in --extra gateway -o requirements/gateway.lock
+	$(LOCK) $(CPU) $(ALIKE) pyproject.toml requirements/build.in --extra worker -o requirements/worker.lock
+	$(LOCK) $(ALIKE) pyproject.toml requirements/build.in --extra gpu -o requirements/gpu.lock

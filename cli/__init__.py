@@ -1,0 +1,15 @@
+"""The `classification-server` command. Heavy parts are imported only by the command that uses them."""
+
+import contextlib
+import sys
+
+
+class CommandError(Exception):
+    """What the person who runs the command must mend: one line each, and exit status 2."""
+
+
+def say(text: str) -> None:
+    """Print each line of `text` on stderr, saying who speaks; a terminal that has gone is no fault."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in text.splitlines():
+            print(f"classification-server: {line}", file=sys.stderr, flush=True)

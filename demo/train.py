@@ -1,0 +1,144 @@
+"""Makes the model, its classes, its thresholds and the samples again: `python -m demo.train`."""
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import default_rng
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from demo import CLASSES, MODEL, THRESHOLDS
+from demo.digits import NAMES, SEED, SIDE, Part, draw_photo, draw_plain, parts, pixels, views
+from demo.scenes import write_samples
+
+COPIES = 10
+"""Photos that the model learns from, of each digit in each organ."""
+STRANGERS = 4000
+"""Images of no digit that it learns from, so that it is sure of nothing there."""
+CHECK_COPIES = 2
+"""Photos of each validation digit in each organ, from which the thresholds come."""
+EPOCHS = 10
+BATCH = 64
+HEADER = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
+
+Row = tuple[float | None, ...]
+
+
+def scores_of(model: Any, images: np.ndarray) -> np.ndarray:
+    """The model's answers for uint8 (n, 32, 32, 3): float32 (n, 20)."""
+    return np.asarray(model.predict(_preprocess(images), batch_size=256, verbose=0))
+
+
+def accuracy(scores: np.ndarray, outputs: np.ndarray) -> float:
+    """The share of `scores` (n, 20) whose best is the right one of `outputs` (n,)."""
+    return float((scores.argmax(axis=1) == outputs).mean())
+
+
+def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
+    """The numbers of thresholds.csv, a row for each class, from scores (n, 20) and right answers (n,).
+
+    A class's top1 scores are those where it was rightly the best; its top2 scores those where it was
+    second, or wrongly the best. The last number is the share of its images that were answered right.
+    """
+    second, best = np.argsort(scores, axis=1)[:, -2:].T
+    rows: list[Row] = []
+    for output in range(scores.shape[1]):
+        own = outputs == output
+        right = own & (best == output)
+        other = (second == output) | (~own & (best == output))
+        share = float(right.sum() / own.sum())
+        rows.append((*_range(scores[right, output]), *_range(scores[other, output]), share))
+    return rows
+
+
+def strangers(part: Part, count: int) -> np.ndarray:
+    """Images of no digit, uint8 (count, 32, 32, 3): in turn empty, shuffled digits, pieces of photos."""
+    scenes = [Image.fromarray(scene) for scene in load_sample_images().images]
+    return np.stack([pixels(_stranger(part, scenes, number)) for number in range(count)])
+
+
+def build() -> Any:
+    """The network: three convolutions, then softmax; plain layers, 44 thousand weights."""
+    from keras import Input, Sequential, layers
+
+    blocks = []
+    for filters in (16, 32, 64):
+        blocks += [layers.Conv2D(filters, 3, padding="same", activation="relu"), layers.MaxPooling2D()]
+    head = [layers.Flatten(), layers.Dropout(0.3), layers.Dense(len(NAMES), activation="softmax")]
+    return Sequential([Input((SIDE, SIDE, 3)), *blocks, *head])
+
+
+def train(part: Part) -> Any:
+    """A model that has learned from `part`."""
+    import keras
+    from tensorflow.config.experimental import enable_op_determinism
+
+    keras.utils.set_random_seed(SEED)
+    enable_op_determinism()
+    images, targets = _lessons(part)
+    model = build()
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, EPOCHS * len(images) // BATCH)
+    model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy")
+    model.fit(images, targets, batch_size=BATCH, epochs=EPOCHS, verbose=2)
+    return model
+
+
+def write_thresholds(rows: Sequence[Row]) -> None:
+    """Write thresholds.csv; where there is no value, the cell is empty."""
+    with THRESHOLDS.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for name, row in zip(NAMES, rows, strict=True):
+            writer.writerow([name, *("" if value is None else f"{value:.4f}" for value in row)])
+
+
+def main() -> None:
+    """Make every file, and print the figures that README.md states."""
+    learned, validation, held_out = parts()
+    write_samples(held_out)
+    CLASSES.write_text("\n".join(NAMES) + "\n")
+    model = train(learned)
+    model.save(MODEL, include_optimizer=False)
+    images, outputs = views(validation, draw_photo, copies=CHECK_COPIES)
+    write_thresholds(threshold_rows(scores_of(model, images), outputs))
+    for drawing in (draw_plain, draw_photo):
+        images, outputs = views(held_out, drawing)
+        print(f"held out, {drawing.__name__}: {accuracy(scores_of(model, images), outputs):.2%} right")
+    sure = scores_of(model, strangers(held_out, 600)).max(axis=1) > 0.5
+    print(f"strangers: {sure.mean():.2%} score above 0.5")
+
+
+def _preprocess(images: np.ndarray) -> np.ndarray:
+    """What inception_v3's `preprocess_input` does: float32, -1 to 1."""
+    return images.astype(np.float32) / 127.5 - 1
+
+
+def _range(values: np.ndarray) -> tuple[float | None, float | None]:
+    return (float(values.min()), float(values.max())) if len(values) else (None, None)
+
+
+def _stranger(part: Part, scenes: list[Image.Image], number: int) -> Image.Image:
+    rng = default_rng((SEED, number, int(part.numbers[0])))
+    if number % 3 == 0:
+        return draw_photo(np.zeros((8, 8), np.float32), number % 2, rng)
+    if number % 3 == 1:
+        cells = rng.permutation(rng.choice(part.digits).ravel())
+        return draw_photo(cells.reshape(8, 8), number % 2, rng)
+    scene = scenes[rng.integers(len(scenes))]
+    side = int(rng.integers(SIDE, min(scene.size)))
+    x, y = (int(rng.integers(room - side + 1)) for room in scene.size)
+    return scene.crop((x, y, x + side, y + side))
+
+
+def _lessons(part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (n, 32, 32, 3), float32 from -1 to 1, and targets (n, 20); strangers' targets are even."""
+    images, outputs = views(part, draw_photo, copies=COPIES)
+    even = np.full((STRANGERS, len(NAMES)), 1 / len(NAMES))
+    inputs = _preprocess(np.concatenate([images, strangers(part, STRANGERS)]))
+    return inputs, np.concatenate([np.eye(len(NAMES))[outputs], even]).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""`classification-server serve` and the real embedded server, with stand-ins for worker and gateway."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cli import CommandError
+from cli.embedded import EmbeddedRedis
+from cli.part import Kept
+from tests.stack import eventually, free_port
+
+ROOT = Path(__file__).parent.parent.parent
+
+WORKER = "import time; time.sleep(600)"
+GATEWAY = """
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health/ready" else 404)
+        self.end_headers()
+HTTPServer(("127.0.0.1", int(os.environ["SERVER_PORT"])), Handler).serve_forever()
+"""
+LAUNCH = """
+import functools, json, sys
+from cli import main, serve
+scripts = json.loads(sys.argv[1])
+commands = serve.Commands(*([sys.executable, "-c", script] for script in scripts))
+serve.run = functools.partial(serve.run, commands=commands)
+sys.exit(main.main(["serve", *sys.argv[2:]]))
+"""
+
+
+class Serve:
+    """The command as a process of its own, its words in a file."""
+
+    def __init__(self, folder: Path, *options: str, worker: str = WORKER, **environ: str) -> None:
+        self.folder, self.port = folder / "data", free_port()
+        self.output = folder / f"output-{time.monotonic_ns()}"
+        settings = {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(self.port)}
+        with open(self.output, "wb") as output:
+            self.process = psutil.Popen(
+                [sys.executable, "-c", LAUNCH, json.dumps([worker, GATEWAY]), *options],
+                cwd=ROOT,
+                env=os.environ | settings | {"SERVER_DATA_DIR": str(self.folder)} | environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.family: list[psutil.Process] = []
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def wait_said(self, words: str) -> None:
+        eventually(lambda: words in self.said() or not self.process.is_running(), 20, words)
+        self.family = self.process.children(recursive=True)
+        assert words in self.said(), self.said()
+
+    def child(self, words: str) -> psutil.Process:
+        return next(each for each in self.process.children() if words in " ".join(each.cmdline()))
+
+    @property
+    def redis(self) -> Redis:
+        return Redis(unix_socket_path=f"{self.folder}/redis.sock")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return int(self.process.wait(20))
+
+    def left_behind(self) -> list[psutil.Process]:
+        return [each for each in self.family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+Start = Callable[..., Serve]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Start]:
+    """Starts the command; stops it whatever happens."""
+    started: list[Serve] = []
+
+    def start(*options: str, **environ: Any) -> Serve:
+        started.append(Serve(tmp_path, *options, **environ))
+        return started[-1]
+
+    yield start
+    for each in started:
+        family = [*each.family, *each.left_behind()]
+        if each.process.is_running():
+            each.stop()
+        for process in family:
+            if process.is_running():
+                process.kill()
+
+
+def test_starts_tells_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> None:
+    running = serve()
+    running.wait_said("/classify")
+    assert "the demo model is served" in running.said()
+    assert f"curl -F blob=@demo/samples/siete.jpg http://localhost:{running.port}/classify" in running.said()
+    assert len(running.family) == 3
+    assert running.redis.ping()
+    assert running.stop() == 0
+    assert running.left_behind() == []
+    assert not (running.folder / "redis.sock").exists()
+
+
+def test_model_of_ones_own_is_tried_with_a_photo_of_ones_own(serve: Start, tmp_path: Path) -> None:
+    running = serve("--workers", "2", INFERENCE_MODEL=str(tmp_path / "mine.h5"))
+    running.wait_said("curl -F blob=@photo.jpg")
+    assert "demo" not in running.said()
+    assert len(running.family) == 4
+
+
+def test_data_outlast_a_restart(serve: Start) -> None:
+    first = serve()
+    first.wait_said("ready")
+    first.redis.set("kept", "yes")
+    assert first.stop(signal.SIGINT) == 0
+    second = serve()
+    second.wait_said("ready")
+    assert second.redis.get("kept") == b"yes"
+
+
+def test_redis_that_is_killed_comes_back_with_its_data(serve: Start) -> None:
+    running = serve()
+    running.wait_said("ready")
+    running.redis.set("kept", "yes")
+    running.child("valkey").kill()
+    running.wait_said("redis was killed by SIGKILL (its log: ")
+    assert eventually(lambda: answer(running.redis), 10, "redis again") == b"yes"
+
+
+def answer(redis: Redis) -> Any:
+    try:
+        return redis.get("kept")
+    except RedisError:
+        return None
+
+
+def test_worker_that_is_killed_is_restarted(serve: Start) -> None:
+    running = serve()
+    running.wait_said("ready")
+    running.child("time.sleep").kill()
+    running.wait_said("worker was killed by SIGKILL; it is restarted in 0.5 s")
+    eventually(lambda: len(running.process.children()) == 3, 10, "three parts")
+
+
+def test_worker_with_a_fault_of_its_settings_ends_all_with_2(serve: Start) -> None:
+    running = serve(worker="raise SystemExit(2)")
+    assert running.process.wait(20) == 2
+    assert not (running.folder / "redis.sock").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_killed_command_takes_its_parts_along_and_can_start_again(serve: Start) -> None:
+    killed = serve()
+    killed.wait_said("ready")
+    killed.redis.set("kept", "yes")
+    assert killed.stop(signal.SIGKILL) == -signal.SIGKILL
+    again = serve()
+    again.wait_said("ready")
+    assert again.redis.get("kept") == b"yes"
+    assert killed.left_behind() == []
+
+
+def test_second_command_on_the_same_data_is_refused(serve: Start) -> None:
+    serve().wait_said("ready")
+    second = serve()
+    assert second.process.wait(20) == 2
+    assert second.said().splitlines()[-1].startswith("classification-server: another classification-server")
+
+
+def test_taken_port_is_told_before_anything_starts(serve: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = serve("--port", str(port))
+        assert refused.process.wait(20) == 2
+    taken_line = f"classification-server: port {port} is taken: choose another with --port or SERVER_PORT\n"
+    assert refused.said() == taken_line
+    assert not refused.folder.exists()
+
+
+def test_redis_of_ones_own_is_used_and_left_alone(serve: Start, valkey: Any) -> None:
+    running = serve(REDIS_URL=valkey.url)
+    running.wait_said("ready")
+    assert len(running.family) == 2
+    assert running.stop() == 0
+    assert valkey.client.ping()
+
+
+LEAVE_A_SERVER = """
+import os, subprocess, sys, time
+from pathlib import Path
+from redis import Redis
+from cli.embedded import EmbeddedRedis
+embedded = EmbeddedRedis(Path(sys.argv[1]))
+part = embedded.part()
+server = subprocess.Popen(part.command, pass_fds=part.inherits, stdout=subprocess.DEVNULL)
+while not part.ready():
+    time.sleep(0.02)
+Redis(unix_socket_path=str(embedded.socket)).set("kept", "yes")
+print(server.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("name", ["data", "d" * 120])
+def test_server_that_outlived_its_supervisor_is_replaced(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    command = [sys.executable, "-c", LEAVE_A_SERVER, str(folder)]
+    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False).stdout
+    left, old_socket = int(output), Path((folder / "socket").read_text())
+    assert psutil.pid_exists(left)
+    embedded = EmbeddedRedis(folder)
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+    assert not old_socket.exists()
+    server = Kept(embedded.part())
+    server.start()
+    eventually(server.part.ready, 10, "redis")
+    assert Redis(unix_socket_path=str(embedded.socket)).get("kept") == b"yes"
+    server.kill()
+    embedded.close()
+    assert not embedded.socket.exists()
+
+
+def test_socket_in_a_deep_folder_is_put_elsewhere_and_removed(tmp_path: Path) -> None:
+    folder = tmp_path / ("d" * 120)
+    folder.mkdir()
+    embedded = EmbeddedRedis(folder)
+    place = embedded.socket.parent
+    assert place != folder
+    assert len(str(embedded.socket)) < 100
+    embedded.close()
+    assert not place.exists()
+
+
+def test_folder_is_free_again_once_closed(tmp_path: Path) -> None:
+    first = EmbeddedRedis(tmp_path)
+    with pytest.raises(CommandError, match="another classification-server is running on"):
+        EmbeddedRedis(tmp_path)
+    first.close()
+    EmbeddedRedis(tmp_path).close()
+
+
+def test_without_a_folder_the_data_are_removed_at_the_end() -> None:
+    embedded = EmbeddedRedis(None)
+    assert embedded.folder.exists()
+    embedded.close()
+    assert not embedded.folder.exists()
