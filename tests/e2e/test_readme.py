@@ -1,0 +1,50 @@
+"""The requests of both READMEs, run as they stand there, give the answers that stand there."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.stack import ROOT, Stack
+
+EXAMPLES = {
+    readme: re.findall(r"^    \$ (curl .+)\n    (.+)$", (ROOT / readme).read_text(), re.M)
+    for readme in ("README.md", "README.es.md")
+}
+
+
+@pytest.mark.parametrize("readme", EXAMPLES)
+def test_the_readmes_requests_give_their_answers(stack: Stack, readme: str) -> None:
+    assert len(EXAMPLES[readme]) == 4
+    for command, answer in EXAMPLES[readme]:
+        shell = command.replace("http://localhost:8001", stack.url).replace("curl", "curl -sS", 1)
+        done = subprocess.run(
+            shell, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+        )
+        assert near(json.loads(done.stdout), json.loads(answer)), done.stdout
+
+
+def near(found: object, told: object) -> bool:
+    """Equal, numbers up to a difference of 1e-4: processors add up in different orders."""
+    if isinstance(told, dict) and isinstance(found, dict):
+        return near(list(found.values()), list(told.values())) and sorted(found)[:1] == sorted(told)[:1]
+    if isinstance(told, list) and isinstance(found, list):
+        return len(found) == len(told) and all(map(near, found, told))
+    if isinstance(told, float) and isinstance(found, float):
+        return abs(found - told) <= 1e-4
+    return found == told
+
+
+def test_every_path_that_the_docs_link_to_exists() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_both_readmes_have_the_same_parts() -> None:
+    sections = [re.findall(r"^## ", (ROOT / readme).read_text(), re.M) for readme in EXAMPLES]
+    assert len(sections[0]) == len(sections[1])
+    assert [c for c, _ in EXAMPLES["README.md"]] == [c for c, _ in EXAMPLES["README.es.md"]]
+    assert Path(ROOT / "README.md").read_text().index("make serve") < 600
