@@ -31,6 +31,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.h5").write_text("this is not a model")
     (folder / "nine.txt").write_text("".join(f"Class number {i}\n" for i in range(9)))
     rows = demo.THRESHOLDS.read_text().splitlines()
+    (folder / "header.csv").write_text(rows[0])
     (folder / "bad.csv").write_text("\n".join([*rows[:2], "Digitus duo albus,0.9,1.0", *rows[3:]]))
     return folder
 
@@ -62,7 +63,11 @@ def start(models: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[
         pytest.param({"INFERENCE_MODEL": "MODELS/weights.h5"}, ["weights.h5", "weights"], id="weights only"),
         pytest.param({"INFERENCE_MODEL": "MODELS/lambda.h5"}, ["lambda.h5", "Lambda"], id="Lambda layer"),
         pytest.param(
-            {"INFERENCE_MODEL": "MODELS/ten.h5", "INFERENCE_CLASSES_FILE": "MODELS/nine.txt"},
+            {
+                "INFERENCE_MODEL": "MODELS/ten.h5",
+                "INFERENCE_CLASSES_FILE": "MODELS/nine.txt",
+                "INFERENCE_THRESHOLDS_FILE": "MODELS/header.csv",
+            },
             ["10", "9"],
             id="10 outputs, 9 classes",
         ),
