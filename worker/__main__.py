@@ -8,9 +8,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from shared.logs import setup_logging
-
 from shared.connection import connect
+from shared.logs import setup_logging
 from shared.settings import Settings, SettingsError
 
 if TYPE_CHECKING:

@@ -16,12 +16,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cli import CommandError
-from cli.embedded import EmbeddedRedis
-from cli.part import Kept
-from tests.stack import eventually, free_port
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.stack import ROOT, eventually, free_port
 
 WORKER = "import time; time.sleep(600)"
 GATEWAY = """
@@ -199,65 +194,3 @@ def test_redis_of_ones_own_is_used_and_left_alone(serve: Start, valkey: Any) -> 
     assert len(running.family) == 2
     assert running.stop() == 0
     assert valkey.client.ping()
-
-
-LEAVE_A_SERVER = """
-import os, subprocess, sys, time
-from pathlib import Path
-from redis import Redis
-from cli.embedded import EmbeddedRedis
-embedded = EmbeddedRedis(Path(sys.argv[1]))
-part = embedded.part()
-server = subprocess.Popen(part.command, pass_fds=part.inherits, stdout=subprocess.DEVNULL)
-while not part.ready():
-    time.sleep(0.02)
-Redis(unix_socket_path=str(embedded.socket)).set("kept", "yes")
-print(server.pid, flush=True)
-os.kill(os.getpid(), 9)
-"""
-
-
-@pytest.mark.parametrize("name", ["data", "d" * 120])
-def test_server_that_outlived_its_supervisor_is_replaced(tmp_path: Path, name: str) -> None:
-    folder = tmp_path / name
-    folder.mkdir()
-    command = [sys.executable, "-c", LEAVE_A_SERVER, str(folder)]
-    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False).stdout
-    left, old_socket = int(output), Path((folder / "socket").read_text())
-    assert psutil.pid_exists(left)
-    embedded = EmbeddedRedis(folder)
-    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
-    assert not old_socket.exists()
-    server = Kept(embedded.part())
-    server.start()
-    eventually(server.part.ready, 10, "redis")
-    assert Redis(unix_socket_path=str(embedded.socket)).get("kept") == b"yes"
-    server.kill()
-    embedded.close()
-    assert not embedded.socket.exists()
-
-
-def test_socket_in_a_deep_folder_is_put_elsewhere_and_removed(tmp_path: Path) -> None:
-    folder = tmp_path / ("d" * 120)
-    folder.mkdir()
-    embedded = EmbeddedRedis(folder)
-    place = embedded.socket.parent
-    assert place != folder
-    assert len(str(embedded.socket)) < 100
-    embedded.close()
-    assert not place.exists()
-
-
-def test_folder_is_free_again_once_closed(tmp_path: Path) -> None:
-    first = EmbeddedRedis(tmp_path)
-    with pytest.raises(CommandError, match="another classification-server is running on"):
-        EmbeddedRedis(tmp_path)
-    first.close()
-    EmbeddedRedis(tmp_path).close()
-
-
-def test_without_a_folder_the_data_are_removed_at_the_end() -> None:
-    embedded = EmbeddedRedis(None)
-    assert embedded.folder.exists()
-    embedded.close()
-    assert not embedded.folder.exists()
