@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from dataclasses import dataclass
+from urllib.parse import quote
 from uuid import uuid4
 
 from flask import Flask, Response, current_app, g, request
@@ -15,7 +16,7 @@ from gateway.waiting import ReplyListener
 from shared.connection import connect
 from shared.logs import setup_logging
 from shared.queue import JobQueue, Served
-from shared.settings import Settings
+from shared.settings import Settings, redis_url
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     """Make the gateway; settings come from the environment, the queue from `REDIS_URL`, unless given.
 
     Raises:
-        SettingsError: a variable holds a value that is not allowed.
+        SettingsError: a variable holds a value that is not allowed, or `REDIS_URL` is not set.
     """
     from gateway import classify, health, info
 
@@ -66,9 +67,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
         setup_logging(settings.log_format)
     if queue is None:
         # Each waiting request may be in a command at once; those that wait for replies share one connection.
-        redis = connect(
-            settings.redis_url or "redis://localhost", retries=1, max_connections=settings.queue_size + 64
-        )
+        redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
         queue = JobQueue(redis, settings)
     name = f"classification:reply:{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     app = Flask(__name__, static_folder=None)
@@ -105,7 +104,7 @@ def _end(response: Response) -> Response:
         logging.DEBUG if request.path.startswith("/health/") else logging.INFO,  # they come by the second
         "%s %s %d in %.1f ms, request %s",
         request.method,
-        request.path,
+        quote(request.path),  # a line feed in it must not begin a line of the log
         response.status_code,
         milliseconds,
         g.request_id,

@@ -81,13 +81,20 @@ def _http(error: HTTPException) -> Response:
         allowed = sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})
         detail = f"{request.path} takes {' or '.join(allowed)}, not {request.method}"
     elif isinstance(error, RequestEntityTooLarge):
-        most = current_app.config["SETTINGS"].max_upload_bytes
-        detail = f"blob: the request is larger than an image may be ({most} bytes); send the image smaller"
+        detail = _too_large()
     response = respond(Problem(error.code, detail))
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value
     return response
+
+
+def _too_large() -> str:
+    settings, config = current_app.config["SETTINGS"], current_app.config
+    if (request.content_length or 0) <= config["MAX_CONTENT_LENGTH"]:
+        most, parts = config["MAX_FORM_MEMORY_SIZE"], config["MAX_FORM_PARTS"]
+        return f"a form field is larger than {most} bytes, or there are more than {parts} parts"
+    return f"blob: it is larger than an image may be ({settings.max_upload_bytes} bytes); send it smaller"
 
 
 def _job(failure: JobFailure) -> Response:

@@ -6,10 +6,11 @@ The number of processes is gunicorn's own WEB_CONCURRENCY (default 1).
 import os
 import sys
 
-from shared.settings import Settings, SettingsError
+from shared.settings import Settings, SettingsError, redis_url
 
 try:
     _settings = Settings.from_environ()
+    redis_url(_settings)
 except SettingsError as error:
     for _line in str(error).splitlines():
         print(f"classification-server: {_line}", file=sys.stderr)

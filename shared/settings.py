@@ -269,6 +269,19 @@ def table() -> list[tuple[str, Setting]]:
     return [(each.name, each.metadata["setting"]) for each in fields(Settings)]
 
 
+def redis_url(settings: Settings) -> str:
+    """The Redis server's address, for a part that is started by hand.
+
+    Raises:
+        SettingsError: none is set.
+    """
+    if settings.redis_url is None:
+        raise SettingsError(
+            "REDIS_URL is not set: name the Redis server, or run `classification-server serve`"
+        )
+    return settings.redis_url
+
+
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
     """A warning for each variable that starts like ours but is none of ours, with the nearest name."""
     known = [setting.name for _, setting in table()]

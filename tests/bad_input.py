@@ -127,7 +127,7 @@ CASES = (
         ("regions", "top_n", "consolidate"),
         form={"regions": "x", "top_n": "x", "consolidate": "x"},
     ),
-    BadCase("a field of a megabyte", 413, (), form={"regions": "1,1,1;" * 200_000}),
+    BadCase("a field of a megabyte", 413, ("form field", "262144"), form={"regions": "1,1,1;" * 200_000}),
     BadCase("GET /classify", 405, ("POST",), method="GET"),
     BadCase("DELETE /classes", 405, ("GET",), method="DELETE", path="/classes"),
     BadCase("unknown path", 404, ("/nowhere", "/classify"), method="GET", path="/nowhere"),

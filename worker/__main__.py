@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.connection import connect
 from shared.logs import setup_logging
-from shared.settings import Settings, SettingsError
+from shared.settings import Settings, SettingsError, redis_url
 
 if TYPE_CHECKING:
     from worker.engine import Engine
@@ -22,10 +22,9 @@ def main() -> int:
     """Run the worker; return the process's exit status."""
     try:
         settings = Settings.from_environ()
+        url = redis_url(settings)
     except SettingsError as error:
         return _refuse(str(error))
-    if settings.redis_url is None:
-        return _refuse("REDIS_URL is not set: name the Redis server, or run `classification-server serve`")
     setup_logging(settings.log_format)
     from worker.inspect_model import ModelError
 
@@ -35,7 +34,7 @@ def main() -> int:
         return _refuse(str(error))
     from worker.worker import BatchWorker, wait_for_redis
 
-    redis = connect(settings.redis_url)
+    redis = connect(url)
     wait_for_redis(redis)
     BatchWorker(redis, settings, service).serve()
     return 0

@@ -76,18 +76,21 @@ class BatchWorker(SimpleWorker):
             threading.Thread(target=self._repeat, args=(self._inferer.step,), name="infer"),
             threading.Thread(target=self._repeat, args=(self._replier.step,), name="reply"),
         ]
-        lease = threading.Thread(target=self._keep_leases, name="lease", daemon=True)
+        lease = threading.Thread(target=self._repeat, args=(self._keep_leases,), name="lease", daemon=True)
         self._patience.insist(lambda: self.bootstrap(logging_level=None))
         for thread in (*threads, lease):
             thread.start()
         logger.info("worker %s takes jobs", self.name)
-        while not self._stopped.is_set():
-            try:
-                self._taker.step()
-            except RedisError as error:
-                logger.warning("Redis does not answer (%s); no jobs are taken", error)
-                self._stopped.wait(0.5)
+        self._repeat(self._take)
         self._drain(*threads)
+
+    def _take(self) -> bool:
+        try:
+            self._taker.step()
+        except RedisError as error:
+            logger.warning("Redis does not answer (%s); no jobs are taken", error)
+            self._stopped.wait(0.5)
+        return not self._stopped.is_set()
 
     def _drain(self, infer: threading.Thread, reply: threading.Thread) -> None:
         rest = [each.claim for each in self._batch.close()]
@@ -113,7 +116,7 @@ class BatchWorker(SimpleWorker):
         self._replier.put([], ended)
 
     def _repeat(self, step: Callable[[], bool]) -> None:
-        """A stage's thread: a stage that breaks ends the process, and its jobs go to another worker."""
+        """A stage's loop: a stage that breaks ends the process, and its jobs go to another worker."""
         try:
             while step():
                 pass
@@ -124,24 +127,23 @@ class BatchWorker(SimpleWorker):
 
     # ---------------------------------------------------------------- signs of life
 
-    def _keep_leases(self) -> None:
-        interval = min(self._settings.job_lease / 3, 2.0)
-        while not self._ended.is_set():
-            try:
-                self._beat()
-            except RedisError as error:
-                logger.warning("Redis does not answer (%s); leases are not renewed", error)
-            self._ended.wait(interval)
+    def _keep_leases(self) -> bool:
+        try:
+            self._beat()
+        except RedisError as error:
+            logger.warning("Redis does not answer (%s); leases are not renewed", error)
+        return not self._ended.wait(min(self._settings.job_lease / 3, 2.0))
 
     def _beat(self) -> None:
+        """First what holds or frees jobs: it works on a server that is out of memory, the rest does not."""
         self._held.lose(self._jobs.renew(self.name, self._held.all()))
-        if not self._stopped.is_set():
-            self._jobs.publish(self.name, self._service.description, self._pace.jobs_per_second)
-        self._register()
         for job_id, word in self._jobs.reap():
             logger.warning(
                 "job %s: its worker died; %s", job_id, "queued again" if word == "again" else "failed"
             )
+        if not self._stopped.is_set():
+            self._jobs.publish(self.name, self._service.description, self._pace.jobs_per_second)
+        self._register()
 
     def _register(self) -> None:
         """Stand in RQ's lists of workers; anew each time, for a Redis server that lost its data."""

