@@ -5,17 +5,18 @@ import os
 import re
 import socket
 import time
-from dataclasses import dataclass
 from urllib.parse import quote
 from uuid import uuid4
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 
+from gateway import classify, health, info
 from gateway.errors import register_errors
+from gateway.resources import Resources, resources
 from gateway.waiting import ReplyListener
 from shared.connection import connect
 from shared.logs import setup_logging
-from shared.queue import JobQueue, Served
+from shared.queue import JobQueue, reply_list
 from shared.settings import Settings, redis_url
 
 logger = logging.getLogger(__name__)
@@ -23,35 +24,8 @@ logger = logging.getLogger(__name__)
 FORM_SLACK = 256 * 1024
 """Bytes that a form may take beside its image: regions, boundaries, headers."""
 
-SERVED_SECONDS = 1.0
-"""How long an answer to "which workers are alive" is good for."""
-
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _EXPOSED = "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After"
-
-
-@dataclass
-class Resources:
-    """What the views share: settings, the queue, the listener for this process's replies."""
-
-    settings: Settings
-    queue: JobQueue
-    listener: ReplyListener
-    _served: tuple[float, Served | None] = (float("-inf"), None)
-
-    def served(self) -> Served | None:
-        """What the live workers serve, or None; a second old at most."""
-        asked, served = self._served
-        if time.monotonic() - asked > SERVED_SECONDS:
-            served = self.queue.served()
-            self._served = (time.monotonic(), served)
-        return served
-
-
-def resources() -> Resources:
-    """The current app's resources."""
-    found: Resources = current_app.extensions["classification"]
-    return found
 
 
 def create_app(settings: Settings | None = None, queue: JobQueue | None = None) -> Flask:
@@ -60,8 +34,6 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     Raises:
         SettingsError: a variable holds a value that is not allowed, or `REDIS_URL` is not set.
     """
-    from gateway import classify, health, info
-
     if settings is None:
         settings = Settings.from_environ()
         setup_logging(settings.log_format)
@@ -69,21 +41,24 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
         # Each waiting request may be in a command at once; those that wait for replies share one connection.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
         queue = JobQueue(redis, settings)
-    name = f"classification:reply:{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+    process = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     app = Flask(__name__, static_folder=None)
-    app.config["SETTINGS"] = settings
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + FORM_SLACK
-    app.config["MAX_FORM_MEMORY_SIZE"] = FORM_SLACK
-    app.config["MAX_FORM_PARTS"] = 32
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    app.extensions["classification"] = Resources(settings, queue, ReplyListener(queue, name))
+    _configure(app, settings)
+    app.extensions["classification"] = Resources(settings, queue, ReplyListener(queue, reply_list(process)))
     app.before_request(_begin)
     app.after_request(_end)
     register_errors(app)
     for module in (classify, info, health):
         app.register_blueprint(module.bp)
     return app
+
+
+def _configure(app: Flask, settings: Settings) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + FORM_SLACK
+    app.config["MAX_FORM_MEMORY_SIZE"] = FORM_SLACK
+    app.config["MAX_FORM_PARTS"] = 32
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # best answers first
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
 
 
 def _begin() -> Response | None:

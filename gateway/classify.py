@@ -6,8 +6,8 @@ from uuid import uuid4
 
 from flask import Blueprint, Response, g, jsonify, request
 
-from gateway.app import resources
 from gateway.errors import RETRY_SECONDS, Problem
+from gateway.resources import resources
 from gateway.uploads import read_upload
 from gateway.waiting import JobLostError, WaitTimeoutError
 from shared.job import Options

@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, g, jsonify, request
 from redis.exceptions import OutOfMemoryError, RedisError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
+from gateway.resources import resources
 from shared.job import FAILURES, JobFailure
 from shared.queue import QueueFull
 
@@ -90,11 +91,11 @@ def _http(error: HTTPException) -> Response:
 
 
 def _too_large() -> str:
-    settings, config = current_app.config["SETTINGS"], current_app.config
+    config, allowed = current_app.config, resources().settings.max_upload_bytes
     if (request.content_length or 0) <= config["MAX_CONTENT_LENGTH"]:
         most, parts = config["MAX_FORM_MEMORY_SIZE"], config["MAX_FORM_PARTS"]
         return f"a form field is larger than {most} bytes, or there are more than {parts} parts"
-    return f"blob: it is larger than an image may be ({settings.max_upload_bytes} bytes); send it smaller"
+    return f"blob: it is larger than an image may be ({allowed} bytes); send it smaller"
 
 
 def _job(failure: JobFailure) -> Response:

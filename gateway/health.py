@@ -2,8 +2,8 @@
 
 from flask import Blueprint
 
-from gateway.app import resources
 from gateway.errors import RETRY_SECONDS, Problem
+from gateway.resources import resources
 
 bp = Blueprint("health", __name__, url_prefix="/health")
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import Blueprint, current_app
 
-from gateway.app import resources
 from gateway.errors import RETRY_SECONDS, Problem
+from gateway.resources import resources
 from shared.queue import Served
 
 bp = Blueprint("info", __name__)

@@ -6,7 +6,6 @@ Jobs, registries, executions and results stand in Redis as RQ 3 writes them, so 
 commands (submit, claim, renew, settle, reap) is done here for a batch, each step in one atomic script.
 """
 
-import hashlib
 import json
 import math
 import time
@@ -15,16 +14,15 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from redis import Redis
-from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from shared.connection import BLOCK_SECONDS
 from shared.job import JobFailure, Options
+from shared.script import Script
 from shared.settings import Settings
 
 INTERACTIVE, BULK = "interactive", "bulk"
@@ -125,36 +123,8 @@ class Ending(NamedTuple):
         return cls(claim, reply, keep_image=code == "model-failed")
 
 
-class _Script:
-    """A Lua script that is sent whole only when the server does not know it."""
-
-    def __init__(self, name: str) -> None:
-        self.text = Path(__file__).with_name("lua").joinpath(f"{name}.lua").read_text("utf-8")
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    def __call__(self, redis: "Redis | Pipeline", keys: Sequence[Any], args: Iterable[Any]) -> Any:
-        arguments = (len(keys), *keys, *args)
-        try:
-            return redis.evalsha(self.sha, *arguments)
-        except NoScriptError:
-            return redis.eval(self.text, *arguments)
-
-    def last_in(self, pipe: Pipeline, redis: "Redis", keys: Sequence[Any], args: Sequence[Any]) -> Any:
-        """Send `pipe` with this script as its last command, and return the script's answer."""
-        pipe.evalsha(self.sha, len(keys), *keys, *args)
-        *before, answer = pipe.execute(raise_on_error=False)
-        for error in before:
-            if isinstance(error, Exception):
-                raise error
-        if isinstance(answer, NoScriptError):
-            return self(redis, keys, args)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-_SUBMIT, _CLAIM, _RENEW = _Script("submit"), _Script("claim"), _Script("renew")
-_SETTLE, _GIVE_BACK, _REAP = _Script("settle"), _Script("give_back"), _Script("reap")
+_SUBMIT, _CLAIM, _RENEW = Script("submit"), Script("claim"), Script("renew")
+_SETTLE, _GIVE_BACK, _REAP = Script("settle"), Script("give_back"), Script("reap")
 
 
 class JobQueue:
@@ -367,6 +337,11 @@ class JobQueue:
     def unpublish(self, worker: str) -> None:
         """Tell the gateways that `worker` takes no more jobs."""
         self._redis.delete(f"classification:worker:{worker}")
+
+
+def reply_list(process: str) -> str:
+    """The list that answers for the requests of a gateway process are pushed to."""
+    return f"classification:reply:{process}"
 
 
 def _rq_time() -> str:

@@ -1,0 +1,37 @@
+"""What the views share, and how they reach it."""
+
+import time
+from dataclasses import dataclass
+
+from flask import current_app
+
+from gateway.waiting import ReplyListener
+from shared.queue import JobQueue, Served
+from shared.settings import Settings
+
+SERVED_SECONDS = 1.0
+"""How long an answer to "which workers are alive" is good for."""
+
+
+@dataclass
+class Resources:
+    """What the views share: settings, the queue, the listener for this process's replies."""
+
+    settings: Settings
+    queue: JobQueue
+    listener: ReplyListener
+    _served: tuple[float, Served | None] = (float("-inf"), None)
+
+    def served(self) -> Served | None:
+        """What the live workers serve, or None; a second old at most."""
+        asked, served = self._served
+        if time.monotonic() - asked > SERVED_SECONDS:
+            served = self.queue.served()
+            self._served = (time.monotonic(), served)
+        return served
+
+
+def resources() -> Resources:
+    """The current app's resources."""
+    found: Resources = current_app.extensions["classification"]
+    return found
