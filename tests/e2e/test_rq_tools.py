@@ -1,0 +1,54 @@
+"""RQ's own tools on a running system."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import demo
+from tests.stack import Stack, eventually
+
+
+def rq(stack: Stack, *arguments: str) -> str:
+    environ = os.environ | {"RQ_SERIALIZER": "rq.serializers.JSONSerializer"}
+    command = [sys.executable, "-m", "rq.cli", *arguments, "--url", stack.valkey.url]
+    return subprocess.run(command, capture_output=True, text=True, env=environ, check=True, timeout=60).stdout
+
+
+def test_rq_info_shows_the_worker_and_its_queues(stack: Stack) -> None:
+    assert stack.classify(demo.SAMPLES / "siete.jpg").status_code == 200
+    text = rq(stack, "info", "--raw")
+    assert "queue interactive 0" in text
+    (worker,) = [line for line in text.splitlines() if line.startswith("worker ")]
+    assert "idle interactive, bulk" in worker and "0 failed" in worker
+
+
+def test_rq_suspend_holds_requests_and_resume_answers_them(stack: Stack) -> None:
+    rq(stack, "suspend")
+    try:
+        time.sleep(1.5)  # a worker that was waiting for work looks again after a second at most
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(stack.classify, demo.SAMPLES / "siete.jpg")
+            eventually(lambda: stack.valkey.client.llen("rq:queue:interactive") == 1, 5, "the request waits")
+            time.sleep(1.5)
+            assert not answer.done()
+            rq(stack, "resume")
+            assert answer.result(30).status_code == 200
+    finally:
+        rq(stack, "resume")
+
+
+def test_a_finished_job_is_read_by_rq(stack: Stack) -> None:
+    from rq.job import Job
+    from rq.serializers import JSONSerializer
+
+    answer = stack.classify(demo.SAMPLES / "siete.jpg")
+    job = Job.fetch(answer.headers["X-Job-Id"], connection=stack.valkey.client, serializer=JSONSerializer)
+    found = job.return_value()["result"]
+    assert job.is_finished and job.worker_name
+    best = found["regions"][0]["predictions"][0]
+    assert (
+        best["class"] == "Digitus septem albus" and best["accepted"] and 0 < best["threshold"] < best["score"]
+    )
+    assert found["model"] == answer.headers["X-Model"] and len(found["thresholds"]) == 64
