@@ -10,9 +10,10 @@ from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
-from gateway import classify, health, info
+from gateway import classify, health, info, jobs
 from gateway.errors import register_errors
 from gateway.resources import Resources, resources
+from gateway.uploads import FORM_SLACK, OTHER_PARTS
 from gateway.waiting import ReplyListener
 from shared.connection import connect
 from shared.logs import setup_logging
@@ -21,11 +22,8 @@ from shared.settings import Settings, redis_url
 
 logger = logging.getLogger(__name__)
 
-FORM_SLACK = 256 * 1024
-"""Bytes that a form may take beside its image: regions, boundaries, headers."""
-
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-_EXPOSED = "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After"
+_EXPOSED = "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location"
 
 
 def create_app(settings: Settings | None = None, queue: JobQueue | None = None) -> Flask:
@@ -48,7 +46,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     app.before_request(_begin)
     app.after_request(_end)
     register_errors(app)
-    for module in (classify, info, health):
+    for module in (classify, jobs, info, health):
         app.register_blueprint(module.bp)
     return app
 
@@ -56,7 +54,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
 def _configure(app: Flask, settings: Settings) -> None:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + FORM_SLACK
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_SLACK
-    app.config["MAX_FORM_PARTS"] = 32
+    app.config["MAX_FORM_PARTS"] = 1 + OTHER_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]  # best answers first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
 
@@ -99,7 +97,7 @@ def _allow_origin(response: Response) -> None:
         response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Access-Control-Expose-Headers"] = _EXPOSED
     if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
         asked = request.headers.get("Access-Control-Request-Headers", "")
         response.headers["Access-Control-Allow-Headers"] = asked or "Content-Type, X-Request-Id"
         response.headers["Access-Control-Max-Age"] = "86400"

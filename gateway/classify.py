@@ -9,9 +9,8 @@ from flask import Blueprint, Response, g, jsonify, request
 from gateway.errors import RETRY_SECONDS, Problem
 from gateway.resources import resources
 from gateway.uploads import read_upload
-from gateway.waiting import JobLostError, WaitTimeoutError
 from shared.job import Options
-from shared.queue import Reply
+from shared.queue import NewJob, Reply
 
 bp = Blueprint("classify", __name__)
 
@@ -37,24 +36,14 @@ def classify() -> Response:
 
 def _run(job_id: str, image: bytes, options: Options) -> Reply:
     shared, timeout = resources(), resources().settings.request_timeout
-    listener = shared.listener
-    listener.register(job_id)
-    try:
-        shared.queue.submit(
-            image,
-            options,
-            job_id=job_id,
-            request_id=g.request_id,
-            reply_to=listener.reply_to,
-            timeout=timeout,
-        )
-        return listener.wait(job_id, timeout)
-    except WaitTimeoutError:
-        raise Problem(504, f"there was no answer within {timeout:g} s; send it again later") from None
-    except JobLostError:
-        raise Problem(503, "the queue's server lost the job; send it again", retry_after=1) from None
-    finally:
-        listener.forget(job_id)
+    with shared.listener.expect(job_id) as waiter:
+        job = NewJob(job_id, image, options, g.request_id, shared.listener.reply_to)
+        shared.queue.submit([job], timeout=timeout)
+        if not waiter.wait(timeout):
+            raise Problem(504, f"there was no answer within {timeout:g} s; send it again later")
+        if waiter.lost:
+            raise Problem(503, "the queue's server lost the job; send it again", retry_after=1)
+        return waiter.replies[job_id]
 
 
 def _original_form(result: dict[str, Any]) -> list[Any]:

@@ -91,11 +91,11 @@ def _http(error: HTTPException) -> Response:
 
 
 def _too_large() -> str:
-    config, allowed = current_app.config, resources().settings.max_upload_bytes
-    if (request.content_length or 0) <= config["MAX_CONTENT_LENGTH"]:
-        most, parts = config["MAX_FORM_MEMORY_SIZE"], config["MAX_FORM_PARTS"]
-        return f"a form field is larger than {most} bytes, or there are more than {parts} parts"
-    return f"blob: it is larger than an image may be ({allowed} bytes); send it smaller"
+    if (request.content_length or 0) > (request.max_content_length or 0):
+        allowed = resources().settings.max_upload_bytes
+        return f"blob: the request is too large; an image may have {allowed} bytes: send smaller or fewer"
+    most, parts = request.max_form_memory_size, request.max_form_parts
+    return f"a form field is larger than {most} bytes, or there are more than {parts} parts"
 
 
 def _job(failure: JobFailure) -> Response:

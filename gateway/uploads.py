@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from flask import Request
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.errors import Problem
@@ -16,6 +17,15 @@ T = TypeVar("T")
 TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
 MOST_DIGITS = 9
 """Of any number in a form; more would only say "too large" more slowly."""
+
+FORM_SLACK = 256 * 1024
+"""Bytes that a form may take beside its images: regions, boundaries, headers."""
+
+IMAGES_IN_MEMORY = 10
+"""Images of the largest size that one request may hold; it may have more that are smaller."""
+
+OTHER_PARTS = 31
+"""Parts that a form may have beside its images."""
 
 _IMAGE_STATUS = {"unsupported": 415, "damaged": 422, "too-large": 413}
 _EXAMPLE = "send a form such as: curl -F blob=@photo.jpg"
@@ -35,12 +45,34 @@ def read_upload(request: Request, settings: Settings) -> tuple[bytes, Options]:
     Raises:
         Problem: the form, the image's header, or a field is wrong; every wrong field is named.
     """
-    image = _read_blob(request, settings)
-    try:
-        opened = open_image(image, settings.max_image_pixels)
-    except ImageError as error:
-        raise Problem(_IMAGE_STATUS[error.kind], f"blob: {error}", fields={"blob": str(error)}) from None
-    size = (opened.width, opened.height)
+    files = _files(request)
+    if len(files) > 1:
+        raise _wrong("blob", 400, f"{len(files)} files were sent, and one is classified a request")
+    image = _read(files[0], settings, "blob")
+    return image, _options(request, settings, _upright_size(image, settings, "blob"))
+
+
+def read_uploads(request: Request, settings: Settings) -> tuple[list[bytes], Options]:
+    """The same for a form with several images, for which the other fields are the same.
+
+    Raises:
+        Problem: as `read_upload`; where there are several images, the one at fault is named by its number.
+    """
+    most = min(settings.max_jobs_per_request, IMAGES_IN_MEMORY)
+    request.max_content_length = most * settings.max_upload_bytes + FORM_SLACK
+    request.max_form_parts = settings.max_jobs_per_request + OTHER_PARTS
+    files = _files(request)
+    if len(files) > settings.max_jobs_per_request:
+        most = settings.max_jobs_per_request
+        raise _wrong("blob", 413, f"{len(files)} images were sent, and at most {most} are taken a request")
+    names = ["blob"] if len(files) == 1 else [f"blob {number}" for number in range(1, len(files) + 1)]
+    images = [_read(file, settings, name) for file, name in zip(files, names, strict=True)]
+    sizes = [_upright_size(image, settings, name) for image, name in zip(images, names, strict=True)]
+    smallest = (min(width for width, _ in sizes), min(height for _, height in sizes))
+    return images, _options(request, settings, smallest)
+
+
+def _options(request: Request, settings: Settings, size: tuple[int, int]) -> Options:
     wrong: dict[str, FieldError] = {}
 
     def field(name: str, default: str, parse: Callable[[str], T]) -> T | None:
@@ -57,44 +89,53 @@ def read_upload(request: Request, settings: Settings) -> tuple[bytes, Options]:
         status = min(error.status for error in wrong.values())
         fields = {name: str(error) for name, error in wrong.items()}
         raise Problem(status, "; ".join(f"{name}: {text}" for name, text in fields.items()), fields=fields)
-    return image, Options(regions, top_n or 5, bool(consolidate))
+    return Options(regions, top_n or 5, bool(consolidate))
 
 
-def _read_blob(request: Request, settings: Settings) -> bytes:
+def _files(request: Request) -> list[FileStorage]:
     if request.mimetype != "multipart/form-data":
         got = f"not {request.mimetype}" if request.mimetype else "and this request has no Content-Type"
-        raise Problem(415, f"/classify takes multipart/form-data, {got}; {_EXAMPLE}")
+        raise Problem(415, f"{request.path} takes multipart/form-data, {got}; {_EXAMPLE}")
     try:
         files = request.files.getlist("blob")
     except RequestEntityTooLarge:
         raise
     except ValueError as error:
         raise Problem(400, f"the multipart form is broken: {error}; {_EXAMPLE}") from None
-    if len(files) != 1:
-        raise _no_blob(request, len(files))
-    data = files[0].stream.read(settings.max_upload_bytes + 1)
+    if not files:
+        raise _no_blob(request)
+    return files
+
+
+def _read(file: FileStorage, settings: Settings, name: str) -> bytes:
+    data = file.stream.read(settings.max_upload_bytes + 1)
     if not data:
-        raise _wrong_blob(400, f"the file is empty; {_EXAMPLE}")
+        raise _wrong(name, 400, f"the file is empty; {_EXAMPLE}")
     if len(data) > settings.max_upload_bytes:
         detail = f"the image is larger than the {settings.max_upload_bytes} bytes allowed; send it smaller"
-        raise _wrong_blob(413, detail)
+        raise _wrong(name, 413, detail)
     return data
 
 
-def _no_blob(request: Request, count: int) -> Problem:
-    if count > 1:
-        return _wrong_blob(400, f"{count} files were sent, and one is classified a request")
+def _upright_size(image: bytes, settings: Settings, name: str) -> tuple[int, int]:
+    try:
+        opened = open_image(image, settings.max_image_pixels)
+    except ImageError as error:
+        raise _wrong(name, _IMAGE_STATUS[error.kind], str(error)) from None
+    return opened.width, opened.height
+
+
+def _no_blob(request: Request) -> Problem:
     if "blob" in request.form:
-        return _wrong_blob(
-            400, "it is text, not a file: with curl, put an @ before the file's name (blob=@photo.jpg)"
-        )
+        detail = "it is text, not a file: with curl, put an @ before the file's name (blob=@photo.jpg)"
+        return _wrong("blob", 400, detail)
     others = ", ".join(sorted({*request.files, *request.form})[:5])
     found = f"the form has only: {others[:200]}" if others else "the form is empty or broken"
-    return _wrong_blob(400, f"the image is missing; {found}; {_EXAMPLE}")
+    return _wrong("blob", 400, f"the image is missing; {found}; {_EXAMPLE}")
 
 
-def _wrong_blob(status: int, detail: str) -> Problem:
-    return Problem(status, f"blob: {detail}", fields={"blob": detail})
+def _wrong(field: str, status: int, detail: str) -> Problem:
+    return Problem(status, f"{field}: {detail}", fields={field: detail})
 
 
 def _regions(text: str, size: tuple[int, int], settings: Settings) -> tuple[Region, ...] | None:

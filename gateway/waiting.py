@@ -3,7 +3,9 @@
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
@@ -15,20 +17,31 @@ LOOK_SECONDS = 5.0
 """How long a request waits before its job is looked up, in case the reply was lost; and how often then."""
 
 
-class WaitTimeoutError(Exception):
-    """The job did not end in time."""
+class Waiter:
+    """What one request waits for: the first reply for any of its jobs."""
 
+    def __init__(self, job_ids: Iterable[str]) -> None:
+        self.job_ids = frozenset(job_ids)
+        self.replies: dict[str, Reply] = {}
+        self.lost: set[str] = set()
+        """Jobs that Redis does not know any more: it lost its data."""
+        self.since = float("inf")
+        self._done = threading.Event()
 
-class JobLostError(Exception):
-    """Redis does not know the job any more: it lost its data."""
+    def wait(self, seconds: float) -> bool:
+        """Return whether a reply came, or a job was found lost, in time; called once the jobs are queued."""
+        self.since = time.monotonic()
+        return self._done.wait(seconds)
 
+    def deliver(self, reply: Reply) -> None:
+        """Wake the request with a reply."""
+        self.replies[reply.job_id] = reply
+        self._done.set()
 
-@dataclass
-class _Waiter:
-    done: threading.Event = field(default_factory=threading.Event)
-    since: float = float("inf")  # the start of the wait; the job is queued by then
-    reply: Reply | None = None
-    lost: bool = False
+    def lose(self, job_id: str) -> None:
+        """Wake the request with the news that a job is lost."""
+        self.lost.add(job_id)
+        self._done.set()
 
 
 class ReplyListener:
@@ -41,41 +54,28 @@ class ReplyListener:
     def __init__(self, queue: JobQueue, reply_to: str) -> None:
         self.reply_to = reply_to
         self._queue = queue
-        self._waiters: dict[str, _Waiter] = {}
+        self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def register(self, job_id: str) -> None:
-        """Expect a reply for a job; called before the job is queued, so that none can come too early."""
-        self._waiters[job_id] = _Waiter()
-        if self._thread is None:
-            self._start()
-
-    def wait(self, job_id: str, timeout: float) -> Reply:
-        """Return the reply for a registered job.
-
-        Raises:
-            WaitTimeoutError: there was none within `timeout` seconds.
-            JobLostError: there will be none.
-        """
-        waiter = self._waiters[job_id]
-        waiter.since = time.monotonic()
-        waiter.done.wait(timeout)
-        if waiter.lost:
-            raise JobLostError(job_id)
-        if waiter.reply is None:
-            raise WaitTimeoutError(job_id)
-        return waiter.reply
-
-    def forget(self, job_id: str) -> None:
-        """Expect no more; a late reply is dropped."""
-        self._waiters.pop(job_id, None)
-
-    def _start(self) -> None:
+    @contextmanager
+    def expect(self, *job_ids: str) -> Iterator[Waiter]:
+        """Expect replies for jobs; entered before they are queued, so that none can come too early."""
+        waiter = Waiter(job_ids)
         with self._lock:
+            for job_id in waiter.job_ids:
+                self._waiters[job_id].add(waiter)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._listen, name="replies", daemon=True)
                 self._thread.start()
+        try:
+            yield waiter
+        finally:
+            with self._lock:
+                for job_id in waiter.job_ids:
+                    self._waiters[job_id].discard(waiter)
+                    if not self._waiters[job_id]:
+                        del self._waiters[job_id]
 
     def _listen(self) -> None:
         look_at = time.monotonic() + LOOK_SECONDS
@@ -94,22 +94,25 @@ class ReplyListener:
                 logger.exception("a reply could not be read")
                 time.sleep(0.5)
 
+    def _waiting_for(self, job_id: str) -> list[Waiter]:
+        with self._lock:
+            return list(self._waiters.get(job_id, ()))
+
     def _deliver(self, reply: Reply) -> None:
-        waiter = self._waiters.get(reply.job_id)
-        if waiter is not None:
-            waiter.reply = reply
-            waiter.done.set()
+        for waiter in self._waiting_for(reply.job_id):
+            waiter.deliver(reply)
 
     def _look_up(self) -> None:
         """Ask for the jobs of those that have waited long: nobody is stranded by a reply that got lost."""
         before = time.monotonic() - LOOK_SECONDS
-        waiting = [job_id for job_id, waiter in list(self._waiters.items()) if waiter.since < before]
-        found = self._queue.results(waiting) if waiting else {}
-        for job_id in waiting:
-            waiter = self._waiters.get(job_id)
-            reply = found.get(job_id)
-            if reply is not None:
-                self._deliver(reply)
-            elif waiter is not None and job_id not in found:
-                waiter.lost = True
-                waiter.done.set()
+        with self._lock:
+            old = [job_id for job_id, each in self._waiters.items() if any(w.since < before for w in each)]
+        found = self._queue.states(old) if old else {}
+        for job_id in old:
+            state = found.get(job_id)
+            if state is None:
+                for waiter in self._waiting_for(job_id):
+                    if waiter.since < before:
+                        waiter.lose(job_id)
+            elif state.reply is not None:
+                self._deliver(state.reply)

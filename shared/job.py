@@ -67,6 +67,7 @@ class JobFailure(Exception):
 
 
 FAILURES = {
+    "canceled": 409,
     "image-damaged": 422,
     "expired": 504,
     "image-lost": 500,

@@ -12,7 +12,7 @@ import time
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -35,6 +35,9 @@ FUNCTION = "worker.task.classify"
 IMAGE_TTL = 86_400
 """Seconds that an image may wait for a worker."""
 
+ENDED = ("finished", "failed", "canceled", "expired", "stopped")
+"""The statuses of a job that will not change any more."""
+
 STUCK_TIMEOUT = 600
 """RQ's `timeout` of a job, in seconds; our leases are shorter, so only RQ's own tools read it."""
 
@@ -53,6 +56,16 @@ class QueueFull(Exception):
         self.retry_after = retry_after
 
 
+class NewJob(NamedTuple):
+    """An image to be queued; `reply_to` names the list that the answer is pushed to, if any."""
+
+    id: str
+    image: bytes
+    options: Options
+    request_id: str = ""
+    reply_to: str = ""
+
+
 @dataclass(frozen=True)
 class Reply:
     """How a job ended: a result or a failure; `timing` in milliseconds (queue, decode, infer)."""
@@ -61,6 +74,21 @@ class Reply:
     result: dict[str, Any] | None = None
     failure: JobFailure | None = None
     timing: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What is known of a job; times as RQ writes them, `reply` once it has ended, `position` from 1."""
+
+    id: str
+    status: str
+    queue: str
+    submitted_at: str
+    started_at: str | None
+    ended_at: str | None
+    attempts: int
+    reply: Reply | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +109,6 @@ class Claim:
     execution: str
     data: bytes
     seconds_left: float | None
-    reply_to: str
     attempt: int
     request_id: str
     seconds_waited: float
@@ -125,6 +152,8 @@ class Ending(NamedTuple):
 
 _SUBMIT, _CLAIM, _RENEW = Script("submit"), Script("claim"), Script("renew")
 _SETTLE, _GIVE_BACK, _REAP = Script("settle"), Script("give_back"), Script("reap")
+_WATCH, _CANCEL = Script("watch"), Script("cancel")
+_STATE_FIELDS = ("status", "origin", "enqueued_at", "started_at", "ended_at", "attempts", "error")
 
 
 class JobQueue:
@@ -137,34 +166,27 @@ class JobQueue:
     # ---------------------------------------------------------------- the gateway's side
 
     def submit(
-        self,
-        image: bytes,
-        options: Options,
-        *,
-        job_id: str,
-        lane: str = INTERACTIVE,
-        request_id: str = "",
-        reply_to: str = "",
-        timeout: float | None = None,
+        self, jobs: Sequence[NewJob], lane: str = INTERACTIVE, *, timeout: float | None = None
     ) -> None:
-        """Queue one image; after `timeout` seconds nobody needs the answer any more.
+        """Queue jobs, all or none; after `timeout` seconds nobody needs the answers any more.
 
         Raises:
             QueueFull: the bound of waiting jobs or of images' bytes is reached; nothing was queued.
         """
         bound = self._settings.queue_size if lane == INTERACTIVE else self._settings.bulk_queue_size
-        keys = (f"rq:queue:{lane}", f"rq:job:{job_id}", f"image:{job_id}")
-        limits = (bound, self._settings.max_queue_bytes, len(image), "" if timeout is None else timeout)
-        record = self._record(options, lane, request_id, reply_to)
-        args = (job_id, lane, *limits, *(each for pair in record.items() for each in pair))
+        args: list[Any] = [lane, bound, self._settings.max_queue_bytes, "" if timeout is None else timeout]
         pipe = self._redis.pipeline(transaction=False)
-        pipe.set(keys[2], image, ex=IMAGE_TTL)  # around Lua: through it the bytes cost three times as much
-        outcome, waiting = _SUBMIT.last_in(pipe, self._redis, keys, args)
+        for job in jobs:
+            record = [each for pair in self._record(job, lane).items() for each in pair]
+            args += [job.id, len(job.image), len(record), *record]
+            # Around Lua: through it the bytes cost three times as much.
+            pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
+        outcome, waiting = _SUBMIT.last_in(pipe, self._redis, (f"rq:queue:{lane}",), args)
         if outcome != b"accepted":
             raise self._full(outcome.decode(), lane, waiting)
 
-    def _record(self, options: Options, lane: str, request_id: str, reply_to: str) -> dict[str, Any]:
-        now = _rq_time()
+    def _record(self, job: NewJob, lane: str) -> dict[str, Any]:
+        now, options = _rq_time(), job.options
         call: list[Any] = [FUNCTION, None, [], options.to_json()]
         return {
             "status": "queued",
@@ -179,8 +201,8 @@ class JobQueue:
             # RQ's cleanup, which `rq info` runs, must requeue a dead worker's job as ours does.
             "retries_left": self._fresh,
             "inputs": options.inputs,
-            "request_id": request_id,
-            "reply_to": reply_to,
+            "request_id": job.request_id,
+            "reply_to": job.reply_to,
         }
 
     @property
@@ -212,20 +234,31 @@ class JobQueue:
         rest: Any = self._redis.lpop(reply_to, 1000)
         return [_reply(json.loads(raw)) for raw in (first[1], *(rest or ()))]
 
-    def results(self, job_ids: Sequence[str]) -> dict[str, Reply | None]:
-        """Look jobs up: a `Reply` for each that has ended, None for one that has not; no key: unknown."""
+    def watch(self, job_ids: Sequence[str], reply_to: str) -> set[str]:
+        """Ask for a reply when jobs end; return those that have ended or are unknown, which get none."""
+        return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, *job_ids))}
+
+    def states(self, job_ids: Sequence[str], *, positions: bool = False) -> dict[str, JobState]:
+        """Look jobs up; unknown ones are absent. A position costs time in proportion to the queue."""
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.hmget(f"rq:job:{job_id}", "status", "error")
+            pipe.hmget(f"rq:job:{job_id}", *_STATE_FIELDS)
             pipe.xrevrange(f"rq:results:{job_id}", count=1)
         answers = pipe.execute()
-        found: dict[str, Reply | None] = {}
-        for job_id, (status, error), entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
-            if status in (b"finished", b"failed"):
-                found[job_id] = _ended(job_id, error, entries)
-            elif status is not None:
-                found[job_id] = None
+        found = {}
+        for job_id, fields, entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
+            if fields[0] is not None:
+                found[job_id] = _state(job_id, fields, entries)
+        for state in found.values() if positions else ():
+            if state.status == "queued":
+                index = self._redis.lpos(f"rq:queue:{state.queue}", state.id)
+                found[state.id] = replace(state, position=index + 1 if isinstance(index, int) else None)
         return found
+
+    def cancel(self, job_id: str) -> str:
+        """Cancel a job that waits; return its status, 'canceled' if it did, or '' where it is unknown."""
+        error = json.dumps(JobFailure("canceled", "the job was canceled before it was begun").to_json())
+        return str(_CANCEL(self._redis, (), (job_id, self._settings.result_ttl, _rq_time(), error)).decode())
 
     def served(self) -> Served | None:
         """What the live workers serve, or None where no worker is alive with a warm model."""
@@ -309,7 +342,6 @@ class JobQueue:
             self._settings.result_ttl,
             int(keep_image),
             _rq_time(),
-            claim.reply_to,
             message,
         )
 
@@ -363,6 +395,16 @@ def _reply(message: dict[str, Any]) -> Reply:
     )
 
 
+def _state(job_id: str, fields: list[bytes | None], entries: list[Any]) -> JobState:
+    status, queue, submitted, started, ended, attempts, _ = ((each or b"").decode() for each in fields)
+    reply = _ended(job_id, fields[-1], entries) if status in ENDED else None
+    if reply is not None and reply.failure is not None and reply.failure.code == "expired":
+        status = "expired"  # RQ has no such status: to it, the job failed
+    return JobState(
+        job_id, status, queue, submitted, started or None, ended or None, int(attempts or 0), reply
+    )
+
+
 def _ended(job_id: str, error: bytes | None, entries: list[Any]) -> Reply:
     if error:
         return _reply({"id": job_id, "failure": json.loads(error)})
@@ -375,14 +417,13 @@ def _ended(job_id: str, error: bytes | None, entries: list[Any]) -> Reply:
 
 
 def _claim(queue: str, row: list[Any]) -> Claim:
-    job_id, execution, data, left, reply_to, attempt, request_id, waited = row
+    job_id, execution, data, left, attempt, request_id, waited = row
     return Claim(
         queue,
         job_id.decode(),
         execution.decode(),
         data,
         float(left) if left else None,
-        reply_to.decode(),
         int(attempt),
         request_id.decode(),
         float(waited),

@@ -240,6 +240,12 @@ class Settings:
         "MAX_IMAGE_PIXELS", 100_000_000, _number(int, 1, 2**31), "most pixels of an image; past it 413"
     )
     max_regions: int = _setting("MAX_REGIONS", 100, _number(int, 1, 10_000), "most regions in one request")
+    max_jobs_per_request: int = _setting(
+        "MAX_JOBS_PER_REQUEST",
+        100,
+        _number(int, 1, 1000),
+        "most images in one asynchronous request, in all ten MAX_UPLOAD_BYTES",
+    )
     cors_origins: tuple[str, ...] = _setting(
         "CORS_ORIGINS", ("*",), _origins, "web pages' origins that may call, separated by commas; * is any"
     )

@@ -3,7 +3,7 @@
 -- ARGV  1 worker's name  2 token of this claim  3 lease, seconds  4 inputs of a full batch
 --       5 room for interactive inputs  6 room for bulk inputs  7 '1' where the worker holds nothing
 --       8 retries_left of a fresh job  9 now, as RQ writes it
--- Answers {why nothing was taken, or '', queue's name, {{id, execution, data, seconds left or '', reply list, attempts,
+-- Answers {why nothing was taken, or '', queue's name, {{id, execution, data, seconds left or '', attempts,
 --          request id, seconds waited}, …}}
 local SUSPECTS_TOGETHER = 6
 local TURNS = 8 -- claims in a row that leave interactive jobs waiting, before bulk has one
@@ -24,10 +24,10 @@ local function runs_elsewhere(queue, id)
 end
 
 local function read(queue, id)
-  local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'inputs', 'retries_left', 'data', 'deadline', 'reply_to',
-    'attempts', 'request_id', 'submitted')
-  local job = {id = id, inputs = tonumber(f[2] or 1), data = f[4] or '', deadline = tonumber(f[5] or nil),
-    reply_to = f[6] or '', attempts = tonumber(f[7] or 0), request_id = f[8] or '', submitted = tonumber(f[9] or now)}
+  local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'inputs', 'retries_left', 'data', 'deadline', 'attempts',
+    'request_id', 'submitted')
+  local job = {id = id, status = f[1], inputs = tonumber(f[2] or 1), data = f[4] or '', deadline = tonumber(f[5] or nil),
+    attempts = tonumber(f[6] or 0), request_id = f[7] or '', submitted = tonumber(f[8] or now)}
   job.losses = tonumber(ARGV[8]) - tonumber(f[3] or ARGV[8])
   -- Gone, cancelled, or a second copy: RQ's own cleanup takes no lock and can queue a job twice.
   job.stale = f[1] ~= 'queued' or (job.losses > 0 and runs_elsewhere(queue, id))
@@ -47,6 +47,10 @@ local function pick(queue)
     local job = read(queue, id)
     if job.stale then
       redis.call('LPOP', 'rq:queue:' .. queue)
+      if job.status == 'canceled' then -- by RQ's own tools, which know nothing of the image
+        redis.call('DECRBY', 'classification:bytes', redis.call('HGET', 'rq:job:' .. id, 'bytes') or 0)
+        redis.call('DEL', 'image:' .. id)
+      end
     elseif job.losses > 0 and not idle then
       why = 'suspects'
       break
@@ -99,7 +103,7 @@ for _, queue in ipairs(order) do
       local execution = ARGV[2] .. '-' .. i
       lease_out(queue, job, execution)
       claims[i] = {job.id, execution, job.data, job.deadline and string.format('%.6f', job.deadline - now) or '',
-        job.reply_to, job.attempts + 1, job.request_id, string.format('%.6f', now - job.submitted)}
+        job.attempts + 1, job.request_id, string.format('%.6f', now - job.submitted)}
     end
     redis.call('EXPIRE', 'rq:worker:' .. ARGV[1] .. ':executions', math.ceil(lease) + 60)
     if queue == 'bulk' then

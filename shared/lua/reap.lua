@@ -16,10 +16,9 @@ local function fail(queue, id, job)
   redis.call('DECRBY', 'classification:bytes', redis.call('HGET', job, 'bytes') or 0)
   redis.call('HSET', job, 'bytes', 0)
   redis.call('EXPIRE', 'image:' .. id, keep)
-  local reply_to = redis.call('HGET', job, 'reply_to')
-  if reply_to and reply_to ~= '' then
-    redis.call('RPUSH', reply_to, cjson.encode({id = id, failure = cjson.decode(ARGV[3])}))
-    redis.call('EXPIRE', reply_to, 120)
+  for list in string.gmatch(redis.call('HGET', job, 'reply_to') or '', '%S+') do
+    redis.call('RPUSH', list, cjson.encode({id = id, failure = cjson.decode(ARGV[3])}))
+    redis.call('EXPIRE', list, 120)
   end
 end
 
@@ -49,6 +48,7 @@ for _, queue in ipairs(KEYS) do
   busy = busy or redis.call('ZCARD', wip) > 0 or redis.call('LLEN', 'rq:queue:' .. queue) > 0
   redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. queue, 0, now)
   redis.call('ZREMRANGEBYSCORE', 'rq:failed:' .. queue, 0, now)
+  redis.call('ZREMRANGEBYSCORE', 'rq:canceled:' .. queue, 0, now)
 end
 redis.call('LTRIM', 'classification:wake', 0, 63)
 if not busy then

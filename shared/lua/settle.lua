@@ -2,7 +2,7 @@
 -- ARGV  1 queue  2 job id  3 execution  4 worker's name  5 'finished' | 'failed'  6 error as JSON, or ''
 --       7 RQ's result type  8 name of the result's field ('return_value' | 'exc_string')  9 its value, as RQ encodes it
 --       10 seconds to keep it all  11 '1' to keep the image for a requeue  12 now, as RQ writes it
---       13 reply list, or ''  14 the reply
+--       13 the reply, for those that wait
 -- Answers 1, or 0 where the lease had gone to another (nothing is written then).
 local queue, id, execution = ARGV[1], ARGV[2], ARGV[3]
 local member, job = id .. ':' .. execution, 'rq:job:' .. id
@@ -41,8 +41,8 @@ local worker = 'rq:worker:' .. ARGV[4]
 if redis.call('EXISTS', worker) == 1 then
   redis.call('HINCRBY', worker, ARGV[5] == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
 end
-if ARGV[13] ~= '' then
-  redis.call('RPUSH', ARGV[13], ARGV[14])
-  redis.call('EXPIRE', ARGV[13], 120)
+for list in string.gmatch(redis.call('HGET', job, 'reply_to') or '', '%S+') do
+  redis.call('RPUSH', list, ARGV[13])
+  redis.call('EXPIRE', list, 120)
 end
 return 1

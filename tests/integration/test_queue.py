@@ -15,12 +15,12 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 from rq import Queue, SimpleWorker
 from rq.job import Job
-from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
+from rq.registry import CanceledJobRegistry, FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
 from shared.job import JobFailure, Options, Region
-from shared.queue import BULK, INTERACTIVE, Claim, Ending, JobQueue, QueueFull, Reply
+from shared.queue import BULK, INTERACTIVE, Claim, Ending, JobQueue, NewJob, QueueFull, Reply
 from shared.settings import Settings
 from tests.valkey import Valkey
 
@@ -39,15 +39,12 @@ FULL_RECORD = {
 
 def submit(queue: JobQueue, *names: str, lane: str = INTERACTIVE, options: Options | None = None) -> None:
     for name in names:
-        queue.submit(
-            b"image of " + name.encode(),
-            options or Options(),
-            job_id=name,
-            lane=lane,
-            reply_to="replies",
-            request_id="r-" + name,
-            timeout=60,
-        )
+        job = NewJob(name, b"image of " + name.encode(), options or Options(), "r-" + name, "replies")
+        queue.submit([job], lane, timeout=60)
+
+
+def large(name: str, lane: str = INTERACTIVE) -> tuple[list[NewJob], str]:
+    return [NewJob(name, b"x" * 6000, Options())], lane
 
 
 def take(queue: JobQueue, worker: str = "w1", *, idle: bool = True, **room: int) -> list[Claim]:
@@ -128,11 +125,11 @@ def test_the_bound_of_waiting_jobs_is_exact_under_concurrency(queue: JobQueue, r
 
 
 def test_the_bound_of_bytes_holds_for_both_queues_together(queue: JobQueue, redis: Redis) -> None:
-    queue.submit(b"x" * 6000, Options(), job_id="a", lane=BULK)
+    queue.submit(*large("a", BULK))
     with pytest.raises(QueueFull, match="bytes"):
-        queue.submit(b"x" * 6000, Options(), job_id="b")
+        queue.submit(*large("b"))
     queue.settle("w1", [good(claim) for claim in take(queue)])
-    queue.submit(b"x" * 6000, Options(), job_id="b")
+    queue.submit(*large("b"))
     assert redis.get("classification:bytes") == b"6000"
 
 
@@ -200,7 +197,7 @@ def test_a_late_attempt_cannot_overwrite_the_next_one(queue: JobQueue, redis: Re
     assert new.attempt == 2
     assert queue.settle("w1", [bad(old)]) == [False]
     assert queue.settle("w2", [good(new)]) == [True]
-    assert queue.results(["a"])["a"] == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
+    assert queue.states(["a"])["a"].reply == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
 
 
 def test_a_renewed_lease_holds_and_a_lost_one_is_told(queue: JobQueue, redis: Redis) -> None:
@@ -266,14 +263,55 @@ def test_a_waiting_worker_wakes_at_once(queue: JobQueue) -> None:
     assert woken[0] - start < 1.0
 
 
-def test_results_tell_ended_waiting_and_unknown_jobs_apart(queue: JobQueue) -> None:
-    submit(queue, "a", "b", "c")
-    done, failed, _ = take(queue)
+def test_states_tell_ended_waiting_and_unknown_jobs_apart(queue: JobQueue) -> None:
+    submit(queue, "a", "b", "c", "d")
+    done, failed, _ = take(queue, interactive=3)
     queue.settle("w1", [good(done), bad(failed)])
-    found = queue.results(["a", "b", "c", "nobody"])
-    assert found["a"] == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
-    assert found["b"] is not None and found["b"].failure is not None
-    assert found["c"] is None and "nobody" not in found
+    found = queue.states(["a", "b", "c", "d", "nobody"], positions=True)
+    assert [found[name].status for name in "abcd"] == ["finished", "failed", "started", "queued"]
+    assert [found[name].position for name in "abcd"] == [None, None, None, 1]
+    assert found["a"].reply == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
+    assert found["b"].reply is not None and found["b"].reply.failure is not None
+    assert found["c"].reply is None and found["c"].attempts == 1 and found["c"].started_at
+    assert "nobody" not in found
+
+
+def test_jobs_are_accepted_all_or_none(queue: JobQueue, redis: Redis) -> None:
+    nine = [NewJob(f"j{i}", b"x", Options()) for i in range(9)]
+    with pytest.raises(QueueFull):
+        queue.submit(nine)
+    assert redis.dbsize() == 0
+    queue.submit(nine[:8])
+    assert redis.lrange("rq:queue:interactive", 0, -1) == [f"j{i}".encode() for i in range(8)]
+    assert redis.get("classification:bytes") == b"8"
+
+
+def test_a_watched_job_replies_to_each_that_watches(queue: JobQueue) -> None:
+    submit(queue, "a", "b")
+    (claim,) = take(queue, interactive=1)
+    assert queue.watch(["a", "b", "nobody"], "other") == {"nobody"}
+    assert queue.watch(["a"], "other") == set()
+    queue.settle("w1", [good(claim)])
+    assert [reply.job_id for reply in queue.replies("replies")] == ["a"]
+    assert [reply.job_id for reply in queue.replies("other")] == ["a"]
+    assert queue.watch(["a", "b"], "other") == {"a"}
+
+
+def test_a_waiting_job_is_canceled_and_leaves_nothing(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a", "b", "c")
+    take(queue, interactive=1)
+    assert [queue.cancel(name) for name in ("a", "b", "b", "nobody")] == [
+        "started",
+        "canceled",
+        "canceled",
+        "",
+    ]
+    assert ids(take(queue)) == ["c"]
+    assert not redis.exists("image:b") and redis.get("classification:bytes") == b"20"
+    (reply,) = queue.replies("replies")
+    assert reply.failure is not None and (reply.job_id, reply.failure.code) == ("b", "canceled")
+    assert rq_job(redis, "b").is_canceled
+    assert CanceledJobRegistry("interactive", connection=redis).get_job_ids() == ["b"]
 
 
 def test_a_foreign_function_is_never_named_a_job_of_ours(queue: JobQueue, redis: Redis) -> None:
@@ -422,7 +460,7 @@ def test_a_failed_job_runs_again_after_rq_requeue(queue: JobQueue, redis: Redis,
     claims = take(queue)
     assert ids(claims) == ["a"] and queue.images(claims) == [b"image of a"]
     assert queue.settle("w1", [good(claims[0])]) == [True]
-    assert queue.results(["a"])["a"] == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
+    assert queue.states(["a"])["a"].reply == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
 
 
 def test_a_second_copy_from_rqs_cleanup_is_dropped(queue: JobQueue, redis: Redis) -> None:
@@ -450,7 +488,9 @@ def test_rqs_own_cleanup_requeues_a_dead_workers_job(queue: JobQueue, redis: Red
 def test_a_cancelled_job_is_not_run(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a", "b")
     rq_job(redis, "a").cancel()
+    redis.lpush("rq:queue:interactive", "a")  # a copy that RQ did not find
     assert ids(take(queue)) == ["b"]
+    assert not redis.exists("image:a") and redis.get("classification:bytes") == b"10"
 
 
 def test_rq_suspend_stops_the_claims(queue: JobQueue, redis: Redis) -> None:

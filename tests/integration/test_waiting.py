@@ -3,15 +3,16 @@
 import threading
 import time
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from redis import Redis
 
 from gateway import waiting
-from gateway.waiting import JobLostError, ReplyListener, WaitTimeoutError
+from gateway.waiting import ReplyListener
 from shared.connection import connect
 from shared.job import Options
-from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, Reply
+from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, NewJob, Reply, reply_list
 from shared.settings import Settings
 from tests.valkey import Valkey
 
@@ -21,12 +22,11 @@ ROOM = {INTERACTIVE: 32, BULK: 32}
 @pytest.fixture
 def listener(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> ReplyListener:
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.5)
-    return ReplyListener(queue, "classification:reply:test")
+    return ReplyListener(queue, reply_list(uuid4().hex))
 
 
 def ask(queue: JobQueue, listener: ReplyListener, job_id: str) -> None:
-    listener.register(job_id)
-    queue.submit(b"image", Options(), job_id=job_id, reply_to=listener.reply_to)
+    queue.submit([NewJob(job_id, b"image", Options(), reply_to=listener.reply_to)])
 
 
 def answer(queue: JobQueue) -> None:
@@ -38,56 +38,59 @@ def test_each_waiter_gets_its_own_answer(queue: JobQueue, listener: ReplyListene
     found: dict[str, Reply] = {}
 
     def one(name: str) -> None:
-        found[name] = listener.wait(name, 10)
+        with listener.expect(name) as waiter:
+            ask(queue, listener, name)
+            assert waiter.wait(10)
+            found.update(waiter.replies)
 
     names = [f"job{i}" for i in range(8)]
-    for name in names:
-        ask(queue, listener, name)
     threads = [threading.Thread(target=one, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
-    answer(queue)
+    while len(found) < 8:
+        answer(queue)
     for thread in threads:
         thread.join()
     assert {name: reply.result for name, reply in found.items()} == {name: {"of": name} for name in names}
 
 
+def test_jobs_and_waiters_are_many_to_many(queue: JobQueue, listener: ReplyListener) -> None:
+    with listener.expect("a") as first, listener.expect("a", "b") as second, listener.expect("b") as third:
+        ask(queue, listener, "a")
+        answer(queue)
+        assert first.wait(5) and second.wait(5) and not third.wait(0.1)
+        assert second.replies["a"].result == {"of": "a"}
+
+
 def test_an_answer_before_the_wait_is_kept(queue: JobQueue, listener: ReplyListener) -> None:
-    ask(queue, listener, "early")
-    answer(queue)
-    time.sleep(0.3)
-    assert listener.wait("early", 5).result == {"of": "early"}
+    with listener.expect("early") as waiter:
+        ask(queue, listener, "early")
+        answer(queue)
+        time.sleep(0.3)
+        assert waiter.wait(0) and waiter.replies["early"].result == {"of": "early"}
 
 
-def test_no_answer_in_time_is_a_timeout_and_leaves_nothing(queue: JobQueue, listener: ReplyListener) -> None:
-    ask(queue, listener, "slow")
-    with pytest.raises(WaitTimeoutError):
-        listener.wait("slow", 0.1)
-    listener.forget("slow")
+def test_no_answer_in_time_leaves_nothing_behind(queue: JobQueue, listener: ReplyListener) -> None:
+    with listener.expect("slow", "slower") as waiter:
+        ask(queue, listener, "slow")
+        assert not waiter.wait(0.1)
     assert listener._waiters == {}
 
 
 def test_a_lost_reply_is_looked_up(queue: JobQueue, listener: ReplyListener, redis: Redis) -> None:
-    ask(queue, listener, "a")
-    claims = queue.claim("w1", ROOM, idle=True).jobs
-    redis.hset("rq:job:a", "reply_to", "")
-    lost = [Ending(claim, Reply("a", {"of": "a"})) for claim in claims]
-    lost = [
-        ending._replace(claim=ending.claim.__class__(**{**vars(ending.claim), "reply_to": ""}))
-        for ending in lost
-    ]
-    queue.settle("w1", lost)
-    assert redis.llen(listener.reply_to) == 0
-    assert listener.wait("a", 10).result == {"of": "a"}
+    with listener.expect("a") as waiter:
+        ask(queue, listener, "a")
+        redis.hset("rq:job:a", "reply_to", "")
+        answer(queue)
+        assert redis.llen(listener.reply_to) == 0
+        assert waiter.wait(10) and waiter.replies["a"].result == {"of": "a"}
 
 
 def test_a_job_that_redis_lost_is_told_soon(queue: JobQueue, listener: ReplyListener, redis: Redis) -> None:
-    ask(queue, listener, "a")
-    redis.delete("rq:job:a")
-    start = time.monotonic()
-    with pytest.raises(JobLostError):
-        listener.wait("a", 30)
-    assert time.monotonic() - start < 10
+    with listener.expect("a") as waiter:
+        ask(queue, listener, "a")
+        redis.delete("rq:job:a")
+        assert waiter.wait(10) and waiter.lost == {"a"}
 
 
 @pytest.fixture
@@ -99,9 +102,8 @@ def own_valkey() -> Iterator[Valkey]:
 
 def test_waiters_outlast_a_restart_of_redis(own_valkey: Valkey) -> None:
     queue = JobQueue(connect(own_valkey.url), Settings(job_lease=2.0))
-    listener = ReplyListener(queue, "classification:reply:test")
-    ask(queue, listener, "a")
-    threading.Timer(
-        0.3, lambda: (time.sleep(1.2), own_valkey.stop(), own_valkey.start(), answer(queue))
-    ).start()
-    assert listener.wait("a", 30).result == {"of": "a"}
+    listener = ReplyListener(queue, reply_list(uuid4().hex))
+    with listener.expect("a") as waiter:
+        ask(queue, listener, "a")
+        threading.Timer(1.5, lambda: (own_valkey.stop(), own_valkey.start(), answer(queue))).start()
+        assert waiter.wait(30) and waiter.replies["a"].result == {"of": "a"}

@@ -11,7 +11,7 @@ from worker.held import Held
 
 
 def claim(name: str, queue: str = INTERACTIVE) -> Claim:
-    return Claim(queue, name, f"{name}-execution", b"", None, "", 1, "", 0.0)
+    return Claim(queue, name, f"{name}-execution", b"", None, 1, "", 0.0)
 
 
 def prepared(name: str, inputs: int = 1, queue: str = INTERACTIVE) -> Prepared:
