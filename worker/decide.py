@@ -28,8 +28,11 @@ class Decider:
         """The result of a job from its scores, float32 [inputs, classes].
 
         Raises:
-            ValueError: a score is not a number.
+            ValueError: the scores are not as many as the inputs and classes, or one is not a number.
         """
+        if scores.shape != (options.inputs, len(self.classes)):
+            wanted = f"{options.inputs} inputs and {len(self.classes)} classes"
+            raise ValueError(f"the model gave scores of shape {scores.shape} for {wanted}")
         if not np.isfinite(scores).all():
             raise ValueError("the model gave a score that is not a number")
         asked: list[list[int] | None] = [list(each) for each in options.regions or ()] or [None]
@@ -37,22 +40,38 @@ class Decider:
         regions = [{"region": r, "predictions": p} for r, p in zip(asked, answers, strict=True)]
         if not options.consolidate:
             return {"regions": regions}
-        tops = [(best[0]["class"], best[0]["score"]) for best in answers if best[0]["accepted"]]
-        return {"regions": regions, "consolidated": consolidate(tops)}
+        return {"regions": regions, "consolidated": consolidate(self._accepted(scores))}
+
+    def _accepted(self, scores: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """The top answers that pass, not rounded: two sums may differ by less."""
+        tops = [
+            (self.classes[i], float(row[i])) for row, i in zip(scores, scores.argmax(axis=1), strict=True)
+        ]
+        return [(name, score) for name, score in tops if score > self._threshold(name)]
 
     def _predictions(self, row: NDArray[np.float32], top_n: int) -> list[dict[str, Any]]:
         """The best `top_n` classes of one input; of equal scores the earlier class comes first."""
-        order = np.argsort(-row, kind="stable")[:top_n]
-        return [self._prediction(self.classes[i], float(row[i])) for i in order]
+        return [self._prediction(self.classes[i], float(row[i])) for i in _best(row, top_n)]
 
     def _prediction(self, name: str, score: float) -> dict[str, Any]:
-        threshold = max(self.thresholds.get(name, self.minimum), self.minimum)
+        threshold = self._threshold(name)
         return {
             "class": name,
             "score": round(score, 6),
             "accepted": score > threshold,
             "threshold": round(threshold, 6),
         }
+
+    def _threshold(self, name: str) -> float:
+        return max(self.thresholds.get(name, self.minimum), self.minimum)
+
+
+def _best(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    count = min(count, len(row))
+    # Only those that can be among the best are sorted: with 10,000 classes a fiftieth of the time.
+    least = np.partition(row, -count)[-count]
+    candidates = np.flatnonzero(row >= least)
+    return candidates[np.argsort(-row[candidates], kind="stable")][:count]
 
 
 def consolidate(accepted: list[tuple[str, float]]) -> list[list[Any]]:

@@ -83,6 +83,29 @@ def test_only_a_name_of_three_words_has_an_organ(name: str, wanted: str) -> None
     assert species(name) == wanted
 
 
+def test_sums_are_compared_before_they_are_rounded() -> None:
+    almost = np.nextafter(np.float32(0.6), np.float32(1))
+    rows = scores((0.6, 0, 0, 0), (0, 0, almost, 0))
+    assert consolidated(rows) == [["Quercus crassifolia", 0.6], ["Quercus rugosa", 0.0]]
+
+
+def test_a_score_is_compared_before_it_is_rounded() -> None:
+    just_above = np.nextafter(np.float32(0.5), np.float32(1))
+    (region,) = decider().decide(scores((just_above, 0, 0, 0)), Options())["regions"]
+    assert (region["predictions"][0]["accepted"], region["predictions"][0]["score"]) == (True, 0.5)
+
+
+def test_consolidation_takes_the_top_answer_whatever_top_n_is() -> None:
+    options = Options(regions=REGIONS[:1], top_n=1, consolidate=True)
+    assert decider().decide(scores((0, 0.7, 0.6, 0)), options)["consolidated"] == [["Quercus rugosa", 0.7]]
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 5), (2, 4), (4,)])
+def test_scores_of_another_shape_are_a_failure_of_the_model(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        decider().decide(np.zeros(shape, np.float32), Options())
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_score_that_is_no_number_is_a_failure_of_the_model(bad: float) -> None:
     with pytest.raises(ValueError, match="not a number"):
@@ -111,6 +134,17 @@ def test_every_answer_is_sorted_json_and_consistent(rows: np.ndarray, top_n: int
     named = {species(each["class"]) for each in tops if each["accepted"]}
     assert {pair[0] for pair in result["consolidated"]} == (named or {"Especie desconocida"})
     assert [pair[1] for pair in result["consolidated"][1:]] == [0.0] * (len(named) - 1 if named else 0)
+
+
+FEW = st.sampled_from([0.0, 0.25, 0.5, 0.75])  # so that many are equal
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 60), elements=FEW), st.integers(1, 70))
+def test_the_best_are_those_of_a_full_stable_sort(row: np.ndarray, top_n: int) -> None:
+    names = tuple(f"class {i}" for i in range(len(row)))
+    (region,) = Decider(names, {}, 0.5).decide(row[None], Options(top_n=top_n))["regions"]
+    wanted = sorted(range(len(row)), key=lambda i: (-row[i], i))[:top_n]
+    assert [each["class"] for each in region["predictions"]] == [names[i] for i in wanted]
 
 
 def test_consolidation_of_nothing() -> None:
