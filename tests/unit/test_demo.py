@@ -1,0 +1,84 @@
+"""The demo model does what demo/README.md says, on digits that it has not learned from."""
+
+import csv
+import json
+import os
+import re
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import demo
+from demo.digits import NAMES, draw_photo, draw_plain, parts, pixels, views
+from demo.train import CHECK_COPIES, accuracy, scores_of, strangers, threshold_rows
+from shared.job import Options, Region
+from worker.decide import Decider
+from worker.labels import read_classes, read_thresholds
+
+README = (demo.FOLDER / "README.md").read_text()
+EXPECTED = json.loads(demo.EXPECTED.read_text())
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    import keras
+
+    return keras.models.load_model(demo.MODEL, compile=False)
+
+
+def told(what: str) -> float:
+    found = re.search(rf"\| {re.escape(what)} \| ([\d.]+) % \|", README)
+    assert found, what
+    return float(found[1]) / 100
+
+
+@pytest.mark.parametrize(
+    ("drawing", "what"), [(draw_plain, "clean drawings"), (draw_photo, "drawings as photos vary")]
+)
+def test_held_out_accuracy_is_what_the_readme_says(model: Any, drawing: Any, what: str) -> None:
+    images, outputs = views(parts()[2], drawing)
+    found = accuracy(scores_of(model, images), outputs)
+    assert abs(found - told(what)) <= 0.005 and found >= 0.97
+
+
+def test_it_is_rarely_sure_of_what_is_no_digit(model: Any) -> None:
+    sure = scores_of(model, strangers(parts()[2], 300)).max(axis=1) > 0.5
+    assert sure.mean() <= 0.1
+
+
+def test_the_thresholds_are_those_of_the_validation_images(model: Any) -> None:
+    images, outputs = views(parts()[1], draw_photo, copies=CHECK_COPIES)
+    rows = threshold_rows(scores_of(model, images), outputs)
+    with demo.THRESHOLDS.open() as file:
+        committed = list(csv.reader(file))[1:]
+    assert [row[0] for row in committed] == NAMES
+    for row, cells in zip(rows, committed, strict=True):
+        for value, cell in zip(row, cells[1:], strict=True):
+            assert (value is None) == (cell == "") and (value is None or abs(value - float(cell)) <= 1e-3)
+
+
+def regions_of(name: str) -> tuple[Region, ...] | None:
+    text = EXPECTED[name]["regions"]
+    return tuple(Region(*map(int, part.split(","))) for part in text.split(";")) if text else None
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_sample_is_answered_right_and_accepted(model: Any, name: str) -> None:
+    classes = read_classes(demo.CLASSES)
+    thresholds = {each: t.value for each, t in read_thresholds(demo.THRESHOLDS, classes).items()}
+    image, regions = Image.open(demo.SAMPLES / name).convert("RGB"), regions_of(name)
+    parts_ = [image.crop((x, y, x + side, y + side)) for x, y, side in regions] if regions else [image]
+    scores = scores_of(model, np.stack([pixels(each) for each in parts_]))
+    result = Decider(classes, thresholds, 0.5).decide(scores, Options(regions))
+    best = [region["predictions"][0] for region in result["regions"]]
+    assert [each["class"] for each in best] == EXPECTED[name]["classes"]
+    assert all(each["accepted"] for each in best)
+
+
+def test_the_model_is_small_and_plain() -> None:
+    assert demo.MODEL.stat().st_size < 1_000_000
+    assert max(path.stat().st_size for path in demo.SAMPLES.rglob("*.*")) < 60_000
