@@ -1,9 +1,13 @@
 """Stage three's engine: the model as one constant graph, uint8 pixels in, scores out."""
 
+import ctypes
 import gc
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -13,7 +17,7 @@ from PIL import Image
 
 from shared.settings import PREPROCESS_NAMES, Settings
 from worker.inspect_model import ModelError, inspect
-from worker.loader import LoadedModel, load
+from worker.loader import LoadedModel, import_tensorflow, load, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -35,32 +39,44 @@ class Engine:
     graph: Callable[[Any], Any]
 
     @classmethod
-    def build(cls, settings: Settings) -> "Engine":
-        """Inspect, load and freeze the model of the settings.
+    def build(cls, settings: Settings, *, threads: int | None = None) -> "Engine":
+        """Inspect, load, freeze and try the model of the settings.
+
+        `threads` bounds the cores that one operation uses; only the process's first engine can set it.
 
         Raises:
             ModelError: the model can't be served, or not with these settings.
         """
         inspection = inspect(settings.model)
+        _prepare_devices(threads)
         model = load(settings.model, inspection)
         shape = _input_shape(model, settings)
         _check_preprocess(settings.preprocess, shape[2])
-        _prepare_gpus()
-        graph = _freeze(model, shape, settings)
         samples = _samples(shape)
-        scores = np.asarray(graph(samples)[0])
-        _tell_logits(scores, settings)
-        if settings.precision == "bfloat16":
-            graph = _in_bfloat16(model, shape, settings)
-            _compare(scores, np.asarray(graph(samples)[0]))
-        sizes, loader = batch_sizes(settings.input_batch), model.loader
+        sizes = batch_sizes(settings.input_batch)
+        try:
+            graph = _freeze(model, shape, settings)
+            engine = cls(*shape, 0, sizes, inspection.fingerprint, model.loader, graph)
+            scores = engine.run(samples)
+        except Exception as error:  # TensorFlow raises by the dozen
+            size = "×".join(map(str, shape))
+            raise ModelError(f"{settings.model} fails on images of {size}: {one_line(error)}") from error
         del model  # its weights are constants of the graph now
         gc.collect()
-        return cls(*shape, scores.shape[1], sizes, inspection.fingerprint, loader, graph)
+        _check_scores(scores, settings)
+        if settings.precision == "bfloat16":
+            _set_bfloat16(True)
+            _compare(scores, engine.run(samples))
+        return replace(engine, outputs=scores.shape[1])
+
+    @property
+    def input_batch(self) -> int:
+        """The most inputs in one run of the model."""
+        return self.sizes[-1]
 
     def run(self, pixels: Pixels, /) -> Scores:
         """Score uint8 [n, height, width, channels]; returns float32 [n, outputs] in the same order, n ≥ 1."""
-        most = self.sizes[-1]
+        most = self.input_batch
         parts = [self._run(pixels[start : start + most]) for start in range(0, len(pixels), most)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -79,8 +95,10 @@ class Engine:
         """Run every size once and the largest twice; return the seconds of that second run."""
         for size in self.sizes:
             self.run(np.zeros((size, self.height, self.width, self.channels), np.uint8))
+        with suppress(AttributeError, OSError):  # glibc alone keeps what the start has freed
+            ctypes.CDLL(None).malloc_trim(0)
         start = perf_counter()
-        self.run(np.zeros((self.sizes[-1], self.height, self.width, self.channels), np.uint8))
+        self.run(np.zeros((self.input_batch, self.height, self.width, self.channels), np.uint8))
         return perf_counter() - start
 
 
@@ -95,8 +113,8 @@ def preprocessor(name: str) -> Callable[[Any], Any]:
     """Keras' own `preprocess_input` of the module `tf.keras.applications.NAME`."""
     import keras
 
-    preprocess: Callable[[Any], Any] = getattr(keras.applications, name).preprocess_input
-    return preprocess
+    # Said, for a keras.json in the user's home may say otherwise.
+    return partial(getattr(keras.applications, name).preprocess_input, data_format="channels_last")
 
 
 def _input_shape(model: LoadedModel, settings: Settings) -> tuple[int, int, int]:
@@ -130,11 +148,25 @@ def _check_preprocess(name: str, channels: int) -> None:
         )
 
 
-def _prepare_gpus() -> None:
+def _prepare_devices(threads: int | None) -> None:
+    import_tensorflow()
     import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+    _set_bfloat16(False)
+    with suppress(RuntimeError):  # an engine before this one has begun to use them
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _set_bfloat16(on: bool) -> None:
+    """Switch oneDNN's arithmetic, of every graph in the process: those that have run are prepared anew."""
+    import tensorflow as tf
+
+    name = "auto_mixed_precision_onednn_bfloat16"
+    if tf.config.optimizer.get_experimental_options().get(name, False) != on:
+        tf.config.optimizer.set_experimental_options({name: on})
 
 
 def _freeze(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) -> Callable[[Any], Any]:
@@ -146,27 +178,14 @@ def _freeze(model: LoadedModel, shape: tuple[int, int, int], settings: Settings)
 
     @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])  # type: ignore[untyped-decorator]
     def scores(pixels: Any) -> Any:
-        answer = model.call(preprocess(tf.cast(pixels, tf.float32)))
-        answer = tf.nn.softmax(answer) if settings.activation == "softmax" else answer
-        return tf.cast(answer, tf.float32)
+        answer = tf.cast(model.call(preprocess(tf.cast(pixels, tf.float32))), tf.float32)
+        return tf.nn.softmax(answer) if settings.activation == "softmax" else answer
 
     frozen = convert_variables_to_constants_v2(scores.get_concrete_function())
-
-    def graph(pixels: Pixels) -> Any:
-        return frozen(tf.constant(pixels))
-
     if tf.config.list_physical_devices("GPU"):
         compiled = tf.function(lambda pixels: frozen(pixels), jit_compile=True)
         return lambda pixels: compiled(tf.constant(pixels))
-    return graph
-
-
-def _in_bfloat16(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) -> Callable[[Any], Any]:
-    """The same graph again: the option counts only for what is traced after it."""
-    import tensorflow as tf
-
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
-    return _freeze(model, shape, settings)
+    return lambda pixels: frozen(tf.constant(pixels))
 
 
 def _samples(shape: tuple[int, int, int]) -> Pixels:
@@ -179,8 +198,11 @@ def _samples(shape: tuple[int, int, int]) -> Pixels:
     return np.array([np.stack([np.asarray(plane) for plane in each], -1) for each in planes], np.uint8)
 
 
-def _tell_logits(scores: Scores, settings: Settings) -> None:
-    if settings.activation == "none" and not ((scores >= 0) & (scores <= 1)).all():
+def _check_scores(scores: Scores, settings: Settings) -> None:
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{settings.model} gives scores that are not numbers; its weights are damaged")
+    # Independent probabilities (sigmoid) need not sum to 1, so only values outside of 0 to 1 tell logits.
+    if settings.activation == "none" and (scores.min() < -1e-3 or scores.max() > 1 + 1e-3):
         logger.warning(
             "the model's outputs are not probabilities (they reach from %.3g to %.3g): if they are logits, "
             "set INFERENCE_ACTIVATION=softmax",
@@ -195,6 +217,10 @@ def _compare(exact: Scores, reduced: Scores) -> None:
     Raises:
         ModelError: scores differ by more than 0.1, or fewer than 9 of 10 top answers are the same.
     """
+    if not _has_bfloat16():
+        logger.warning(
+            "this processor has no bfloat16 arithmetic of its own: float32 may be as fast or faster"
+        )
     difference = float(np.abs(exact - reduced).max())
     # Of answers that are as good as equal, either may come first.
     chosen = exact[np.arange(len(exact)), reduced.argmax(1)]
@@ -203,3 +229,10 @@ def _compare(exact: Scores, reduced: Scores) -> None:
     logger.info("bfloat16 against float32 on made-up pictures: %s", found)
     if not (difference <= 0.1 and same >= 90):
         raise ModelError(f"INFERENCE_PRECISION=bfloat16 changes this model's answers: {found}; use float32")
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor says so (avx512_bf16, amx_bf16, bf16); where Linux' list is missing, True."""
+    with suppress(OSError):
+        return "bf16" in Path("/proc/cpuinfo").read_text()
+    return True

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def read_classes(path: Path) -> tuple[str, ...]:
     Raises:
         ModelError: naming the line that is empty or repeats another.
     """
-    lines = [line.strip() for line in _read(path, "INFERENCE_CLASSES_FILE").rstrip().splitlines()]
+    text = _read(path, "INFERENCE_CLASSES_FILE").rstrip()
+    lines = [line.strip() for line in text.split("\n")] if text else []
     seen: dict[str, int] = {}
     for number, name in enumerate(lines, 1):
         if not name:
@@ -54,21 +56,16 @@ def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold
     Raises:
         ModelError: naming the row that is wrong.
     """
-    rows = csv.reader(_read(path, "INFERENCE_THRESHOLDS_FILE").splitlines())
-    next(rows, None)  # one header line, whatever its words
-    known, found = set(classes), {}
-    for row in rows:
-        if not any(cell.strip() for cell in row):
-            continue
-        where = f"{path}, line {rows.line_num}"
-        if len(row) != len(COLUMNS):
-            raise ModelError(f"{where}: has {len(row)} cells; a row has {len(COLUMNS)}: {','.join(COLUMNS)}")
-        name = row[0].strip()
-        if name not in known:
-            raise ModelError(f"{where}: the class {name!r} is not in the classes file")
-        if name in found:
-            raise ModelError(f"{where}: a second row for the class {name!r}")
-        found[name] = Threshold(_cell(row[1]), _cell(row[4]), _cell(row[5]))
+    rows = csv.reader(_read(path, "INFERENCE_THRESHOLDS_FILE").split("\n"))
+    known, found = set(classes), dict[str, Threshold]()
+    try:
+        _check_header(f"{path}, line 1", next(rows), known)
+        for row in rows:
+            if any(cell.strip() for cell in row):
+                _check_row(f"{path}, line {rows.line_num}", row, known, found)
+                found[row[0].strip()] = Threshold(_cell(row[1]), _cell(row[4]), _cell(row[5]))
+    except csv.Error as error:
+        raise ModelError(f"{path}, line {rows.line_num}: is not CSV: {error}") from None
     return found
 
 
@@ -82,6 +79,33 @@ def check_labels(outputs: int, classes: tuple[str, ...], path: Path) -> None:
         raise ModelError(
             f"the model has {outputs} outputs and {path} names {len(classes)} classes; they must be as many"
         )
+
+
+def _check_header(where: str, cells: list[str], known: Collection[str]) -> None:
+    """Refuse what is no header, so that no class's row is lost and no column is taken for another.
+
+    A header in other words is taken, as in the original.
+    """
+    names = [cell.strip().lower() for cell in cells]
+    if len(names) != len(COLUMNS):
+        raise ModelError(
+            f"{where}: has {len(names)} cells; the header has {len(COLUMNS)}: {','.join(COLUMNS)}"
+        )
+    if cells[0].strip() in known or any(_cell(name) != MISSING for name in names[1:]):
+        raise ModelError(f"{where}: is a class's row; the first line is the header: {','.join(COLUMNS)}")
+    for place, name in enumerate(names):
+        if name in COLUMNS and name != COLUMNS[place]:
+            raise ModelError(f"{where}: has {name} in another place than here: {','.join(COLUMNS)}")
+
+
+def _check_row(where: str, row: list[str], known: Collection[str], found: Collection[str]) -> None:
+    name = row[0].strip()
+    if len(row) != len(COLUMNS):
+        raise ModelError(f"{where}: has {len(row)} cells; a row has {len(COLUMNS)}: {','.join(COLUMNS)}")
+    if name not in known:
+        raise ModelError(f"{where}: the class {name!r} is not in the classes file")
+    if name in found:
+        raise ModelError(f"{where}: a second row for the class {name!r}")
 
 
 def _cell(text: str) -> float:

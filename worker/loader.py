@@ -1,6 +1,8 @@
 """Loading a model: Keras 3 first, then tf_keras (Keras 2), or a SavedModel."""
 
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
     Raises:
         ModelError: no loader can read it, or it has not one input of images and one output of scores.
     """
-    _import_tensorflow()
+    import_tensorflow()
     if inspection.format == "savedmodel":
         return _load_saved_model(path)
     reasons = []
@@ -42,11 +44,13 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
             except ModelError:
                 raise
             except Exception as error:  # each version of Keras fails in ways of its own
-                reasons.append(f"{name} says: {_line(error)}")
-    raise ModelError(f"{path} can't be loaded; {'; '.join(reasons)}")
+                reasons.append(f"{name} says: {one_line(error)}")
+    new_h5 = inspection.format == "h5" and inspection.keras_version.startswith("3")
+    hint = "; saved as .keras, a model of Keras 3 keeps what H5 does not" if new_h5 else ""
+    raise ModelError(f"{path} can't be loaded; {'; '.join(reasons)}{hint}")
 
 
-def _import_tensorflow() -> None:
+def import_tensorflow() -> None:
     """Import it without its greeting, which no log level silences; errors are exceptions and still seen."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -59,16 +63,27 @@ def _import_tensorflow() -> None:
         os.close(kept)
 
 
+# Both name to Keras the layers of its own ConvNeXt and InceptionResNetV2, which it does not find by itself.
+
+
 def _read_keras(path: str) -> Any:
     import keras
+    from keras.src.applications import convnext
+    from keras.src.applications import inception_resnet_v2 as inception
 
-    return keras.models.load_model(path, compile=False, safe_mode=True)
+    own = {"LayerScale": convnext.LayerScale, "CustomScaleLayer": inception.CustomScaleLayer}
+    return keras.models.load_model(path, own, compile=False, safe_mode=True)
 
 
 def _read_tf_keras(path: str) -> Any:
     import tf_keras
+    from tf_keras.src.applications import convnext
 
-    return tf_keras.models.load_model(path, compile=False)
+    own = {"LayerScale": convnext.LayerScale}
+    with TemporaryDirectory() as folder:
+        if path.endswith(".keras"):  # it opens one for writing, and a mounted file may be read-only
+            path = shutil.copy(path, folder)
+        return tf_keras.models.load_model(path, own, compile=False)
 
 
 @contextmanager
@@ -108,11 +123,13 @@ def _load_saved_model(path: Path) -> LoadedModel:
         ((_, taken),) = signature.structured_outputs.items()
     except (KeyError, ValueError, OSError, AttributeError) as error:
         raise ModelError(
-            f"{path}: a SavedModel needs one input and one output in `serving_default`: {_line(error)}"
+            f"{path}: a SavedModel needs one input and one output in `serving_default`: {one_line(error)}"
         ) from None
+    if not (given.dtype.is_floating or given.dtype.is_integer):
+        raise ModelError(f"{path} takes an input of {given.dtype.name}; pixels as numbers are served")
 
     def call(x: Any) -> Any:
-        (scores,) = signature(**{name: x}).values()
+        (scores,) = signature(**{name: tf.cast(x, given.dtype)}).values()
         return scores
 
     call.keeps_alive = loaded  # type: ignore[attr-defined]
@@ -126,8 +143,16 @@ def _checked(path: Path, model: LoadedModel) -> LoadedModel:
         )
     if len(model.output_shape) != 2:
         raise ModelError(f"{path} gives an output of shape {model.output_shape}; [images, classes] is served")
+    if model.output_shape[1] == 1:
+        raise ModelError(
+            f"{path} gives 1 score an image; a model with a score for each of 2 or more classes is served"
+        )
     return model
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def one_line(error: Exception) -> str:
+    """The reason that an exception of TensorFlow or Keras gives, without the places in their code."""
+    text = re.sub(r"\x1b\[\d+m", "", str(error))
+    reason = re.split(r"\n\s*(?=\w+Error: )", text)[-1]
+    lines = (line for line in reason.splitlines() if not line.lstrip().startswith('File "'))
+    return " ".join(" ".join(lines).split())[:300]

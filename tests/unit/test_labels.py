@@ -59,6 +59,47 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, words: str) 
         read_thresholds(write(tmp_path, HEADER + row), CLASSES)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("", "line 1: has 0 cells; the header has 6", id="empty file"),
+        pytest.param("class;top1_minval\n", "line 1: has 1 cells", id="other separator"),
+        pytest.param(f"{CLASSES[0]},,,,,\n", "line 1: is a class's row", id="a class and no header"),
+        pytest.param("Abies,0.9,1,0.1,0.5,0.8\n", "line 1: is a class's row", id="numbers and no header"),
+        pytest.param(
+            "class,top1_minval,top2_minval,top1_maxval,top2_maxval,correct_percentage\n",
+            "line 1: has top2_minval in another place",
+            id="other order",
+        ),
+    ],
+)
+def test_a_first_line_that_is_no_header_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        read_thresholds(write(tmp_path, text), CLASSES)
+
+
+@pytest.mark.parametrize("header", ["Clase,a1,a2,b1,b2,p\n", HEADER.upper(), HEADER.replace(",", " , ")])
+def test_a_header_in_other_words_is_taken(tmp_path: Path, header: str) -> None:
+    found = read_thresholds(write(tmp_path, f"{header}{CLASSES[0]},0.9,1.0,0.1,0.5,0.8"), CLASSES)
+    assert found == {CLASSES[0]: Threshold(0.9, 0.5, 0.8)}
+
+
+@pytest.mark.parametrize("cell", ["inf", "-inf", "1e999", "nan", "n/a", "0,5", ""])
+def test_what_is_not_a_number_is_missing(tmp_path: Path, cell: str) -> None:
+    found = read_thresholds(write(tmp_path, f'{HEADER}{CLASSES[0]},"{cell}",1,0.1,0.5,0.8'), CLASSES)
+    assert found[CLASSES[0]].top1_min == -1.0
+
+
+def test_what_is_not_csv_is_named_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="line 2: is not CSV"):
+        read_thresholds(write(tmp_path, f"{HEADER}{'x' * 200_000},1,1,1,1,1"), CLASSES)
+
+
+def test_the_threshold_is_the_originals_formula() -> None:
+    assert Threshold(0.9, 0.5, 0.8).value == pytest.approx(0.9 - (1 - 0.8) * (0.9 - 0.5) / 2)
+    assert Threshold(0.7, -1.0, -1.0).value == pytest.approx(0.7 - 2 * 1.7 / 2)
+
+
 def test_as_many_classes_as_outputs() -> None:
     check_labels(3, CLASSES, Path("classes.txt"))
     with pytest.raises(ModelError, match=r"10 outputs and classes\.txt names 3 classes"):

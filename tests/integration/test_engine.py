@@ -1,0 +1,154 @@
+"""The engine's start-up checks, precision and memory; that it answers as Keras does is in test_model.py."""
+
+import gc
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import demo
+import worker.engine
+from shared.settings import Settings
+from worker.engine import Engine, preprocessor
+from worker.inspect_model import ModelError
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)
+
+
+def build(path: Path = demo.MODEL, **changes: Any) -> Engine:
+    return Engine.build(replace(Settings(), model=path, **changes))
+
+
+def saved(path: Path, *layers: Any, entry: tuple[int | None, ...] = (8, 8, 3)) -> Path:
+    keras.Sequential([keras.Input(entry), *layers]).save(path)
+    return path
+
+
+def test_the_largest_size_is_the_batch_of_the_settings() -> None:
+    engine = build(input_batch=5)
+    assert (engine.input_batch, engine.sizes) == (5, (1, 2, 3, 4, 5))
+    assert np.abs(engine.run(PIXELS) - build().run(PIXELS)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("count", [1, 5, 12])
+def test_scores_do_not_depend_on_the_neighbours(count: int) -> None:
+    engine = build()
+    alone = np.concatenate([engine.run(PIXELS[i : i + 1]) for i in range(count)])
+    assert np.abs(engine.run(PIXELS[:count]) - alone).max() <= 1e-4
+
+
+# -------------------------------------------------------------------- precision
+
+
+def test_bfloat16_is_used_when_asked_and_only_then() -> None:
+    exact = build().run(PIXELS)
+    reduced = build(precision="bfloat16").run(PIXELS)
+    if worker.engine._has_bfloat16():
+        assert 0 < np.abs(reduced - exact).max() <= 0.1
+    # The switch is the whole process's: the next engine must turn it back.
+    assert (build().run(PIXELS) == exact).all()
+
+
+def test_a_processor_without_bfloat16_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker.engine, "_has_bfloat16", lambda: False)
+    build(precision="bfloat16")
+    assert "has no bfloat16" in caplog.text
+
+
+def scores(*tops: int, high: float = 0.9) -> np.ndarray:
+    rest = (1 - high) / 3
+    return np.array([[high if i == top else rest for i in range(4)] for top in tops], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("exact", "reduced", "words"),
+    [
+        pytest.param(scores(0, 1), scores(0, 1, high=0.75), "scores differ by up to 0.15", id="scores"),
+        pytest.param(scores(0, 1, high=0.28), scores(0, 2, high=0.28), "50 % of the top", id="top answers"),
+        pytest.param(scores(0), scores(0) * np.nan, "differ by up to nan", id="not numbers"),
+    ],
+)
+def test_a_precision_that_changes_the_answers_is_refused(
+    exact: np.ndarray, reduced: np.ndarray, words: str
+) -> None:
+    with pytest.raises(ModelError, match=f"INFERENCE_PRECISION=bfloat16.*{words}"):
+        worker.engine._compare(exact, reduced)
+
+
+def test_a_model_in_mixed_precision_answers_in_float32(tmp_path: Path) -> None:
+    layers = [keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax", dtype="mixed_bfloat16")]
+    answer = build(saved(tmp_path / "model.h5", *layers)).run(PIXELS[:, :8, :8])
+    assert answer.dtype == np.float32 and np.abs(answer.sum(1) - 1).max() <= 0.02
+
+
+# -------------------------------------------------------------------- what stops the start
+
+
+def test_a_model_with_damaged_weights_is_refused(tmp_path: Path) -> None:
+    layers = [
+        keras.layers.Flatten(),
+        keras.layers.Dense(4, bias_initializer=keras.initializers.Constant(np.nan)),
+    ]
+    with pytest.raises(ModelError, match="scores that are not numbers"):
+        build(saved(tmp_path / "model.h5", *layers))
+
+
+def test_an_input_that_the_model_cannot_take_is_named_on_one_line(tmp_path: Path) -> None:
+    layers = [keras.layers.MaxPooling2D(16), keras.layers.Conv2D(4, 3), keras.layers.GlobalMaxPooling2D()]
+    path = saved(tmp_path / "model.h5", *layers, entry=(None, None, 3))
+    with pytest.raises(ModelError, match=r"fails on images of 16×20×3: .*Negative dimension") as caught:
+        build(path, input_height=16, input_width=20)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_of_other_channels_is_named_with_both_numbers() -> None:
+    with pytest.raises(ModelError, match="INPUT_CHANNELS=1, but the model takes 3"):
+        build(input_channels=1)
+
+
+def test_a_grey_model_is_told_which_preprocessing_fits(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.h5", keras.layers.Flatten(), keras.layers.Dense(4), entry=(8, 8, 1))
+    with pytest.raises(
+        ModelError, match=r"resnet50 is for 3 channels, and the model takes 1; these take 1: (.*)"
+    ) as e:
+        build(path, preprocess="resnet50")
+    named = str(e.value).split("these take 1: ")[1].split(", ")
+    assert "inception_v3" in named and "mobilenet_v2" in named and "vgg16" not in named
+    for name in named:
+        assert build(path, preprocess=name).run(PIXELS[:, :8, :8, :1]).shape == (12, 4)
+
+
+# -------------------------------------------------------------------- the process's own settings
+
+
+def test_channels_are_last_whatever_the_users_keras_json_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = PIXELS.astype(np.float32)
+    wanted = preprocessor("vgg16")(pixels.copy())
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert (preprocessor("vgg16")(pixels) == wanted).all()
+    finally:
+        keras.config.set_image_data_format(before)
+
+
+def test_building_again_in_one_process_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    Engine.build(replace(Settings(), model=demo.MODEL), threads=1)
+    assert not caplog.records
+
+
+def test_the_model_is_let_go_once_it_is_frozen() -> None:
+    def models() -> int:
+        return sum(isinstance(each, keras.Model) for each in gc.get_objects())
+
+    before = models()
+    engine = build()
+    assert models() == before
+    assert engine.run(PIXELS).shape == (12, 20)

@@ -1,0 +1,193 @@
+"""What a model file may name, and what is refused before anything is loaded. No tensorflow here."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from worker.inspect_model import ModelError, inspect
+
+Config = dict[str, Any]
+
+
+def layer(name: str, config: Any = None, **more: Any) -> Config:
+    return {"class_name": name, "config": {} if config is None else config, **more}
+
+
+def sequential(*layers: Any, **more: Any) -> Config:
+    return {"class_name": "Sequential", "config": {"name": "model", "layers": list(layers)}, **more}
+
+
+def h5(path: Path, config: Any, version: str = "2.15.0") -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = config if isinstance(config, str) else json.dumps(config)
+        file.attrs["keras_version"] = version
+    return path
+
+
+def keras_zip(path: Path, config: Config) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", '{"keras_version": "3.15.1"}')
+    return path
+
+
+def op_layer(operation: str) -> Config:
+    return layer("TensorFlowOpLayer", {"node_def": {"name": "x", "op": operation}, "constants": {}})
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(layer("Conv2D", module="keras.layers", registered_name=None), id="layer"),
+        pytest.param(layer("Functional", module="keras.src.models.functional"), id="Keras 3"),
+        pytest.param(layer("Functional", module="tf_keras.src.engine.functional"), id="tf_keras"),
+        pytest.param(layer("LayerScale", module="keras.src.applications.convnext"), id="ConvNeXt"),
+        pytest.param(layer("Custom>CustomScaleLayer"), id="InceptionResNetV2 in H5"),
+        pytest.param(
+            layer("CustomScaleLayer", registered_name="Custom>CustomScaleLayer"), id="InceptionResNetV2"
+        ),
+        pytest.param(
+            layer("Constant", module="tensorflow.python.ops.init_ops_v2", registered_name="Constant"),
+            id="EfficientNetV2 of tf_keras",
+        ),
+        pytest.param(layer("TFOpLambda", {"function": "math.truediv"}), id="x / 255 in tf_keras"),
+        pytest.param(layer("TFOpLambda", {"function": "compat.v1.transpose"}), id="of TensorFlow 1"),
+        pytest.param(
+            layer("SlicingOpLambda", {"function": "__operators__.getitem"}), id="x[:, 1] in tf_keras"
+        ),
+        pytest.param(op_layer("RealDiv"), id="x / 255 in TensorFlow 2.1"),
+        pytest.param(
+            layer("TrueDivide", module="keras.src.ops.numpy", registered_name="TrueDivide"), id="x / 255"
+        ),
+        pytest.param(layer("Cast", module="keras.src.ops.core"), id="cast"),
+        pytest.param(layer("function", "gelu", module="builtins"), id="activation"),
+        pytest.param(
+            sequential(compile_config={"optimizer": layer("Adam", module="keras.optimizers")}),
+            id="compiled model within the model",
+        ),
+    ],
+)
+def test_what_is_kerass_own_passes(tmp_path: Path, found: Config) -> None:
+    assert found["class_name"] in inspect(h5(tmp_path / "model.h5", sequential(found))).layers
+    assert found["class_name"] in inspect(keras_zip(tmp_path / "model.keras", sequential(found))).layers
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        pytest.param(layer("Lambda"), "Lambda layer", id="Lambda"),
+        pytest.param(layer("Custom>Lambda"), "Lambda layer", id="registered Lambda"),
+        pytest.param(layer("__lambda__", {"value": "..."}), "Lambda layer", id="function's code"),
+        pytest.param(layer("TimeDistributed", {"layer": layer("Lambda")}), "Lambda layer", id="in a wrapper"),
+        pytest.param(sequential(layer("Lambda")), "Lambda layer", id="in a model within the model"),
+        pytest.param(layer("TFOpLambda", {"function": "io.write_file"}), "io.write_file", id="writes files"),
+        pytest.param(
+            layer("TFOpLambda", {"function": "load_library"}), "load_library", id="runs machine code"
+        ),
+        pytest.param(layer("TFOpLambda", {"function": "math.x.io"}), "math.x.io", id="deeper than known"),
+        pytest.param(layer("TFOpLambda", "io.write_file"), "TFOpLambda", id="function in another place"),
+        pytest.param(op_layer("WriteFile"), "TensorFlowOpLayer", id="graph operation"),
+        pytest.param(
+            layer("RNN", {"cell": layer("ResidualWrapper")}), "ResidualWrapper", id="code in a cell"
+        ),
+        pytest.param(layer("ClassMethod"), "ClassMethod", id="method of any class"),
+        pytest.param(layer("TFSMLayer"), "TFSMLayer", id="loads another model"),
+        pytest.param(layer("StringLookup"), "StringLookup", id="reads a file"),
+        pytest.param(layer("Dense", module="os"), "Dense of os", id="module outside of Keras"),
+        pytest.param(layer("system", module="os"), "system of os", id="function outside of Keras"),
+        pytest.param(layer("Dense", registered_name="Lambda"), "Dense of Lambda", id="other registered name"),
+        pytest.param(layer("Dense", registered_name="ours>Dense"), "Dense of ours>Dense", id="custom class"),
+        pytest.param(layer("ours>Mine"), "ours>Mine", id="registered custom layer"),
+        pytest.param(layer("Mine"), "Mine", id="unregistered custom layer"),
+        pytest.param(layer("function", "eval", module="builtins"), "function eval", id="Python's function"),
+        pytest.param(layer("function", "get_file", module="keras.utils"), "get_file", id="Keras' function"),
+        pytest.param(layer("os.system", module="keras.src.losses"), "os.system", id="module of a module"),
+        pytest.param(layer("Map", module="keras.src.ops.core"), "Map", id="operation that takes a function"),
+        pytest.param({"class_name": ["Dense"], "config": {}}, "Dense", id="class name that is a list"),
+        pytest.param(
+            sequential(compile_config={"loss": layer("Mine", module="ours")}),
+            "Mine of ours",
+            id="own loss within",
+        ),
+    ],
+)
+def test_what_is_not_is_refused_by_its_name(tmp_path: Path, found: Config, words: str) -> None:
+    for path in (
+        h5(tmp_path / "model.h5", sequential(found)),
+        keras_zip(tmp_path / "model.keras", sequential(found)),
+    ):
+        with pytest.raises(ModelError, match=words) as caught:
+            inspect(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_all_custom_layers_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="names Mine, Yours, which"):
+        inspect(h5(tmp_path / "model.h5", sequential(layer("Yours"), layer("Mine"), layer("Dense"))))
+
+
+def test_what_the_model_was_trained_with_does_not_count(tmp_path: Path) -> None:
+    config = sequential(layer("Dense"), compile_config={"loss": layer("Mine", module="ours")})
+    assert inspect(keras_zip(tmp_path / "model.keras", config)).layers == ("Dense", "Sequential")
+
+
+def test_an_h5_of_keras_3_with_calculations_is_sent_to_its_own_form(tmp_path: Path) -> None:
+    config = sequential(layer("TrueDivide"))
+    with pytest.raises(ModelError, match=r"TrueDivide.*x / 255 is kept by \.keras"):
+        inspect(h5(tmp_path / "model.h5", config, version="3.15.1"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param("{", id="cut off"),
+        pytest.param("[" * 100_000, id="too deep"),
+        pytest.param("\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), id="no text"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_said(tmp_path: Path, config: str) -> None:
+    with pytest.raises(ModelError, match="configuration can't be read"):
+        inspect(h5(tmp_path / "model.h5", config))
+
+
+def test_a_file_that_is_no_model_is_refused_though_it_is_hdf5(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = [1, 2]
+    with pytest.raises(ModelError, match=r"is not a Keras model; save it with model\.save"):
+        inspect(tmp_path / "data.h5")
+
+
+def test_an_unreadable_file_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = h5(tmp_path / "model.h5", sequential())
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root, who runs tests in containers, may read everything
+    with pytest.raises(ModelError, match=r"model\.h5 can't be read: Permission denied"):
+        inspect(path)
+
+
+def saved_model(folder: Path, graph: bytes) -> Path:
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(graph)
+    (folder / "variables" / "variables.index").write_bytes(b"1")
+    return folder
+
+
+def test_a_saved_models_fingerprint_is_of_all_its_files(tmp_path: Path) -> None:
+    one, other = saved_model(tmp_path / "one", b"graph"), saved_model(tmp_path / "other", b"graph")
+    assert inspect(one) == inspect(other)
+    (other / "variables" / "variables.index").write_bytes(b"2")
+    assert inspect(one).fingerprint != inspect(other).fingerprint
+
+
+def test_a_saved_model_that_writes_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds the operation WriteFile"):
+        inspect(saved_model(tmp_path / "model", b"\x0a\x01w\x12\x09WriteFile\x1a"))
+    # The same word as a name that someone gave is none.
+    assert inspect(saved_model(tmp_path / "other", b"\x0a\x09WriteFile")).format == "savedmodel"
