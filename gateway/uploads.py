@@ -5,7 +5,6 @@ from typing import TypeVar
 
 from flask import Request
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.errors import Problem
 from shared.images import ImageError, open_image
@@ -58,12 +57,11 @@ def read_uploads(request: Request, settings: Settings) -> tuple[list[bytes], Opt
     Raises:
         Problem: as `read_upload`; where there are several images, the one at fault is named by its number.
     """
-    most = min(settings.max_jobs_per_request, IMAGES_IN_MEMORY)
-    request.max_content_length = most * settings.max_upload_bytes + FORM_SLACK
-    request.max_form_parts = settings.max_jobs_per_request + OTHER_PARTS
+    most = settings.max_jobs_per_request
+    request.max_content_length = min(most, IMAGES_IN_MEMORY) * settings.max_upload_bytes + FORM_SLACK
+    request.max_form_parts = most + OTHER_PARTS
     files = _files(request)
-    if len(files) > settings.max_jobs_per_request:
-        most = settings.max_jobs_per_request
+    if len(files) > most:
         raise _wrong("blob", 413, f"{len(files)} images were sent, and at most {most} are taken a request")
     names = ["blob"] if len(files) == 1 else [f"blob {number}" for number in range(1, len(files) + 1)]
     images = [_read(file, settings, name) for file, name in zip(files, names, strict=True)]
@@ -98,8 +96,6 @@ def _files(request: Request) -> list[FileStorage]:
         raise Problem(415, f"{request.path} takes multipart/form-data, {got}; {_EXAMPLE}")
     try:
         files = request.files.getlist("blob")
-    except RequestEntityTooLarge:
-        raise
     except ValueError as error:
         raise Problem(400, f"the multipart form is broken: {error}; {_EXAMPLE}") from None
     if not files:

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 from uuid import uuid4
 
@@ -158,6 +160,16 @@ class BatchWorker(SimpleWorker):
     def _set_connection(self, connection: "Redis") -> "Redis":
         """Keep the timeouts of `shared.connection`; RQ would raise them to minutes."""
         return connection
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """RQ's handler of a second signal: end now, and leave what is held to other workers.
+
+        A signal within a second of the first is the same one, sent by two.
+        """
+        first = self._shutdown_requested_date
+        if first is not None and (datetime.now(UTC) - first).total_seconds() >= 1:
+            logger.warning("worker %s ends at once; %d jobs go to other workers", self.name, len(self._held))
+            os._exit(1)
 
     def _shutdown(self) -> None:
         """RQ calls this from its signal handler."""

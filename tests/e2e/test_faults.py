@@ -75,6 +75,21 @@ def test_a_worker_told_to_stop_finishes_its_batch_and_gives_back_the_rest(slow: 
     assert "given back" in slow.logs("worker")
 
 
+def test_a_worker_told_twice_to_stop_ends_at_once_and_loses_nothing(slow: Stack) -> None:
+    with ThreadPoolExecutor(32) as pool:
+        answers = send(pool, slow, 32)
+        eventually(lambda: running(slow) >= 16, 20, "a batch in the model")
+        slow.workers[0].send_signal(signal.SIGSTOP)  # as one that hangs in its batch
+        slow.workers[0].send_signal(signal.SIGTERM)
+        slow.workers[0].send_signal(signal.SIGCONT)
+        time.sleep(1.1)
+        slow.workers[0].send_signal(signal.SIGTERM)
+        # 1: ended at once; 0 or -SIGTERM: it had finished its batch, or was about to be gone.
+        assert slow.workers[0].wait(5) in (1, 0, -signal.SIGTERM)
+        slow.start_worker(wait=False)
+        assert all_right(answers)
+
+
 def test_redis_restarted_is_503_in_between_and_works_again(slow: Stack) -> None:
     with ThreadPoolExecutor(32) as pool:
         before = send(pool, slow, 32)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -166,14 +165,6 @@ def test_the_input_size_is_the_models_or_the_settings(model: Maker) -> None:
 def test_a_setting_that_contradicts_the_model_names_both_numbers() -> None:
     with pytest.raises(ModelError, match="INPUT_HEIGHT=299, but the model takes 32"):
         build(demo.MODEL, input_height=299)
-
-
-def test_bfloat16_is_compared_and_stays_near(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    exact, reduced = build(demo.MODEL), build(demo.MODEL, precision="bfloat16")
-    pixels = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), np.uint8)
-    assert np.abs(exact.run(pixels) - reduced.run(pixels)).max() <= 0.1
-    assert "bfloat16 against float32" in caplog.text
 
 
 @pytest.mark.parametrize(
