@@ -79,6 +79,15 @@ def test_each_sample_is_answered_right_and_accepted(model: Any, name: str) -> No
     assert all(each["accepted"] for each in best)
 
 
-def test_the_model_is_small_and_plain() -> None:
+def test_the_classes_are_the_models_outputs(model: Any) -> None:
+    assert list(read_classes(demo.CLASSES)) == NAMES and model.output_shape == (None, len(NAMES))
+
+
+def test_the_model_is_of_plain_layers(model: Any) -> None:
+    plain = {"Conv2D", "MaxPooling2D", "Flatten", "Dropout", "Dense"}
+    assert {type(layer).__name__ for layer in model.layers} == plain
+
+
+def test_the_model_and_the_samples_are_small() -> None:
     assert demo.MODEL.stat().st_size < 1_000_000
     assert max(path.stat().st_size for path in demo.SAMPLES.rglob("*.*")) < 60_000
