@@ -2,48 +2,75 @@
 
 import time
 from typing import Any
-from uuid import uuid4
 
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.errors import RETRY_SECONDS, Problem
 from gateway.resources import resources
+from gateway.submission import accepted, cache_status, new_job
 from gateway.uploads import read_upload
 from shared.job import Options
-from shared.queue import NewJob, Reply
+from shared.queue import Reply
 
 bp = Blueprint("classify", __name__)
 
 
 @bp.post("/classify")
 def classify() -> Response:
-    """Answer as the original does: a list with an object a region, or with `consolidate` a list of pairs."""
+    """Answer as the original does: a list with an object a region, or with `consolidate` a list of pairs.
+
+    With `Prefer: wait=N`, an answer that takes longer than N seconds is a job to ask for.
+    """
     shared = resources()
     if shared.served() is None:
         raise Problem(503, "no worker with a model is ready; send it again soon", retry_after=RETRY_SECONDS)
+    patience = _preferred_wait()
     image, options = read_upload(request, shared.settings)
-    job_id = uuid4().hex
-    reply = _run(job_id, image, options)
+    return _run(image, options, patience)
+
+
+def _run(image: bytes, options: Options, patience: float | None) -> Response:
+    """The answer; after `patience` seconds, or none, the job's address."""
+    shared, timeout = resources(), resources().settings.request_timeout
+    job = new_job(image, options, reply_to=shared.listener.reply_to)
+    with shared.listener.expect(job.id) as waiter:
+        # A job with an address has no deadline: its caller comes back for the answer.
+        submitted = shared.queue.submit([job], timeout=timeout if patience is None else None)
+        answered = waiter.wait(timeout if patience is None else min(patience, timeout))
+        if waiter.lost:
+            raise Problem(503, "the queue's server lost the job; send it again", retry_after=1)
+    if answered:
+        response = _answer(waiter.replies[job.id], submitted.cache[0])
+    elif patience is None:
+        raise Problem(504, f"there was no answer within {timeout:g} s; send it again later")
+    else:
+        response = accepted([job.id], ["queued"])
+        response.headers["Preference-Applied"] = f"wait={patience:g}"
+    response.headers["X-Job-Id"] = job.id
+    return response
+
+
+def _answer(reply: Reply, cache: str) -> Response:
     if reply.failure is not None:
         raise reply.failure
     result = reply.result or {}
     response = jsonify(_original_form(result))
-    response.headers["X-Job-Id"] = job_id
     response.headers["X-Model"] = result.get("model", "")
     response.headers["Server-Timing"] = _timing(reply)
+    if cache:
+        response.headers["Cache-Status"] = cache_status(cache)
     return response
 
 
-def _run(job_id: str, image: bytes, options: Options) -> Reply:
-    shared, timeout = resources(), resources().settings.request_timeout
-    with shared.listener.expect(job_id) as waiter:
-        job = NewJob(job_id, image, options, g.request_id, shared.listener.reply_to)
-        shared.queue.submit([job], timeout=timeout)
-        if not waiter.wait(timeout):
-            raise Problem(504, f"there was no answer within {timeout:g} s; send it again later")
-        if waiter.lost:
-            raise Problem(503, "the queue's server lost the job; send it again", retry_after=1)
-        return waiter.replies[job_id]
+def _preferred_wait() -> float | None:
+    """Seconds of `Prefer: wait=N`, 0 for `respond-async`; None where neither is said (RFC 7240)."""
+    for each in ",".join(request.headers.getlist("Prefer")).replace(";", ",").split(","):
+        name, _, value = each.strip().lower().partition("=")
+        if name == "respond-async":
+            return 0.0
+        if name == "wait" and value.strip().isdecimal():
+            return float(value)
+    return None
 
 
 def _original_form(result: dict[str, Any]) -> list[Any]:

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.errors import Problem
 from gateway.resources import resources
+from gateway.submission import accepted, cache_status, new_job, repeatable
 from gateway.uploads import read_uploads
-from shared.queue import BULK, ENDED, JobState, NewJob
+from shared.queue import BULK, ENDED, JobState, KeyReused
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 
@@ -22,24 +22,37 @@ MOST_WAIT_SECONDS = 60.0
 
 @bp.post("")
 def submit() -> Response:
-    """Queue the form's images, one job each, all or none; answer 202 with where to ask for them."""
+    """Queue the form's images, one job each, all or none; answer 202 with where to ask for them.
+
+    With an `Idempotency-Key`, the same form sent again is answered with the same jobs.
+    """
     shared = resources()
     images, options = read_uploads(request, shared.settings)
-    jobs = [NewJob(uuid4().hex, image, options, g.request_id) for image in images]
-    shared.queue.submit(jobs, BULK)
-    told = [{"id": job.id, "status": "queued", "href": f"/jobs/{job.id}"} for job in jobs]
-    response = jsonify({"jobs": told})
-    response.status_code = 202
-    ids = ",".join(job.id for job in jobs)
-    response.headers["Location"] = f"/jobs/{ids}" if len(jobs) == 1 else f"/jobs?ids={ids}"
+    jobs = [new_job(image, options) for image in images]
+    try:
+        done = shared.queue.submit(jobs, BULK, repeatable=repeatable(images, options, ""))
+    except KeyReused:
+        raise Problem(
+            409, "Idempotency-Key: it was sent with another form before; choose a new key for a new one"
+        ) from None
+    if not done.replayed:
+        return accepted(done.ids, ["finished" if cache == "hit" else "queued" for cache in done.cache])
+    found = shared.queue.states(done.ids)
+    response = accepted(done.ids, [found[each].status if each in found else "unknown" for each in done.ids])
+    response.headers["Idempotency-Replayed"] = "true"
     return response
 
 
 @bp.get("/<job_id>")
-def poll(job_id: str) -> dict[str, Any]:
+def poll(job_id: str) -> Response:
     """What is known of a job; with `?wait=SECONDS`, when it has ended or the time is over."""
     (state,) = _states([job_id], positions=True)
-    return _told(state) if state else _unknown(job_id)
+    if state is None:
+        raise _unknown(job_id)
+    response = jsonify(_told(state))
+    if state.cache:
+        response.headers["Cache-Status"] = cache_status(state.cache)
+    return response
 
 
 @bp.get("")
@@ -59,9 +72,9 @@ def poll_many() -> dict[str, Any]:
 @bp.delete("/<job_id>")
 def cancel(job_id: str) -> dict[str, Any]:
     """Cancel a job that still waits; 409 with its status otherwise."""
-    status = resources().queue.cancel(job_id)
+    status = resources().queue.cancel(job_id, _owner())
     if not status:
-        return _unknown(job_id)
+        raise _unknown(job_id)
     if status != "canceled":
         raise Problem(409, f"the job is {status}; only one that is queued can be canceled")
     return {"id": job_id, "status": status}
@@ -73,10 +86,15 @@ def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | N
     if seconds > 0:
         end = time.monotonic() + seconds
         with shared.listener.expect(*ids) as waiter:
-            if not shared.queue.watch(ids, shared.listener.reply_to):
+            if not shared.queue.watch(ids, shared.listener.reply_to, _owner()):
                 waiter.wait(end - time.monotonic())
-    found = shared.queue.states(ids, positions=positions)
+    found = shared.queue.states(ids, _owner(), positions=positions)
     return [found.get(job_id) for job_id in ids]
+
+
+def _owner() -> str:
+    """Whose jobs this request may see: those made with the same API key."""
+    return str(g.get("owner", ""))
 
 
 def _wait_seconds() -> float:
@@ -97,6 +115,7 @@ def _told(state: JobState) -> dict[str, Any]:
         "id": state.id,
         "status": state.status,
         "position": state.position,
+        "estimated_wait": state.estimated_wait,
         "submitted_at": state.submitted_at,
         "started_at": state.started_at,
         "ended_at": state.ended_at,
@@ -106,6 +125,6 @@ def _told(state: JobState) -> dict[str, Any]:
     }
 
 
-def _unknown(job_id: str) -> dict[str, Any]:
+def _unknown(job_id: str) -> Problem:
     kept = resources().settings.result_ttl
-    raise Problem(404, f"there is no job {job_id[:64]}: it never was, or it ended more than {kept} s ago")
+    return Problem(404, f"there is no job {job_id[:64]}: it never was, or it ended more than {kept} s ago")

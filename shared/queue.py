@@ -6,6 +6,7 @@ Jobs, registries, executions and results stand in Redis as RQ 3 writes them, so 
 commands (submit, claim, renew, settle, reap) is done here for a batch, each step in one atomic script.
 """
 
+import hashlib
 import json
 import math
 import time
@@ -41,6 +42,9 @@ ENDED = ("finished", "failed", "canceled", "expired", "stopped")
 STUCK_TIMEOUT = 600
 """RQ's `timeout` of a job, in seconds; our leases are shorter, so only RQ's own tools read it."""
 
+REPEATABLE_SECONDS = 86_400
+"""How long a submission can be repeated under its key."""
+
 _WAKE = "classification:wake"
 _EXHAUSTED = JobFailure(
     "attempts-exhausted",
@@ -56,14 +60,43 @@ class QueueFull(Exception):
         self.retry_after = retry_after
 
 
+class KeyReused(Exception):
+    """The key of a repeatable submission came with another body."""
+
+
 class NewJob(NamedTuple):
-    """An image to be queued; `reply_to` names the list that the answer is pushed to, if any."""
+    """An image to be queued.
+
+    `reply_to` names the list that the answer is pushed to, if any; `owner` whose job it is; `webhook` the
+    address that is told of its end. Jobs of the same `digest` (see `digest`) share one answer.
+    """
 
     id: str
     image: bytes
     options: Options
     request_id: str = ""
     reply_to: str = ""
+    owner: str = ""
+    webhook: str = ""
+    digest: str = ""
+
+
+class Repeatable(NamedTuple):
+    """A submission that may come again: the caller's key for it, and a hash of what was submitted."""
+
+    key: str
+    body: str
+
+
+class Submitted(NamedTuple):
+    """The accepted jobs' ids, with what the cache did ('', hit, collapsed, stored) for each.
+
+    `replayed` says that they are those of an earlier submission under the same key.
+    """
+
+    ids: list[str]
+    cache: list[str]
+    replayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +111,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class JobState:
-    """What is known of a job; times as RQ writes them, `reply` once it has ended, `position` from 1."""
+    """What is known of a job; times as RQ writes them, `reply` once it has ended.
+
+    `position` counts from 1, `estimated_wait` is in seconds; both only where they were asked for.
+    """
 
     id: str
     status: str
@@ -87,8 +123,10 @@ class JobState:
     started_at: str | None
     ended_at: str | None
     attempts: int
+    cache: str = ""
     reply: Reply | None = None
     position: int | None = None
+    estimated_wait: float | None = None
 
 
 @dataclass(frozen=True)
@@ -150,10 +188,13 @@ class Ending(NamedTuple):
         return cls(claim, reply, keep_image=code == "model-failed")
 
 
-_SUBMIT, _CLAIM, _RENEW = Script("submit"), Script("claim"), Script("renew")
-_SETTLE, _GIVE_BACK, _REAP = Script("settle"), Script("give_back"), Script("reap")
-_WATCH, _CANCEL = Script("watch"), Script("cancel")
-_STATE_FIELDS = ("status", "origin", "enqueued_at", "started_at", "ended_at", "attempts", "error")
+_SUBMIT, _CLAIM, _RENEW = Script("ended", "submit"), Script("claim"), Script("renew")
+_SETTLE, _GIVE_BACK, _REAP = Script("ended", "settle"), Script("give_back"), Script("ended", "reap")
+_WATCH, _CANCEL = Script("watch"), Script("ended", "cancel")
+_STATE_FIELDS = (
+    *("status", "origin", "enqueued_at", "started_at", "ended_at"),
+    *("attempts", "cache", "owner", "error"),
+)
 
 
 class JobQueue:
@@ -166,29 +207,47 @@ class JobQueue:
     # ---------------------------------------------------------------- the gateway's side
 
     def submit(
-        self, jobs: Sequence[NewJob], lane: str = INTERACTIVE, *, timeout: float | None = None
-    ) -> None:
+        self,
+        jobs: Sequence[NewJob],
+        lane: str = INTERACTIVE,
+        *,
+        timeout: float | None = None,
+        repeatable: Repeatable | None = None,
+    ) -> Submitted:
         """Queue jobs, all or none; after `timeout` seconds nobody needs the answers any more.
 
         Raises:
             QueueFull: the bound of waiting jobs or of images' bytes is reached; nothing was queued.
+            KeyReused: the repeatable submission's key was used for another body; nothing was queued.
         """
         bound = self._settings.queue_size if lane == INTERACTIVE else self._settings.bulk_queue_size
         args: list[Any] = [lane, bound, self._settings.max_queue_bytes, "" if timeout is None else timeout]
+        args += (
+            [f"classification:idempotency:{jobs[0].owner}:{repeatable.key}", repeatable.body]
+            if repeatable
+            else ["", ""]
+        )
+        args += [REPEATABLE_SECONDS, self._settings.result_ttl, _rq_time()]
         pipe = self._redis.pipeline(transaction=False)
         for job in jobs:
             record = [each for pair in self._record(job, lane).items() for each in pair]
-            args += [job.id, len(job.image), len(record), *record]
+            args += [job.id, len(job.image), job.digest, len(record), *record]
             # Around Lua: through it the bytes cost three times as much.
             pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
-        outcome, waiting = _SUBMIT.last_in(pipe, self._redis, (f"rq:queue:{lane}",), args)
-        if outcome != b"accepted":
-            raise self._full(outcome.decode(), lane, waiting)
+        outcome, waiting, details = _SUBMIT.last_in(pipe, self._redis, (), args)
+        told = [each.decode() for each in details]
+        if outcome == b"accepted":
+            return Submitted([job.id for job in jobs], told)
+        if outcome == b"replayed":
+            return Submitted(told, [""] * len(told), replayed=True)
+        if outcome == b"conflict":
+            raise KeyReused
+        raise self._full(outcome.decode(), lane, waiting)
 
     def _record(self, job: NewJob, lane: str) -> dict[str, Any]:
         now, options = _rq_time(), job.options
         call: list[Any] = [FUNCTION, None, [], options.to_json()]
-        return {
+        record = {
             "status": "queued",
             "created_at": now,
             "enqueued_at": now,
@@ -204,6 +263,11 @@ class JobQueue:
             "request_id": job.request_id,
             "reply_to": job.reply_to,
         }
+        if job.owner:
+            record["owner"] = job.owner
+        if job.webhook:
+            record["webhook"] = json.dumps(_webhook(job))
+        return record
 
     @property
     def _fresh(self) -> int:
@@ -219,12 +283,17 @@ class JobQueue:
         return QueueFull(f"{reasons[refusal]}; send it again in {seconds} s", seconds)
 
     def _seconds_to_drain(self, waiting: int) -> int:
+        rate = self._jobs_per_second()
+        return min(max(math.ceil(waiting / rate), 1), 600) if rate > 0 else 10
+
+    def _jobs_per_second(self) -> float:
+        """How fast the workers are, as they measured it; a second old at most. 0 where nobody is there."""
         asked, rate = self._rate
         if time.monotonic() - asked > 1.0:
             served = self.served()
             rate = served.jobs_per_second if served else 0.0
             self._rate = (time.monotonic(), rate)
-        return min(max(math.ceil(waiting / rate), 1), 600) if rate > 0 else 10
+        return rate
 
     def replies(self, reply_to: str) -> list[Reply]:
         """Wait up to `BLOCK_SECONDS` for the first reply, and return it with all that are there."""
@@ -234,12 +303,17 @@ class JobQueue:
         rest: Any = self._redis.lpop(reply_to, 1000)
         return [_reply(json.loads(raw)) for raw in (first[1], *(rest or ()))]
 
-    def watch(self, job_ids: Sequence[str], reply_to: str) -> set[str]:
+    def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
         """Ask for a reply when jobs end; return those that have ended or are unknown, which get none."""
-        return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, *job_ids))}
+        return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, owner, *job_ids))}
 
-    def states(self, job_ids: Sequence[str], *, positions: bool = False) -> dict[str, JobState]:
-        """Look jobs up; unknown ones are absent. A position costs time in proportion to the queue."""
+    def states(
+        self, job_ids: Sequence[str], owner: str | None = None, *, positions: bool = False
+    ) -> dict[str, JobState]:
+        """Look jobs up; unknown ones, and those of another owner, are absent.
+
+        With an owner of None, anyone's are found. A position costs time in proportion to the queue.
+        """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hmget(f"rq:job:{job_id}", *_STATE_FIELDS)
@@ -247,18 +321,30 @@ class JobQueue:
         answers = pipe.execute()
         found = {}
         for job_id, fields, entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
-            if fields[0] is not None:
+            if fields[0] is not None and owner in (None, (fields[-2] or b"").decode()):
                 found[job_id] = _state(job_id, fields, entries)
         for state in found.values() if positions else ():
             if state.status == "queued":
-                index = self._redis.lpos(f"rq:queue:{state.queue}", state.id)
-                found[state.id] = replace(state, position=index + 1 if isinstance(index, int) else None)
+                found[state.id] = self._placed(state)
         return found
 
-    def cancel(self, job_id: str) -> str:
+    def _placed(self, state: JobState) -> JobState:
+        """The state of a queued job with its place in the line and the wait that this means."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.lpos(f"rq:queue:{state.queue}", state.id)
+        pipe.llen(f"rq:queue:{INTERACTIVE}")
+        index, interactive = pipe.execute()
+        if index is None:  # it was just taken, or waits for an equal job
+            return state
+        ahead = index + (interactive if state.queue == BULK else 0)
+        rate = self._jobs_per_second()
+        return replace(state, position=index + 1, estimated_wait=round(ahead / rate, 1) if rate else None)
+
+    def cancel(self, job_id: str, owner: str = "") -> str:
         """Cancel a job that waits; return its status, 'canceled' if it did, or '' where it is unknown."""
         error = json.dumps(JobFailure("canceled", "the job was canceled before it was begun").to_json())
-        return str(_CANCEL(self._redis, (), (job_id, self._settings.result_ttl, _rq_time(), error)).decode())
+        args = (job_id, owner, self._settings.result_ttl, _rq_time(), error)
+        return str(_CANCEL(self._redis, (), args).decode())
 
     def served(self) -> Served | None:
         """What the live workers serve, or None where no worker is alive with a warm model."""
@@ -306,12 +392,13 @@ class JobQueue:
         lost = _RENEW(self._redis, (), (self._settings.job_lease, worker, *args)) if args else []
         return {execution.decode() for execution in lost}
 
-    def settle(self, worker: str, endings: Sequence[Ending]) -> list[bool]:
+    def settle(self, worker: str, endings: Sequence[Ending], model: str = "") -> list[bool]:
         """Write how jobs ended, free their leases and wake their callers, each in one step.
 
-        Returns False for each whose lease had gone to another attempt; nothing is written for it.
+        `model` is the id of what the worker serves: for equal jobs that ask for that one, answers are kept.
+        Returns False for each job whose lease had gone to another attempt; nothing is written for it.
         """
-        args = [self._settle_args(worker, ending) for ending in endings]
+        args = [self._settle_args(worker, ending, model) for ending in endings]
         pipe = self._redis.pipeline(transaction=False)
         for each in args:
             pipe.evalsha(_SETTLE.sha, 0, *each)
@@ -323,26 +410,23 @@ class JobQueue:
                 raise answer
         return [answer == 1 for answer in answers]
 
-    def _settle_args(self, worker: str, ending: Ending) -> tuple[Any, ...]:
+    def _settle_args(self, worker: str, ending: Ending, model: str) -> tuple[Any, ...]:
         claim, reply, keep_image = ending
-        ids = (claim.queue, claim.job_id, claim.execution, worker)
-        body = json.dumps(
-            {"result": reply.result, "timing": reply.timing}, ensure_ascii=False, separators=(",", ":")
-        )
-        message = f'{{"id":"{claim.job_id}",{body[1:]}'
+        result, timing, error = _json(reply.result), _json(reply.timing), "null"
+        outcome: tuple[Any, ...]
         if reply.failure is None:
-            outcome = ("finished", "", 1, "return_value", b64encode(body.encode()))
+            told, value = "finished", b64encode(f'{{"result":{result},"timing":{timing}}}'.encode())
+            outcome = (1, "return_value", value)
         else:
-            error = json.dumps(reply.failure.to_json(), ensure_ascii=False)
-            outcome = ("failed", error, 2, "exc_string", _exc_string(reply.failure))
-            message = json.dumps({"id": claim.job_id, "failure": reply.failure.to_json()})
+            told = "expired" if reply.failure.code == "expired" else "failed"
+            error = _json(reply.failure.to_json())
+            outcome = (2, "exc_string", _exc_string(reply.failure))
         return (
-            *ids,
-            *outcome,
-            self._settings.result_ttl,
-            int(keep_image),
-            _rq_time(),
-            message,
+            *(claim.queue, claim.job_id, claim.execution, worker),
+            *("finished" if reply.failure is None else "failed", told),
+            *(result, timing, error, *outcome),
+            *(self._settings.result_ttl, int(keep_image), _rq_time()),
+            *(self._settings.result_cache_ttl, model),
         )
 
     def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
@@ -376,6 +460,35 @@ def reply_list(process: str) -> str:
     return f"classification:reply:{process}"
 
 
+def digest(image: bytes, options: Options, model: Mapping[str, Any]) -> str:
+    """What is equal for jobs that must have equal answers: the image, what is asked, and what is served."""
+    served = [model["id"], model["fingerprint"], model["thresholds"]]
+    asked = json.dumps([options.to_json(), served], sort_keys=True).encode()
+    # The lengths of hashes are fixed, so no two inputs run into one another.
+    whole = hashlib.sha256(hashlib.sha256(asked).digest() + hashlib.sha256(image).digest())
+    return f"{model['id']}:{whole.hexdigest()}"
+
+
+def _webhook(job: NewJob) -> dict[str, Any]:
+    """What `lua/ended.lua` needs to queue RQ's job that tells the address."""
+    record: dict[str, Any] = {
+        "status": "queued",
+        "origin": "webhooks",
+        "description": f"tell {job.id} to its webhook",
+        "timeout": 60,
+        "result_ttl": 0,
+        "failure_ttl": 86_400,
+        "retries_left": 11,
+        "retry_intervals": json.dumps([5, 30]),
+    }
+    words = [word for pair in record.items() for word in pair]
+    return {"url": job.webhook, "function": "webhooks.deliver.deliver", "record": words}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def _rq_time() -> str:
     """Now, in the form of RQ's records."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -396,12 +509,17 @@ def _reply(message: dict[str, Any]) -> Reply:
 
 
 def _state(job_id: str, fields: list[bytes | None], entries: list[Any]) -> JobState:
-    status, queue, submitted, started, ended, attempts, _ = ((each or b"").decode() for each in fields)
+    status, queue, submitted, started, ended, attempts, cache, *_ = (
+        (each or b"").decode() for each in fields
+    )
+    if status == "deferred":
+        status = "queued"  # RQ's word for a job that waits for another
     reply = _ended(job_id, fields[-1], entries) if status in ENDED else None
     if reply is not None and reply.failure is not None and reply.failure.code == "expired":
         status = "expired"  # RQ has no such status: to it, the job failed
     return JobState(
-        job_id, status, queue, submitted, started or None, ended or None, int(attempts or 0), reply
+        *(job_id, status, queue, submitted, started or None, ended or None),
+        *(int(attempts or 0), cache, reply),
     )
 
 

@@ -11,10 +11,11 @@ from redis.exceptions import NoScriptError
 
 
 class Script:
-    """A Lua script that is sent whole only when the server does not know it."""
+    """A Lua script, of one or more files, that is sent whole only when the server does not know it."""
 
-    def __init__(self, name: str) -> None:
-        self.text = Path(__file__).with_name("lua").joinpath(f"{name}.lua").read_text("utf-8")
+    def __init__(self, *names: str) -> None:
+        folder = Path(__file__).with_name("lua")
+        self.text = "\n".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, redis: "Redis", keys: Sequence[Any], args: Iterable[Any]) -> Any:

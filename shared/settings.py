@@ -33,7 +33,7 @@ PREPROCESS_NAMES = (
 )
 """The modules of `tf.keras.applications` that have a `preprocess_input` (a test compares)."""
 
-OUR_PREFIXES = ("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "MAX_", "BULK_")
+OUR_PREFIXES = ("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "RESULT_", "MAX_", "BULK_")
 
 
 class SettingsError(ValueError):
@@ -232,6 +232,12 @@ class Settings:
     )
     result_ttl: int = _setting(
         "RESULT_TTL", 3600, _number(int, 1, 31_536_000), "seconds for which results and failures are kept"
+    )
+    result_cache_ttl: int = _setting(
+        "RESULT_CACHE_TTL",
+        0,
+        _number(int, 0, 31_536_000),
+        "seconds for which an answer serves equal requests, which then share one run; 0: never",
     )
     max_upload_bytes: int = _setting(
         "MAX_UPLOAD_BYTES", 20 * _MEBI, _number(int, 1, 512 * _MEBI), "largest image; past it 413"

@@ -17,7 +17,8 @@ Work = tuple[list[Scored], list[Ending]]
 class Replier:
     """Turns scores into answers and settles the jobs, while the model runs the next batch.
 
-    `identity` is added to each result: which model and which thresholds gave it.
+    `identity` is added to each result: which model and which thresholds gave it. `serves` is the id of what
+    the worker published.
     """
 
     worker: str
@@ -25,6 +26,7 @@ class Replier:
     held: Held
     decider: Decider
     identity: dict[str, str]
+    serves: str
     patience: Patience
     _work: SimpleQueue[Work | None] = field(default_factory=SimpleQueue)
 
@@ -48,7 +50,7 @@ class Replier:
     def _settle(self, endings: Sequence[Ending]) -> None:
         try:
             # A repeated settle changes nothing: the lease is gone after the first.
-            self.patience.insist(lambda: self.queue.settle(self.worker, endings))
+            self.patience.insist(lambda: self.queue.settle(self.worker, endings, self.serves))
         finally:
             self.held.drop(ending.claim for ending in endings)
 

@@ -65,7 +65,7 @@ class BatchWorker(SimpleWorker):
         description = service.description
         identity = {"model": description["fingerprint"], "thresholds": description["thresholds"]}
         common = (self.name, self._jobs, self._held)
-        self._replier = Replier(*common, service.decider, identity, self._patience)
+        self._replier = Replier(*common, service.decider, identity, description["id"], self._patience)
         self._taker = Taker(*common, self._batch, service.spec, self._refuse, self._patience)
         self._inferer = Inferer(service.model, self._batch, self._held, self._pace, self._replier.put)
         self._stopped = threading.Event()

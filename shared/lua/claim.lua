@@ -49,7 +49,10 @@ local function pick(queue)
       redis.call('LPOP', 'rq:queue:' .. queue)
       if job.status == 'canceled' then -- by RQ's own tools, which know nothing of the image
         redis.call('DECRBY', 'classification:bytes', redis.call('HGET', 'rq:job:' .. id, 'bytes') or 0)
-        redis.call('DEL', 'image:' .. id)
+        redis.call('HSET', 'rq:job:' .. id, 'bytes', 0)
+        if redis.call('EXISTS', 'classification:followers:' .. id) == 0 then -- or one of them will take it over
+          redis.call('DEL', 'image:' .. id)
+        end
       end
     elseif job.losses > 0 and not idle then
       why = 'suspects'

@@ -3,22 +3,23 @@
 -- ARGV  1 most jobs in one call  2 seconds to keep a failure  3 the error as JSON
 --       4 the same as RQ's exc_string  5 now, as RQ writes it
 -- Answers {{id, 'again' | 'failed'}, …}
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
-local keep, outcome, busy = tonumber(ARGV[2]), {}, false
+local now, outcome, busy = seconds(), {}, false
+local given_up = {status = 'failed', told = 'failed', result = 'null', timing = 'null', error = ARGV[3], at = ARGV[5],
+  keep = tonumber(ARGV[2]), image = true, stream = {'type', 2, 'exc_string', ARGV[4], 'worker_name', ''}}
 
-local function fail(queue, id, job)
-  redis.call('HSET', job, 'status', 'failed', 'ended_at', ARGV[5], 'error', ARGV[3])
-  redis.call('EXPIRE', job, keep)
-  redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', 10, '*', 'type', 2, 'worker_name', '', 'exc_string', ARGV[4])
-  redis.call('EXPIRE', 'rq:results:' .. id, keep)
-  redis.call('ZADD', 'rq:failed:' .. queue, math.floor(now) + keep, id)
-  redis.call('DECRBY', 'classification:bytes', redis.call('HGET', job, 'bytes') or 0)
-  redis.call('HSET', job, 'bytes', 0)
-  redis.call('EXPIRE', 'image:' .. id, keep)
-  for list in string.gmatch(redis.call('HGET', job, 'reply_to') or '', '%S+') do
-    redis.call('RPUSH', list, cjson.encode({id = id, failure = cjson.decode(ARGV[3])}))
-    redis.call('EXPIRE', list, 120)
+-- Jobs that wait for an equal one which is gone, by RQ's own tools or a lost key, go on by themselves.
+local function free_stranded(queue)
+  for _, id in ipairs(redis.call('ZRANGE', 'rq:deferred:' .. queue, 0, 99)) do
+    local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'leader', 'digest')
+    if f[1] ~= 'deferred' then
+      redis.call('ZREM', 'rq:deferred:' .. queue, id)
+    elseif f[2] then
+      local status = redis.call('HGET', 'rq:job:' .. f[2], 'status')
+      if status ~= 'queued' and status ~= 'started' then
+        promote(f[2], f[3], {id, unpack(redis.call('LRANGE', 'classification:followers:' .. f[2], 0, 999))})
+        redis.call('DEL', 'classification:followers:' .. f[2])
+      end
+    end
   end
 end
 
@@ -40,11 +41,12 @@ for _, queue in ipairs(KEYS) do
         redis.call('LPUSH', 'classification:wake', 1)
         outcome[#outcome + 1] = {id, 'again'}
       else
-        fail(queue, id, job)
+        end_job(queue, id, given_up)
         outcome[#outcome + 1] = {id, 'failed'}
       end
     end
   end
+  free_stranded(queue)
   busy = busy or redis.call('ZCARD', wip) > 0 or redis.call('LLEN', 'rq:queue:' .. queue) > 0
   redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. queue, 0, now)
   redis.call('ZREMRANGEBYSCORE', 'rq:failed:' .. queue, 0, now)

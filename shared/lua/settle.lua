@@ -1,48 +1,34 @@
 -- End one attempt: result, state, lease, image and reply in one step, if this attempt still holds the job.
--- ARGV  1 queue  2 job id  3 execution  4 worker's name  5 'finished' | 'failed'  6 error as JSON, or ''
---       7 RQ's result type  8 name of the result's field ('return_value' | 'exc_string')  9 its value, as RQ encodes it
---       10 seconds to keep it all  11 '1' to keep the image for a requeue  12 now, as RQ writes it
---       13 the reply, for those that wait
+-- ARGV  1 queue  2 job id  3 execution  4 worker's name  5 RQ's status  6 the status that callers are told
+--       7 result  8 timing  9 error (JSON, or 'null')
+--       10 RQ's result type  11 name of the result's field ('return_value' | 'exc_string')  12 its value, as RQ encodes it
+--       13 seconds to keep it all  14 '1' to keep the image for a requeue  15 now, as RQ writes it
+--       16 seconds to keep the answer for equal jobs  17 what the worker serves
 -- Answers 1, or 0 where the lease had gone to another (nothing is written then).
-local queue, id, execution = ARGV[1], ARGV[2], ARGV[3]
-local member, job = id .. ':' .. execution, 'rq:job:' .. id
+local queue, id, execution, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local member, job, worker = id .. ':' .. execution, 'rq:job:' .. id, 'rq:worker:' .. name
 if redis.call('ZREM', 'rq:wip:' .. queue, member) == 0 then
   return 0
 end
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
-local keep, started = tonumber(ARGV[10]), redis.call('HGET', 'rq:execution:' .. member, 'created_at')
-
-redis.call('HSET', job, 'status', ARGV[5], 'ended_at', ARGV[12], 'last_heartbeat', ARGV[12])
-if ARGV[6] == '' then
-  redis.call('HDEL', job, 'error')
-else
-  redis.call('HSET', job, 'error', ARGV[6])
-end
-redis.call('EXPIRE', job, keep)
-redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', 10, '*', 'type', ARGV[7], 'worker_name', ARGV[4], ARGV[8], ARGV[9],
-  'execution_id', execution, 'execution_started_at', started or now, 'execution_ended_at', now)
-redis.call('EXPIRE', 'rq:results:' .. id, keep)
-redis.call('ZADD', 'rq:' .. ARGV[5] .. ':' .. queue, math.floor(now) + keep, id)
-
+local now = seconds()
+local started = redis.call('HGET', 'rq:execution:' .. member, 'created_at')
 redis.call('DEL', 'rq:execution:' .. member)
 redis.call('ZREM', 'rq:executions:' .. id, execution)
-redis.call('SREM', 'rq:worker:' .. ARGV[4] .. ':executions', member)
+redis.call('SREM', worker .. ':executions', member)
+redis.call('HSET', job, 'last_heartbeat', ARGV[15])
 
-redis.call('DECRBY', 'classification:bytes', redis.call('HGET', job, 'bytes') or 0)
-redis.call('HSET', job, 'bytes', 0) -- a requeued job's image is not counted twice
-if ARGV[11] == '1' then
-  redis.call('EXPIRE', 'image:' .. id, keep)
-else
-  redis.call('DEL', 'image:' .. id)
-end
+-- A job may have been submitted when other workers served another model: its answer is not for that one's cache.
+local digest = tonumber(ARGV[16]) > 0 and redis.call('HGET', job, 'digest')
+local same = digest and string.sub(digest, 1, #ARGV[17] + 1) == ARGV[17] .. ':'
 
-local worker = 'rq:worker:' .. ARGV[4]
+end_job(queue, id, {
+  status = ARGV[5], told = ARGV[6], result = ARGV[7], timing = ARGV[8], error = ARGV[9], at = ARGV[15],
+  stream = {'type', ARGV[10], ARGV[11], ARGV[12], 'worker_name', name, 'execution_id', execution,
+    'execution_started_at', started or now, 'execution_ended_at', now},
+  keep = tonumber(ARGV[13]), image = ARGV[14] == '1', cache = same and tonumber(ARGV[16]) or 0,
+})
+
 if redis.call('EXISTS', worker) == 1 then
   redis.call('HINCRBY', worker, ARGV[5] == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
-end
-for list in string.gmatch(redis.call('HGET', job, 'reply_to') or '', '%S+') do
-  redis.call('RPUSH', list, ARGV[13])
-  redis.call('EXPIRE', list, 120)
 end
 return 1

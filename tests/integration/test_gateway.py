@@ -226,3 +226,30 @@ def test_a_json_log_line_holds_the_request(redis: Redis, caplog: pytest.LogCaptu
     line = json.loads(JsonFormatter().format(record))
     assert (line["request_id"], line["status"], line["level"]) == ("abc", 200, "info")
     assert line["message"].startswith("GET /classes 200")
+
+
+# -------------------------------------------------------------------- Prefer: wait
+
+
+@pytest.mark.parametrize("preference", ["wait=0", "respond-async", "handling=strict, wait=0.0;x, wait=0"])
+def test_an_answer_that_takes_longer_than_preferred_is_a_job(redis: Redis, preference: str) -> None:
+    client = make(redis)
+    answer = post(client, {"Prefer": preference})
+    (job,) = answer.json["jobs"]
+    assert answer.status_code == 202 and answer.headers["Location"] == f"/jobs/{job['id']}"
+    assert answer.headers["Preference-Applied"] == "wait=0" and answer.headers["X-Job-Id"] == job["id"]
+    (claim,) = JobQueue(redis, Settings()).claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs
+    assert claim.seconds_left is None, "the job must outlive the request"
+    JobQueue(redis, Settings()).settle("w1", [Ending(claim, Reply(claim.job_id, RESULT))])
+    assert client.get(job["href"]).json["result"]["regions"] == RESULT["regions"]
+
+
+def test_an_answer_within_the_preferred_time_is_the_usual_one(redis: Redis) -> None:
+    with worker(redis, Reply("", RESULT)):
+        answer = post(make(redis), {"Prefer": "wait=4"})
+    assert answer.status_code == 200 and answer.json == [{"b": 0.9, "á": 0.1}]
+
+
+def test_other_preferences_are_ignored(redis: Redis) -> None:
+    answer = post(make(redis, request_timeout=0.2), {"Prefer": "return=minimal, wait=x"})
+    assert answer.status_code == 504

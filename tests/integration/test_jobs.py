@@ -3,17 +3,30 @@
 import io
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from flask import g
 from redis import Redis
 
 from shared.job import JobFailure
 from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, Reply
 from shared.settings import Settings
 from tests.bad_input import encoded
-from tests.integration.test_gateway import RESULT, make, worker
+from tests.integration.test_gateway import MODEL, RESULT, make, post, worker
 
-FIELDS = {"id", "status", "position", "submitted_at", "started_at", "ended_at", "attempts", "result", "error"}
+FIELDS = {
+    "id",
+    "status",
+    "position",
+    "estimated_wait",
+    "submitted_at",
+    "started_at",
+    "ended_at",
+    "attempts",
+    "result",
+    "error",
+}
 
 
 def submit(client, count: int = 1, **form: str):
@@ -177,3 +190,109 @@ def test_nothing_stays_without_a_ttl(redis: Redis) -> None:
     kept = {key.decode() for key in redis.scan_iter() if redis.ttl(key) == -1}
     assert kept <= {"rq:queues", "rq:workers:interactive", "rq:finished:bulk", "rq:canceled:bulk"}
     assert list(redis.scan_iter("image:*")) == []
+
+
+def test_the_wait_is_estimated_from_the_measured_speed(redis: Redis) -> None:
+    client = make(redis)  # its worker says 2 jobs a second
+    jobs = submit(client, 5).json["jobs"]
+    post(make(redis, request_timeout=0.1))
+    assert [client.get(job["href"]).json["estimated_wait"] for job in jobs[::4]] == [0.5, 2.5]
+    finish(redis)
+    finish(redis)
+    assert client.get(jobs[4]["href"]).json["estimated_wait"] is None
+
+
+# -------------------------------------------------------------------- sent twice, one set of jobs
+
+
+def submit_under(client, key: str, count: int = 2, **form: str):
+    blobs = [(io.BytesIO(encoded()), f"{i}.jpg") for i in range(count)]
+    return client.post("/jobs", data={"blob": blobs, **form}, headers={"Idempotency-Key": key})
+
+
+def test_fifty_equal_submissions_at_once_make_one_set_of_jobs(redis: Redis) -> None:
+    app = make(redis).application
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: submit_under(app.test_client(), "one key"), range(50)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+    assert sum("Idempotency-Replayed" in answer.headers for answer in answers) == 49
+    assert redis.llen("rq:queue:bulk") == 2 == len(redis.keys("image:*")) == len(redis.keys("rq:job:*"))
+
+
+def test_a_repeated_submission_tells_how_its_jobs_are_now(redis: Redis) -> None:
+    client = make(redis)
+    first = submit_under(client, "k").json["jobs"]
+    finish(redis)
+    again = submit_under(client, "k").json["jobs"]
+    assert [job["id"] for job in again] == [job["id"] for job in first]
+    assert [job["status"] for job in again] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize("other", [{"count": 1}, {"top_n": "3"}, {"regions": "0,0,9"}])
+def test_another_form_under_a_used_key_is_a_conflict(redis: Redis, other: dict[str, object]) -> None:
+    client = make(redis)
+    assert submit_under(client, "k").status_code == 202
+    answer = submit_under(client, "k", **other)
+    assert answer.status_code == 409 and "Idempotency-Key" in answer.json["detail"]
+    assert redis.llen("rq:queue:bulk") == 2 == len(redis.keys("image:*"))
+
+
+def test_a_key_is_free_again_when_its_jobs_are_gone(redis: Redis) -> None:
+    client = make(redis)
+    (first,) = submit_under(client, "k", 1).json["jobs"]
+    redis.delete(f"rq:job:{first['id']}")
+    (second,) = submit_under(client, "k", 1).json["jobs"]
+    assert second["id"] != first["id"]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "naïve"])
+def test_an_impossible_key_is_refused(redis: Redis, key: str) -> None:
+    answer = submit_under(make(redis), key)
+    assert answer.status_code == 400 and "Idempotency-Key" in answer.json["detail"]
+
+
+# -------------------------------------------------------------------- equal requests
+
+
+def test_equal_images_are_run_once_and_the_answers_say_so(redis: Redis) -> None:
+    client = make(redis, result_cache_ttl=60)
+    first, second = submit(client, 2).json["jobs"]
+    queue = JobQueue(redis, Settings(result_cache_ttl=60))
+    (claim,) = queue.claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs
+    queue.settle("w1", [Ending(claim, Reply(claim.job_id, RESULT))], MODEL["id"])
+    told = [client.get(job["href"]).headers["Cache-Status"] for job in (first, second)]
+    assert [each.split("; ", 1)[1] for each in told] == ["fwd=miss; stored", "fwd=miss; collapsed"]
+    (third,) = submit(client).json["jobs"]
+    assert third["status"] == "finished"
+    answer = post(client)
+    assert answer.headers["Cache-Status"] == "classification-server; hit"
+    assert answer.json == [{"b": 0.9, "á": 0.1}]
+
+
+def test_without_the_setting_nothing_is_shared(redis: Redis) -> None:
+    client = make(redis)
+    jobs = submit(client, 2).json["jobs"]
+    assert redis.llen("rq:queue:bulk") == 2
+    assert "Cache-Status" not in client.get(jobs[0]["href"]).headers
+
+
+# -------------------------------------------------------------------- whose job it is
+
+
+def test_a_job_is_nobodys_business_but_its_owners(redis: Redis) -> None:
+    client = make(redis)
+    owner = {"name": "one"}
+    client.application.before_request(lambda: setattr(g, "owner", owner["name"]))
+    (mine,) = submit_under(client, "k", 1).json["jobs"]
+    owner["name"] = "two"
+    (other,) = submit_under(client, "k", 1).json["jobs"]
+    assert other["id"] != mine["id"]
+    assert (
+        client.get(f"{mine['href']}?wait=0.2").status_code == 404 == client.delete(mine["href"]).status_code
+    )
+    both = client.get(f"/jobs?ids={mine['id']},{other['id']}").json["jobs"]
+    assert [each["status"] for each in both] == ["unknown", "queued"]
+    owner["name"] = "one"
+    assert client.get(mine["href"]).json["status"] == "queued"
+    assert client.delete(mine["href"]).status_code == 200

@@ -1,0 +1,72 @@
+"""From an upload to jobs in the queue: what both ways of asking, synchronous and not, have in common."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from uuid import uuid4
+
+from flask import Response, g, jsonify, request
+
+from gateway.errors import Problem
+from gateway.resources import resources
+from shared.job import Options
+from shared.queue import NewJob, Repeatable, digest
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+def new_job(image: bytes, options: Options, *, reply_to: str = "", webhook: str = "") -> NewJob:
+    """A job for this request, of the caller whose key it came with."""
+    return NewJob(
+        id=uuid4().hex,
+        image=image,
+        options=options,
+        request_id=g.request_id,
+        reply_to=reply_to,
+        owner=g.get("owner", ""),
+        webhook=webhook,
+        digest=_digest(image, options),
+    )
+
+
+def _digest(image: bytes, options: Options) -> str:
+    """What equal requests share; nothing where answers are not kept, or while nobody knows the model."""
+    shared = resources()
+    served = shared.served() if shared.settings.result_cache_ttl else None
+    return digest(image, options, served.model) if served else ""
+
+
+def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repeatable | None:
+    """The caller's `Idempotency-Key` and a hash of all that was sent; None without the header.
+
+    Raises:
+        Problem: the key is empty, too long or has other than printable ASCII characters.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise Problem(400, f"Idempotency-Key: {key[:40]!r} is not 1 to 255 printable ASCII characters")
+    body = hashlib.sha256(repr((options, webhook)).encode())
+    for image in images:
+        body.update(hashlib.sha256(image).digest())
+    # The key may hold spaces; a hash has none, and hides what callers may have put into it.
+    return Repeatable(hashlib.sha256(key.encode()).hexdigest(), body.hexdigest())
+
+
+def accepted(ids: Sequence[str], statuses: Sequence[str]) -> Response:
+    """The answer 202 that names jobs and where to ask for them."""
+    told = [
+        {"id": job_id, "status": status, "href": f"/jobs/{job_id}"}
+        for job_id, status in zip(ids, statuses, strict=True)
+    ]
+    response = jsonify({"jobs": told})
+    response.status_code = 202
+    response.headers["Location"] = f"/jobs/{ids[0]}" if len(ids) == 1 else f"/jobs?ids={','.join(ids)}"
+    return response
+
+
+def cache_status(outcome: str) -> str:
+    """The `Cache-Status` header (RFC 9211) for what the cache did with a job."""
+    forward = {"hit": "hit", "collapsed": "fwd=miss; collapsed", "stored": "fwd=miss; stored"}
+    return f"classification-server; {forward[outcome]}"

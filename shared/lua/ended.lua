@@ -1,0 +1,112 @@
+-- What the end of a job brings with it; stands in front of the scripts that end jobs.
+--
+-- An end is a table:
+--   status   RQ's: 'finished', 'failed' or 'canceled'      told     what callers are told: those, or 'expired'
+--   result, timing, error   JSON; a missing one is 'null'   at       now, as RQ writes it
+--   stream   fields of RQ's result, or nil for none         keep     seconds to keep all of it
+--   image    true to keep the image for a requeue           cache    seconds to keep the answer for equal jobs
+local end_job -- (queue, id, e)
+local A_DAY = 86400
+
+local function seconds()
+  local clock = redis.call('TIME')
+  return tonumber(clock[1]) + tonumber(clock[2]) / 1e6
+end
+
+local function reply(lists, id, e)
+  for list in string.gmatch(lists, '%S+') do
+    redis.call('RPUSH', list, '{"id":"' .. id .. '","result":' .. e.result .. ',"timing":' .. e.timing
+      .. ',"failure":' .. e.error .. '}')
+    redis.call('EXPIRE', list, 120)
+  end
+end
+
+-- Queue RQ's job that posts the webhook; its record was made when the job was submitted.
+local function queue_webhook(id, webhook, e)
+  local hook, key = cjson.decode(webhook), 'rq:job:webhook-' .. id
+  local f = redis.call('HMGET', 'rq:job:' .. id, 'enqueued_at', 'started_at', 'attempts')
+  local times = ',"submitted_at":"' .. f[1] .. '","started_at":' .. (f[2] and f[2] ~= '' and '"' .. f[2] .. '"' or 'null')
+    .. ',"ended_at":"' .. e.at .. '","attempts":' .. (f[3] or 0)
+  local body = '{"type":"job.' .. e.told .. '","timestamp":"' .. e.at .. '","data":{"id":"' .. id .. '","status":"'
+    .. e.told .. '"' .. times .. ',"result":' .. e.result .. ',"error":' .. e.error .. '}}'
+  redis.call('HSET', key, 'created_at', e.at, 'enqueued_at', e.at,
+    'data', cjson.encode({hook['function'], cjson.null, {hook.url, id, body}, {}}), unpack(hook.record))
+  redis.call('RPUSH', 'rq:queue:webhooks', 'webhook-' .. id)
+  redis.call('SADD', 'rq:queues', 'rq:queue:webhooks')
+end
+
+-- The first of the jobs that waited for an equal one takes its place and its image; the others wait for it.
+local function promote(leader, digest, followers)
+  local heir
+  for _, id in ipairs(followers) do
+    local job = 'rq:job:' .. id
+    local f = redis.call('HMGET', job, 'status', 'origin')
+    if f[1] == 'deferred' and heir then
+      redis.call('HSET', job, 'leader', heir)
+      redis.call('RPUSH', 'classification:followers:' .. heir, id)
+      redis.call('EXPIRE', 'classification:followers:' .. heir, A_DAY)
+    elseif f[1] == 'deferred' then
+      heir = id
+      redis.call('ZREM', 'rq:deferred:' .. f[2], id)
+      if redis.call('EXISTS', 'image:' .. leader) == 1 then
+        redis.call('RENAME', 'image:' .. leader, 'image:' .. id)
+      end
+      local bytes = redis.call('STRLEN', 'image:' .. id)
+      redis.call('HSET', job, 'status', 'queued', 'bytes', bytes)
+      redis.call('INCRBY', 'classification:bytes', bytes)
+      redis.call('RPUSH', 'rq:queue:' .. f[2], id)
+      redis.call('SET', 'classification:leader:' .. digest, id, 'EX', A_DAY)
+      redis.call('LPUSH', 'classification:wake', 1)
+    end
+  end
+end
+
+-- Equal jobs that waited for this one: they end as it did, unless it was stopped for a reason of its own.
+local function share(id, digest, e)
+  if redis.call('GET', 'classification:leader:' .. digest) == id then
+    redis.call('DEL', 'classification:leader:' .. digest)
+  end
+  if e.cache and e.cache > 0 and e.told == 'finished' then
+    redis.call('HSET', 'classification:result:' .. digest, 'result', e.result, 'value', e.stream[4])
+    redis.call('EXPIRE', 'classification:result:' .. digest, e.cache)
+  end
+  local followers = redis.call('LRANGE', 'classification:followers:' .. id, 0, -1)
+  redis.call('DEL', 'classification:followers:' .. id)
+  if e.told ~= 'finished' and e.told ~= 'failed' then
+    return promote(id, digest, followers)
+  end
+  for _, follower in ipairs(followers) do
+    local f = redis.call('HMGET', 'rq:job:' .. follower, 'status', 'origin')
+    if f[1] == 'deferred' then
+      redis.call('ZREM', 'rq:deferred:' .. f[2], follower)
+      end_job(f[2], follower, e)
+    end
+  end
+end
+
+function end_job(queue, id, e)
+  local job = 'rq:job:' .. id
+  local f = redis.call('HMGET', job, 'bytes', 'reply_to', 'digest', 'webhook')
+  redis.call('HSET', job, 'status', e.status, 'ended_at', e.at, 'bytes', 0, 'error', e.error == 'null' and '' or e.error)
+  redis.call('EXPIRE', job, e.keep)
+  if e.stream then
+    redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', 10, '*', unpack(e.stream))
+    redis.call('EXPIRE', 'rq:results:' .. id, e.keep)
+  end
+  redis.call('ZADD', 'rq:' .. e.status .. ':' .. queue, math.floor(seconds()) + e.keep, id)
+  if (f[1] or '0') ~= '0' then
+    redis.call('DECRBY', 'classification:bytes', f[1])
+  end
+  if f[3] then
+    share(id, f[3], e)
+  end
+  if e.image then
+    redis.call('EXPIRE', 'image:' .. id, e.keep)
+  else
+    redis.call('DEL', 'image:' .. id)
+  end
+  reply(f[2] or '', id, e)
+  if f[4] then
+    queue_webhook(id, f[4], e)
+  end
+end
