@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from redis import Redis
-from redis.exceptions import NoScriptError
 
 from shared.connection import BLOCK_SECONDS
 from shared.job import JobFailure, Options
@@ -41,6 +40,9 @@ ENDED = ("finished", "failed", "canceled", "expired", "stopped")
 
 STUCK_TIMEOUT = 600
 """RQ's `timeout` of a job, in seconds; our leases are shorter, so only RQ's own tools read it."""
+
+SMALL_IMAGE = 65_536
+"""Bytes up to which an image is fetched by the script that claims its job, without a trip of its own."""
 
 REPEATABLE_SECONDS = 86_400
 """How long a submission can be repeated under its key."""
@@ -150,6 +152,8 @@ class Claim:
     attempt: int
     request_id: str
     seconds_waited: float
+    image: bytes | None = field(default=None, repr=False)
+    """A small image comes with its claim; None for one to be fetched."""
 
     def options(self) -> Options:
         """What the caller asked.
@@ -372,7 +376,8 @@ class JobQueue:
             room[BULK],
             int(idle),
         )
-        why, queue, rows = _CLAIM(self._redis, (), (worker, uuid4().hex, *limits, self._fresh, _rq_time()))
+        args = (worker, uuid4().hex, *limits, self._fresh, _rq_time(), SMALL_IMAGE)
+        why, queue, rows = _CLAIM(self._redis, (), args)
         return Claims([_claim(queue.decode(), row) for row in rows], why == b"suspects", why.decode())
 
     def wait_for_work(self, seconds: float) -> None:
@@ -381,10 +386,14 @@ class JobQueue:
 
     def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
         """The claimed jobs' images; None for one that Redis no longer has."""
+        apart = [claim for claim in claims if claim.image is None]
+        if not apart:
+            return [claim.image for claim in claims]
         pipe = self._redis.pipeline(transaction=False)
-        for claim in claims:
+        for claim in apart:
             pipe.get(f"image:{claim.job_id}")
-        return list(pipe.execute())
+        fetched = iter(pipe.execute())
+        return [next(fetched) if claim.image is None else claim.image for claim in claims]
 
     def renew(self, worker: str, claims: Iterable[Claim]) -> set[str]:
         """Renew the leases of what `worker` holds; return the executions that went to another."""
@@ -398,36 +407,11 @@ class JobQueue:
         `model` is the id of what the worker serves: for equal jobs that ask for that one, answers are kept.
         Returns False for each job whose lease had gone to another attempt; nothing is written for it.
         """
-        args = [self._settle_args(worker, ending, model) for ending in endings]
-        pipe = self._redis.pipeline(transaction=False)
-        for each in args:
-            pipe.evalsha(_SETTLE.sha, 0, *each)
-        answers = pipe.execute(raise_on_error=False)
-        for i, answer in enumerate(answers):
-            if isinstance(answer, NoScriptError):
-                answers[i] = _SETTLE(self._redis, (), args[i])
-            elif isinstance(answer, Exception):
-                raise answer
-        return [answer == 1 for answer in answers]
-
-    def _settle_args(self, worker: str, ending: Ending, model: str) -> tuple[Any, ...]:
-        claim, reply, keep_image = ending
-        result, timing, error = _json(reply.result), _json(reply.timing), "null"
-        outcome: tuple[Any, ...]
-        if reply.failure is None:
-            told, value = "finished", b64encode(f'{{"result":{result},"timing":{timing}}}'.encode())
-            outcome = (1, "return_value", value)
-        else:
-            told = "expired" if reply.failure.code == "expired" else "failed"
-            error = _json(reply.failure.to_json())
-            outcome = (2, "exc_string", _exc_string(reply.failure))
-        return (
-            *(claim.queue, claim.job_id, claim.execution, worker),
-            *("finished" if reply.failure is None else "failed", told),
-            *(result, timing, error, *outcome),
-            *(self._settings.result_ttl, int(keep_image), _rq_time()),
-            *(self._settings.result_cache_ttl, model),
-        )
+        settings = self._settings
+        args = [worker, _rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
+        for ending in endings:
+            args += _settle_args(*ending)
+        return [answer == 1 for answer in _SETTLE(self._redis, (), args)]
 
     def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
         """Put claimed jobs that were not begun back at the front of their queues."""
@@ -458,6 +442,16 @@ class JobQueue:
 def reply_list(process: str) -> str:
     """The list that answers for the requests of a gateway process are pushed to."""
     return f"classification:reply:{process}"
+
+
+def _settle_args(claim: Claim, reply: Reply, keep_image: bool) -> tuple[Any, ...]:
+    result, timing, error = _json(reply.result), _json(reply.timing), "null"
+    if reply.failure is None:
+        code, value = "", b64encode(f'{{"result":{result},"timing":{timing}}}'.encode())
+    else:
+        code, error, value = reply.failure.code, _json(reply.failure.to_json()), _exc_string(reply.failure)
+    ids = (claim.queue, claim.job_id, claim.execution)
+    return (*ids, code, result, timing, error, value, int(keep_image))
 
 
 def digest(image: bytes, options: Options, model: Mapping[str, Any]) -> str:
@@ -535,7 +529,7 @@ def _ended(job_id: str, error: bytes | None, entries: list[Any]) -> Reply:
 
 
 def _claim(queue: str, row: list[Any]) -> Claim:
-    job_id, execution, data, left, attempt, request_id, waited = row
+    job_id, execution, data, left, attempt, request_id, waited, image = row
     return Claim(
         queue,
         job_id.decode(),
@@ -545,4 +539,5 @@ def _claim(queue: str, row: list[Any]) -> Claim:
         int(attempt),
         request_id.decode(),
         float(waited),
+        image or None,
     )

@@ -16,8 +16,17 @@ from worker.patience import Patience
 IDLE_SECONDS = 1.0
 """Longest wait for work. What RQ's own tools queue rings no bell, and is found after it."""
 
+MOMENT_PER_JOB, LONGEST_MOMENT = 0.00025, 0.004
+"""Seconds before the next claim, for each job of the last one, and at most: where jobs come by the dozen,
+a moment brings more of them into one batch, and a lone one never waits (docs/performance.md)."""
+
+GROUP_BYTES = 65_536
+"""Images are decoded in groups of about this size: one small image is not worth the way to another thread."""
+
 FULL_SECONDS = 0.05
 """Longest wait while one queue's part of the next batch is full, before the other is looked at again."""
+
+Group = list[tuple[Claim, bytes | None]]
 
 
 class Taker:
@@ -39,10 +48,14 @@ class Taker:
         self.worker, self.queue, self.held, self.batch = worker, queue, held, batch
         self.spec, self.refuse, self.patience = spec, refuse, patience
         self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
+        self._recent = 0
 
     def step(self) -> None:
         """Claim once, or wait a moment for the reason why there was nothing to claim."""
+        if self._recent > 1:
+            time.sleep(min(self._recent * MOMENT_PER_JOB, LONGEST_MOMENT))
         claims = self.queue.claim(self.worker, self.batch.room(), idle=not self.held)
+        self._recent = len(claims.jobs) or self._recent // 2
         if claims.jobs:
             self.held.add(claims.jobs)
             self._prepare(claims.jobs)
@@ -60,13 +73,18 @@ class Taker:
 
     def _prepare(self, claims: Sequence[Claim]) -> None:
         images = self.patience.insist(lambda: self.queue.images(claims))
-        # One alone is not worth the way to another thread.
-        run: Any = map if len(claims) == 1 else self._pool.map
-        outcomes: list[Prepared | Ending] = list(run(self._decode, claims, images))
+        groups = _groups(list(zip(claims, images, strict=True)))
+        run: Any = map if len(groups) == 1 else self._pool.map
+        outcomes: list[Prepared | Ending] = [
+            each for group in run(self._decode_all, groups) for each in group
+        ]
         refused = [each for each in outcomes if isinstance(each, Ending)]
         if refused:
             self.refuse(refused)
         self.batch.add([each for each in outcomes if isinstance(each, Prepared)])
+
+    def _decode_all(self, group: Group) -> list[Prepared | Ending]:
+        return [self._decode(claim, image) for claim, image in group]
 
     def _decode(self, claim: Claim, image: bytes | None) -> Prepared | Ending:
         """Return the job ready for the model, or its end with the reason."""
@@ -87,3 +105,16 @@ class Taker:
         except ValueError as error:
             return Ending.failed(claim, "not-ours", str(error))
         return Prepared(claim, options, pixels, time.monotonic() - start)
+
+
+def _groups(fetched: Group) -> list[Group]:
+    """Neighbours together, until their images have `GROUP_BYTES`."""
+    groups: list[Group] = []
+    room = 0
+    for claim, image in fetched:
+        if room <= 0:
+            groups.append([])
+            room = GROUP_BYTES
+        groups[-1].append((claim, image))
+        room -= len(image or b"")
+    return groups

@@ -13,6 +13,7 @@ elseif f[1] == 'deferred' then
 else
   return f[1] or ''
 end
-end_job(f[2], id, {status = 'canceled', told = 'canceled', result = 'null', timing = 'null', error = ARGV[5], at = ARGV[4],
-  keep = tonumber(ARGV[3])})
+end_job(f[2], id, {status = 'canceled', told = 'canceled', code = 'canceled', at = ARGV[4], clock = seconds(),
+  result = 'null', timing = 'null', error = ARGV[5], keep = tonumber(ARGV[3])})
+write_pending()
 return 'canceled'

@@ -2,15 +2,15 @@
 -- Jobs that came back from a dead worker (suspects) are never mixed with fresh ones: six together, then alone.
 -- ARGV  1 worker's name  2 token of this claim  3 lease, seconds  4 inputs of a full batch
 --       5 room for interactive inputs  6 room for bulk inputs  7 '1' where the worker holds nothing
---       8 retries_left of a fresh job  9 now, as RQ writes it
+--       8 retries_left of a fresh job  9 now, as RQ writes it  10 bytes up to which an image is answered with its job
 -- Answers {why nothing was taken, or '', queue's name, {{id, execution, data, seconds left or '', attempts,
---          request id, seconds waited}, …}}
+--          request id, seconds waited, image or ''}, …}}
 local SUSPECTS_TOGETHER = 6
 local TURNS = 8 -- claims in a row that leave interactive jobs waiting, before bulk has one
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
-local lease, full, idle = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7] == '1'
+local lease, full, idle, small = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7] == '1', tonumber(ARGV[10])
 local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])}
 
 local function runs_elsewhere(queue, id)
@@ -25,9 +25,9 @@ end
 
 local function read(queue, id)
   local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'inputs', 'retries_left', 'data', 'deadline', 'attempts',
-    'request_id', 'submitted')
+    'request_id', 'submitted', 'bytes')
   local job = {id = id, status = f[1], inputs = tonumber(f[2] or 1), data = f[4] or '', deadline = tonumber(f[5] or nil),
-    attempts = tonumber(f[6] or 0), request_id = f[7] or '', submitted = tonumber(f[8] or now)}
+    attempts = tonumber(f[6] or 0), request_id = f[7] or '', submitted = tonumber(f[8] or now), bytes = tonumber(f[9] or 0)}
   job.losses = tonumber(ARGV[8]) - tonumber(f[3] or ARGV[8])
   -- Gone, cancelled, or a second copy: RQ's own cleanup takes no lock and can queue a job twice.
   job.stale = f[1] ~= 'queued' or (job.losses > 0 and runs_elsewhere(queue, id))
@@ -73,18 +73,48 @@ local function pick(queue)
   return picked, why
 end
 
-local function lease_out(queue, job, execution)
-  local member, expiry, keep = job.id .. ':' .. execution, now + lease, math.ceil(lease) + 60
+local function lease_out(job, execution)
+  local member, keep = job.id .. ':' .. execution, math.ceil(lease) + 60
   redis.call('HSET', 'rq:job:' .. job.id, 'status', 'started', 'started_at', ARGV[9], 'last_heartbeat', ARGV[9],
     'worker_name', ARGV[1], 'attempts', job.attempts + 1)
-  redis.call('PERSIST', 'rq:job:' .. job.id)
+  if job.attempts > 0 then
+    redis.call('PERSIST', 'rq:job:' .. job.id) -- after a failure that was requeued
+  end
   redis.call('HSET', 'rq:execution:' .. member, 'id', execution, 'job_id', job.id, 'created_at', now,
     'last_heartbeat', now, 'worker_name', ARGV[1])
   redis.call('EXPIRE', 'rq:execution:' .. member, keep)
-  redis.call('ZADD', 'rq:executions:' .. job.id, expiry + 60, execution)
+  redis.call('ZADD', 'rq:executions:' .. job.id, now + lease + 60, execution)
   redis.call('EXPIRE', 'rq:executions:' .. job.id, keep)
-  redis.call('ZADD', 'rq:wip:' .. queue, expiry, member)
-  redis.call('SADD', 'rq:worker:' .. ARGV[1] .. ':executions', member)
+  return member
+end
+
+-- Through a script, large images cost more than a trip of their own.
+local function image_of(job)
+  return job.bytes > 0 and job.bytes <= small and redis.call('GET', 'image:' .. job.id) or ''
+end
+
+local function lease_all(queue, picked)
+  local claims, wip, members = {}, {}, {}
+  for i, job in ipairs(picked) do
+    local execution = ARGV[2] .. '-' .. i
+    members[i] = lease_out(job, execution)
+    wip[2 * i - 1], wip[2 * i] = now + lease, members[i]
+    claims[i] = {job.id, execution, job.data, job.deadline and string.format('%.6f', job.deadline - now) or '',
+      job.attempts + 1, job.request_id, string.format('%.6f', now - job.submitted), image_of(job)}
+  end
+  redis.call('ZADD', 'rq:wip:' .. queue, unpack(wip))
+  redis.call('SADD', 'rq:worker:' .. ARGV[1] .. ':executions', unpack(members))
+  redis.call('EXPIRE', 'rq:worker:' .. ARGV[1] .. ':executions', math.ceil(lease) + 60)
+  return claims
+end
+
+-- A bell for the next worker if there is more to do; none that would wake it in vain.
+local function ring()
+  if redis.call('LLEN', 'rq:queue:interactive') + redis.call('LLEN', 'rq:queue:bulk') == 0 then
+    redis.call('DEL', 'classification:wake')
+  elseif redis.call('LLEN', 'classification:wake') == 0 then
+    redis.call('LPUSH', 'classification:wake', 1)
+  end
 end
 
 if redis.call('EXISTS', 'rq:suspended') == 1 then
@@ -101,14 +131,8 @@ local why = ''
 for _, queue in ipairs(order) do
   local picked, reason = pick(queue)
   if #picked > 0 then
-    local claims = {}
-    for i, job in ipairs(picked) do
-      local execution = ARGV[2] .. '-' .. i
-      lease_out(queue, job, execution)
-      claims[i] = {job.id, execution, job.data, job.deadline and string.format('%.6f', job.deadline - now) or '',
-        job.attempts + 1, job.request_id, string.format('%.6f', now - job.submitted)}
-    end
-    redis.call('EXPIRE', 'rq:worker:' .. ARGV[1] .. ':executions', math.ceil(lease) + 60)
+    local claims = lease_all(queue, picked)
+    ring()
     if queue == 'bulk' then
       redis.call('DEL', 'classification:turns')
     elseif contended and redis.call('LLEN', 'rq:queue:interactive') > 0 then

@@ -3,21 +3,44 @@
 -- An end is a table:
 --   status   RQ's: 'finished', 'failed' or 'canceled'      told     what callers are told: those, or 'expired'
 --   result, timing, error   JSON; a missing one is 'null'   at       now, as RQ writes it
---   stream   fields of RQ's result, or nil for none         keep     seconds to keep all of it
+--   stream   fields of RQ's result, or nil for none         clock    now, in seconds
+--   code     the failure's, or nil for none                 keep     seconds to keep all of it
 --   image    true to keep the image for a requeue           cache    seconds to keep the answer for equal jobs
+--
+-- What can be written once for many jobs waits in `pending` until `write_pending`, the script's last step.
 local end_job -- (queue, id, e)
 local A_DAY = 86400
+local pending = {replies = {}, ends = {}, counts = {}, gone = {}, bytes = 0}
 
 local function seconds()
   local clock = redis.call('TIME')
   return tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 end
 
-local function reply(lists, id, e)
-  for list in string.gmatch(lists, '%S+') do
-    redis.call('RPUSH', list, '{"id":"' .. id .. '","result":' .. e.result .. ',"timing":' .. e.timing
-      .. ',"failure":' .. e.error .. '}')
+local function append(lists, name, ...)
+  local list = lists[name] or {}
+  lists[name] = list
+  for _, each in ipairs({...}) do
+    list[#list + 1] = each
+  end
+end
+
+local function write_pending()
+  for list, messages in pairs(pending.replies) do
+    redis.call('RPUSH', list, unpack(messages))
     redis.call('EXPIRE', list, 120)
+  end
+  for registry, members in pairs(pending.ends) do
+    redis.call('ZADD', registry, unpack(members))
+  end
+  for name, count in pairs(pending.counts) do
+    redis.call('HINCRBY', 'classification:figures', name, count)
+  end
+  if pending.bytes > 0 then
+    redis.call('DECRBY', 'classification:bytes', pending.bytes)
+  end
+  if #pending.gone > 0 then
+    redis.call('DEL', unpack(pending.gone))
   end
 end
 
@@ -87,25 +110,29 @@ end
 function end_job(queue, id, e)
   local job = 'rq:job:' .. id
   local f = redis.call('HMGET', job, 'bytes', 'reply_to', 'digest', 'webhook')
-  redis.call('HSET', job, 'status', e.status, 'ended_at', e.at, 'bytes', 0, 'error', e.error == 'null' and '' or e.error)
+  redis.call('HSET', job, 'status', e.status, 'ended_at', e.at, 'last_heartbeat', e.at, 'bytes', 0,
+    'error', e.error == 'null' and '' or e.error)
   redis.call('EXPIRE', job, e.keep)
   if e.stream then
     redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', 10, '*', unpack(e.stream))
     redis.call('EXPIRE', 'rq:results:' .. id, e.keep)
   end
-  redis.call('ZADD', 'rq:' .. e.status .. ':' .. queue, math.floor(seconds()) + e.keep, id)
-  if (f[1] or '0') ~= '0' then
-    redis.call('DECRBY', 'classification:bytes', f[1])
-  end
+  append(pending.ends, 'rq:' .. e.status .. ':' .. queue, math.floor(e.clock) + e.keep, id)
+  local count = 'jobs:' .. queue .. ':' .. (e.code or '')
+  pending.counts[count] = (pending.counts[count] or 0) + 1
+  pending.bytes = pending.bytes + (f[1] or 0)
   if f[3] then
     share(id, f[3], e)
   end
   if e.image then
     redis.call('EXPIRE', 'image:' .. id, e.keep)
   else
-    redis.call('DEL', 'image:' .. id)
+    pending.gone[#pending.gone + 1] = 'image:' .. id
   end
-  reply(f[2] or '', id, e)
+  for list in string.gmatch(f[2] or '', '%S+') do
+    append(pending.replies, list, '{"id":"' .. id .. '","result":' .. e.result .. ',"timing":' .. e.timing
+      .. ',"failure":' .. e.error .. '}')
+  end
   if f[4] then
     queue_webhook(id, f[4], e)
   end

@@ -4,8 +4,9 @@
 --       4 the same as RQ's exc_string  5 now, as RQ writes it
 -- Answers {{id, 'again' | 'failed'}, …}
 local now, outcome, busy = seconds(), {}, false
-local given_up = {status = 'failed', told = 'failed', result = 'null', timing = 'null', error = ARGV[3], at = ARGV[5],
-  keep = tonumber(ARGV[2]), image = true, stream = {'type', 2, 'exc_string', ARGV[4], 'worker_name', ''}}
+local given_up = {status = 'failed', told = 'failed', code = cjson.decode(ARGV[3]).code, at = ARGV[5], clock = now,
+  result = 'null', timing = 'null', error = ARGV[3], keep = tonumber(ARGV[2]), image = true,
+  stream = {'type', 2, 'exc_string', ARGV[4], 'worker_name', ''}}
 
 -- Jobs that wait for an equal one which is gone, by RQ's own tools or a lost key, go on by themselves.
 local function free_stranded(queue)
@@ -52,6 +53,7 @@ for _, queue in ipairs(KEYS) do
   redis.call('ZREMRANGEBYSCORE', 'rq:failed:' .. queue, 0, now)
   redis.call('ZREMRANGEBYSCORE', 'rq:canceled:' .. queue, 0, now)
 end
+write_pending()
 redis.call('LTRIM', 'classification:wake', 0, 63)
 if not busy then
   redis.call('DEL', 'classification:bytes', 'classification:wake') -- jobs deleted by hand left their bytes counted

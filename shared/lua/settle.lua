@@ -1,34 +1,51 @@
--- End one attempt: result, state, lease, image and reply in one step, if this attempt still holds the job.
--- ARGV  1 queue  2 job id  3 execution  4 worker's name  5 RQ's status  6 the status that callers are told
---       7 result  8 timing  9 error (JSON, or 'null')
---       10 RQ's result type  11 name of the result's field ('return_value' | 'exc_string')  12 its value, as RQ encodes it
---       13 seconds to keep it all  14 '1' to keep the image for a requeue  15 now, as RQ writes it
---       16 seconds to keep the answer for equal jobs  17 what the worker serves
--- Answers 1, or 0 where the lease had gone to another (nothing is written then).
-local queue, id, execution, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local member, job, worker = id .. ':' .. execution, 'rq:job:' .. id, 'rq:worker:' .. name
-if redis.call('ZREM', 'rq:wip:' .. queue, member) == 0 then
-  return 0
-end
-local now = seconds()
-local started = redis.call('HGET', 'rq:execution:' .. member, 'created_at')
-redis.call('DEL', 'rq:execution:' .. member)
-redis.call('ZREM', 'rq:executions:' .. id, execution)
-redis.call('SREM', worker .. ':executions', member)
-redis.call('HSET', job, 'last_heartbeat', ARGV[15])
+-- End attempts: result, state, lease, image and reply in one step, for each that still holds its job.
+-- ARGV  1 worker's name  2 now, as RQ writes it  3 seconds to keep it all  4 seconds to keep answers for equal jobs
+--       5 what the worker serves
+--       6... for each attempt: queue, job id, execution, failure's code or '', result, timing, error (JSON, or 'null'),
+--       RQ's result value, '1' to keep the image for a requeue
+-- Answers for each 1, or 0 where the lease had gone to another (nothing is written then).
+local FIELDS = 9
+local name, at, keep, cache, serves = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] .. ':'
+local now, settled, ended, members = seconds(), {}, {finished = 0, failed = 0}, {}
 
 -- A job may have been submitted when other workers served another model: its answer is not for that one's cache.
-local digest = tonumber(ARGV[16]) > 0 and redis.call('HGET', job, 'digest')
-local same = digest and string.sub(digest, 1, #ARGV[17] + 1) == ARGV[17] .. ':'
-
-end_job(queue, id, {
-  status = ARGV[5], told = ARGV[6], result = ARGV[7], timing = ARGV[8], error = ARGV[9], at = ARGV[15],
-  stream = {'type', ARGV[10], ARGV[11], ARGV[12], 'worker_name', name, 'execution_id', execution,
-    'execution_started_at', started or now, 'execution_ended_at', now},
-  keep = tonumber(ARGV[13]), image = ARGV[14] == '1', cache = same and tonumber(ARGV[16]) or 0,
-})
-
-if redis.call('EXISTS', worker) == 1 then
-  redis.call('HINCRBY', worker, ARGV[5] == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
+local function may_keep(id)
+  local digest = cache > 0 and redis.call('HGET', 'rq:job:' .. id, 'digest')
+  return digest and string.sub(digest, 1, #serves) == serves
 end
-return 1
+
+local function settle(queue, id, execution, code, result, timing, failure, value, keep_image)
+  local member = id .. ':' .. execution
+  if redis.call('ZREM', 'rq:wip:' .. queue, member) == 0 then
+    return 0
+  end
+  local status, field = 'finished', 'return_value'
+  if code ~= '' then
+    status, field = 'failed', 'exc_string'
+  end
+  local started = redis.call('HGET', 'rq:execution:' .. member, 'created_at')
+  append(pending, 'gone', 'rq:execution:' .. member, 'rq:executions:' .. id)
+  members[#members + 1] = member
+  ended[status] = ended[status] + 1
+  end_job(queue, id, {
+    status = status, told = code == 'expired' and code or status, code = code, at = at, clock = now, keep = keep,
+    result = result, timing = timing, error = failure, image = keep_image == '1', cache = may_keep(id) and cache or 0,
+    stream = {'type', code == '' and 1 or 2, field, value, 'worker_name', name, 'execution_id', execution,
+      'execution_started_at', started or now, 'execution_ended_at', now},
+  })
+  return 1
+end
+
+for i = 6, #ARGV, FIELDS do
+  settled[#settled + 1] = settle(unpack(ARGV, i, i + FIELDS - 1))
+end
+write_pending()
+if #members > 0 then
+  local worker = 'rq:worker:' .. name
+  redis.call('SREM', worker .. ':executions', unpack(members))
+  if redis.call('EXISTS', worker) == 1 then
+    redis.call('HINCRBY', worker, 'successful_job_count', ended.finished)
+    redis.call('HINCRBY', worker, 'failed_job_count', ended.failed)
+  end
+end
+return settled

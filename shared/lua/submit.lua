@@ -62,7 +62,7 @@ for _, job in ipairs(jobs) do
       job.cache = 'collapsed'
     else
       job.cache = job.digest ~= '' and 'stored' or ''
-      leads[job.digest] = job.id
+      leads[job.digest], job.queued = job.id, true
       bytes = bytes + job.bytes
       if redis.call('EXISTS', 'image:' .. job.id) == 0 then
         refusal = 'image' -- SET failed before us, as when memory is out
@@ -83,10 +83,8 @@ end
 
 local now = seconds()
 
-local function wait_in_line(job, key)
-  redis.call('HSET', key, 'bytes', job.bytes)
+local function wait_in_line(job)
   redis.call('RPUSH', list, job.id)
-  redis.call('LPUSH', 'classification:wake', 1)
   if job.digest ~= '' then
     redis.call('SET', 'classification:leader:' .. job.digest, job.id, 'EX', A_DAY)
   end
@@ -103,16 +101,15 @@ end
 local function answer_from_cache(job)
   local f = redis.call('HMGET', 'classification:result:' .. job.digest, 'result', 'value')
   end_job(queue, job.id, {status = 'finished', told = 'finished', result = f[1], timing = '{}', error = 'null',
-    at = ARGV[9], keep = tonumber(ARGV[8]), stream = {'type', 1, 'return_value', f[2], 'worker_name', ''}})
+    at = ARGV[9], clock = now, keep = tonumber(ARGV[8]), stream = {'type', 1, 'return_value', f[2], 'worker_name', ''}})
 end
 
+local deadline = ARGV[4] ~= '' and string.format('%.6f', now + tonumber(ARGV[4])) or ''
 local outcomes, accepted = {}, {}
 for i, job in ipairs(jobs) do
   local key = 'rq:job:' .. job.id
-  redis.call('HSET', key, 'submitted', string.format('%.6f', now), unpack(ARGV, job.first, job.last))
-  if ARGV[4] ~= '' then
-    redis.call('HSET', key, 'deadline', string.format('%.6f', now + tonumber(ARGV[4])))
-  end
+  redis.call('HSET', key, 'submitted', string.format('%.6f', now), 'deadline', deadline,
+    'bytes', job.queued and job.bytes or 0, unpack(ARGV, job.first, job.last))
   if job.digest ~= '' then
     redis.call('HSET', key, 'cache', job.cache, 'digest', job.digest)
   end
@@ -121,7 +118,7 @@ for i, job in ipairs(jobs) do
   elseif job.leader then
     wait_for_leader(job, key)
   else
-    wait_in_line(job, key)
+    wait_in_line(job)
   end
   outcomes[i], accepted[i] = job.cache, job.id
 end
@@ -132,5 +129,8 @@ if bytes > 0 then
   redis.call('INCRBY', 'classification:bytes', bytes)
 end
 redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
-redis.call('LTRIM', 'classification:wake', 0, 63)
+if wait > 0 and redis.call('LLEN', 'classification:wake') < 64 then
+  redis.call('LPUSH', 'classification:wake', 1)
+end
+write_pending()
 return {'accepted', waiting, outcomes}
