@@ -13,6 +13,7 @@ from flask import Flask, Response, g, request
 from gateway import classify, health, info, jobs
 from gateway.errors import register_errors
 from gateway.resources import Resources, resources
+from gateway.submitter import Submitter
 from gateway.uploads import FORM_SLACK, OTHER_PARTS
 from gateway.waiting import ReplyListener
 from shared.connection import connect
@@ -42,7 +43,8 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     process = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     app = Flask(__name__, static_folder=None)
     _configure(app, settings)
-    app.extensions["classification"] = Resources(settings, queue, ReplyListener(queue, reply_list(process)))
+    listener = ReplyListener(queue, reply_list(process))
+    app.extensions["classification"] = Resources(settings, queue, Submitter(queue), listener)
     app.before_request(_begin)
     app.after_request(_end)
     register_errors(app)

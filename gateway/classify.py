@@ -35,12 +35,12 @@ def _run(image: bytes, options: Options, patience: float | None) -> Response:
     job = new_job(image, options, reply_to=shared.listener.reply_to)
     with shared.listener.expect(job.id) as waiter:
         # A job with an address has no deadline: its caller comes back for the answer.
-        submitted = shared.queue.submit([job], timeout=timeout if patience is None else None)
+        cache = shared.submitter.submit(job, timeout if patience is None else None)
         answered = waiter.wait(timeout if patience is None else min(patience, timeout))
         if waiter.lost:
             raise Problem(503, "the queue's server lost the job; send it again", retry_after=1)
     if answered:
-        response = _answer(waiter.replies[job.id], submitted.cache[0])
+        response = _answer(waiter.replies[job.id], cache)
     elif patience is None:
         raise Problem(504, f"there was no answer within {timeout:g} s; send it again later")
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from gateway.submitter import Submitter
 from gateway.waiting import ReplyListener
 from shared.queue import JobQueue, Served
 from shared.settings import Settings
@@ -15,10 +16,11 @@ SERVED_SECONDS = 1.0
 
 @dataclass
 class Resources:
-    """What the views share: settings, the queue, the listener for this process's replies."""
+    """What the views share: settings, the queue, and both ways between it and this process's requests."""
 
     settings: Settings
     queue: JobQueue
+    submitter: Submitter
     listener: ReplyListener
     _served: tuple[float, Served | None] = (float("-inf"), None)
 

@@ -15,6 +15,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -41,8 +42,11 @@ ENDED = ("finished", "failed", "canceled", "expired", "stopped")
 STUCK_TIMEOUT = 600
 """RQ's `timeout` of a job, in seconds; our leases are shorter, so only RQ's own tools read it."""
 
+REFUSALS = ("jobs", "bytes", "image")
+"""Why `lua/submit.lua` takes no job."""
+
 SMALL_IMAGE = 65_536
-"""Bytes up to which an image is fetched by the script that claims its job, without a trip of its own."""
+"""Bytes up to which an image travels through the scripts, without a command of its own."""
 
 REPEATABLE_SECONDS = 86_400
 """How long a submission can be repeated under its key."""
@@ -207,6 +211,7 @@ class JobQueue:
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
         self._rate: tuple[float, float] = (0.0, 0.0)
+        self._record = _shared_words(settings)
 
     # ---------------------------------------------------------------- the gateway's side
 
@@ -224,61 +229,50 @@ class JobQueue:
             QueueFull: the bound of waiting jobs or of images' bytes is reached; nothing was queued.
             KeyReused: the repeatable submission's key was used for another body; nothing was queued.
         """
-        bound = self._settings.queue_size if lane == INTERACTIVE else self._settings.bulk_queue_size
-        args: list[Any] = [lane, bound, self._settings.max_queue_bytes, "" if timeout is None else timeout]
-        args += (
-            [f"classification:idempotency:{jobs[0].owner}:{repeatable.key}", repeatable.body]
-            if repeatable
-            else ["", ""]
-        )
-        args += [REPEATABLE_SECONDS, self._settings.result_ttl, _rq_time()]
-        pipe = self._redis.pipeline(transaction=False)
-        for job in jobs:
-            record = [each for pair in self._record(job, lane).items() for each in pair]
-            args += [job.id, len(job.image), job.digest, len(record), *record]
-            # Around Lua: through it the bytes cost three times as much.
-            pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
-        outcome, waiting, details = _SUBMIT.last_in(pipe, self._redis, (), args)
-        told = [each.decode() for each in details]
-        if outcome == b"accepted":
+        repeat = ("", "")
+        if repeatable is not None:
+            repeat = (f"classification:idempotency:{jobs[0].owner}:{repeatable.key}", repeatable.body)
+        outcome, waiting, told = self._submit([(job, timeout) for job in jobs], lane, "all", repeat)
+        if outcome == "accepted":
             return Submitted([job.id for job in jobs], told)
-        if outcome == b"replayed":
+        if outcome == "replayed":
             return Submitted(told, [""] * len(told), replayed=True)
-        if outcome == b"conflict":
+        if outcome == "conflict":
             raise KeyReused
-        raise self._full(outcome.decode(), lane, waiting)
+        raise self._full(outcome, lane, waiting)
 
-    def _record(self, job: NewJob, lane: str) -> dict[str, Any]:
-        now, options = _rq_time(), job.options
-        call: list[Any] = [FUNCTION, None, [], options.to_json()]
-        record = {
-            "status": "queued",
-            "created_at": now,
-            "enqueued_at": now,
-            "origin": lane,
-            "description": f"classify {options.inputs} input(s), top {options.top_n}",
-            "data": zlib.compress(json.dumps(call).encode()),
-            "timeout": STUCK_TIMEOUT,
-            "result_ttl": self._settings.result_ttl,
-            "failure_ttl": self._settings.result_ttl,
-            # RQ's cleanup, which `rq info` runs, must requeue a dead worker's job as ours does.
-            "retries_left": self._fresh,
-            "inputs": options.inputs,
-            "request_id": job.request_id,
-            "reply_to": job.reply_to,
-        }
-        if job.owner:
-            record["owner"] = job.owner
-        if job.webhook:
-            record["webhook"] = json.dumps(_webhook(job))
-        return record
+    def submit_each(self, jobs: Sequence[tuple[NewJob, float | None]]) -> list[str | QueueFull]:
+        """Queue interactive jobs, with their timeouts, each by itself but all in one trip.
+
+        Returns for each what the cache did, as in `Submitted`, or why it was refused.
+        """
+        _, waiting, told = self._submit(jobs, INTERACTIVE, "each", ("", ""))
+        return [self._full(each, INTERACTIVE, waiting) if each in REFUSALS else each for each in told]
+
+    def _submit(
+        self, jobs: Sequence[tuple[NewJob, float | None]], lane: str, mode: str, repeat: tuple[str, str]
+    ) -> tuple[str, int, list[str]]:
+        settings = self._settings
+        bound = settings.queue_size if lane == INTERACTIVE else settings.bulk_queue_size
+        args: list[Any] = [lane, bound, settings.max_queue_bytes, mode, *repeat, REPEATABLE_SECONDS]
+        args += [settings.result_ttl, _rq_time(), len(self._record), *self._record]
+        pipe = self._redis.pipeline(transaction=False)
+        for job, timeout in jobs:
+            small = len(job.image) <= SMALL_IMAGE
+            if not small:  # around Lua: through it the bytes cost three times as much
+                pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
+            words = _words(job)
+            args += [job.id, job.image if small else b"", len(job.image), "" if timeout is None else timeout]
+            args += [job.digest, len(words), *words]
+        outcome, waiting, told = _SUBMIT.last_in(pipe, self._redis, (), args)
+        return outcome.decode(), waiting, [each.decode() for each in told]
 
     @property
     def _fresh(self) -> int:
         return self._settings.job_max_attempts - 1
 
     def _full(self, refusal: str, lane: str, waiting: int) -> QueueFull:
-        reasons = {
+        reasons = {  # of all REFUSALS
             "jobs": f"the {lane} queue is full: {waiting} jobs wait",
             "bytes": f"the queue holds as many bytes of images as it may ({self._settings.max_queue_bytes})",
             "image": "the image could not be stored",
@@ -463,6 +457,38 @@ def digest(image: bytes, options: Options, model: Mapping[str, Any]) -> str:
     return f"{model['id']}:{whole.hexdigest()}"
 
 
+def _shared_words(settings: Settings) -> list[Any]:
+    """The fields of RQ's job record that are the same for every job."""
+    record = {
+        "status": "queued",
+        "timeout": STUCK_TIMEOUT,
+        "result_ttl": settings.result_ttl,
+        "failure_ttl": settings.result_ttl,
+        # RQ's cleanup, which `rq info` runs, must requeue a dead worker's job as ours does.
+        "retries_left": settings.job_max_attempts - 1,
+    }
+    return [word for pair in record.items() for word in pair]
+
+
+def _words(job: NewJob) -> list[Any]:
+    """The fields of RQ's job record that are this job's own."""
+    data, description = _call(job.options)
+    words = ["data", data, "description", description, "inputs", job.options.inputs]
+    words += ["request_id", job.request_id, "reply_to", job.reply_to]
+    if job.owner:
+        words += ["owner", job.owner]
+    if job.webhook:
+        words += ["webhook", json.dumps(_webhook(job))]
+    return words
+
+
+@lru_cache(maxsize=256)
+def _call(options: Options) -> tuple[bytes, str]:
+    """RQ's form of a call, and a line about it for RQ's tools; most callers ask for the same."""
+    data = zlib.compress(json.dumps([FUNCTION, None, [], options.to_json()]).encode())
+    return data, f"classify {options.inputs} input(s), top {options.top_n}"
+
+
 def _webhook(job: NewJob) -> dict[str, Any]:
     """What `lua/ended.lua` needs to queue RQ's job that tells the address."""
     record: dict[str, Any] = {
@@ -485,7 +511,7 @@ def _json(value: Any) -> str:
 
 def _rq_time() -> str:
     """Now, in the form of RQ's records."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _exc_string(failure: JobFailure) -> bytes:

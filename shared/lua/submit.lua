@@ -1,23 +1,28 @@
--- Accept jobs, all or none: RQ's job hashes and the ids on RQ's list, in one step.
--- ARGV  1 queue's name  2 most waiting jobs  3 most bytes of images  4 seconds until the caller gives up, or ''
+-- Accept jobs: RQ's job hashes and the ids on RQ's list, in one step.
+-- ARGV  1 queue's name  2 most waiting jobs  3 most bytes of images  4 'all' for all or none, 'each' for each by itself
 --       5 key under which the submission is repeatable, or ''  6 hash of what was submitted  7 seconds to keep that
---       8 seconds to keep a result  9 now, as RQ writes it
---       10... for each job: id, bytes of its image, digest or '', number of words that follow, field, value, …
--- Answers {'accepted', jobs waiting before, {for each job: '', or with a digest 'stored' | 'collapsed' | 'hit'}}
+--       8 seconds to keep a result  9 now, as RQ writes it  10 number of words that follow: field, value, … of every job
+--       then for each job: id, its image, or '' where that is stored already, bytes of its image,
+--       seconds until the caller gives up, or '', digest or '', number of words that follow: field, value, …
+-- Answers {'accepted', jobs waiting before, outcomes}; an outcome is '', or with a digest 'stored', 'collapsed' or 'hit';
+--           or why this one of 'each' was refused: 'jobs', 'bytes', 'image'
 --         {'replayed', 0, {ids of the first submission}}
 --         {'conflict' | 'jobs' | 'bytes' | 'image', jobs waiting before, {}}: nothing was accepted
-local queue, list = ARGV[1], 'rq:queue:' .. ARGV[1]
-local jobs, at = {}, 10
+local queue, list, all = ARGV[1], 'rq:queue:' .. ARGV[1], ARGV[4] == 'all'
+local shared_words = {unpack(ARGV, 11, 10 + tonumber(ARGV[10]))}
+local jobs, at = {}, 11 + #shared_words
 while at <= #ARGV do
-  local job = {id = ARGV[at], bytes = tonumber(ARGV[at + 1]), digest = ARGV[at + 2], first = at + 4,
-    last = at + 3 + tonumber(ARGV[at + 3])}
+  local job = {id = ARGV[at], image = ARGV[at + 1], bytes = tonumber(ARGV[at + 2]), seconds = ARGV[at + 3],
+    digest = ARGV[at + 4], first = at + 6, last = at + 5 + tonumber(ARGV[at + 5])}
   jobs[#jobs + 1] = job
   at = job.last + 1
 end
 
 local function drop_images()
   for _, job in ipairs(jobs) do
-    redis.call('DEL', 'image:' .. job.id)
+    if job.image == '' then
+      redis.call('DEL', 'image:' .. job.id)
+    end
   end
 end
 
@@ -30,13 +35,6 @@ local function leader_of(digest)
   end
 end
 
-if redis.call('EXISTS', 'rq:job:' .. jobs[1].id) == 1 then -- the client repeats a command whose answer it did not get
-  local outcomes = {}
-  for i, job in ipairs(jobs) do
-    outcomes[i] = redis.call('HGET', 'rq:job:' .. job.id, 'cache') or ''
-  end
-  return {'accepted', 0, outcomes}
-end
 local before = ARGV[5] ~= '' and redis.call('GET', ARGV[5])
 local hash, ids = string.match(before or '', '^(%S+) (.+)$')
 if ids and redis.call('EXISTS', 'rq:job:' .. string.match(ids, '^%S+')) == 1 then -- or they are gone: a new submission
@@ -51,47 +49,60 @@ if ids and redis.call('EXISTS', 'rq:job:' .. string.match(ids, '^%S+')) == 1 the
   return {'replayed', 0, found}
 end
 
-local leads, wait, bytes, refusal = {}, 0, 0, nil
-for _, job in ipairs(jobs) do
+local before_us = redis.call('LLEN', list) + redis.call('ZCARD', 'rq:deferred:' .. queue)
+local most_jobs, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+local held = tonumber(redis.call('GET', 'classification:bytes') or '0')
+local leads, waiting, bytes = {}, before_us, 0
+
+-- What becomes of a job: nothing is written yet. Also sets `refused`, the reason if it can't be taken.
+local function judge(job)
+  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the client repeats a command whose answer it did not get
+    job.known, job.cache = true, redis.call('HGET', 'rq:job:' .. job.id, 'cache') or ''
+    return
+  end
   if job.digest ~= '' and redis.call('EXISTS', 'classification:result:' .. job.digest) == 1 then
     job.cache = 'hit'
+    return
+  end
+  job.leader = job.digest ~= '' and (leads[job.digest] or leader_of(job.digest)) or nil
+  job.cache = job.leader and 'collapsed' or job.digest ~= '' and 'stored' or ''
+  job.queued = not job.leader
+  if waiting + 1 > most_jobs then
+    job.refused = 'jobs'
+  elseif job.queued and held + bytes + job.bytes > most_bytes then
+    job.refused = 'bytes'
+  elseif job.queued and job.image == '' and redis.call('EXISTS', 'image:' .. job.id) == 0 then
+    job.refused = 'image' -- SET failed before us, as when memory is out
   else
-    wait = wait + 1
-    job.leader = job.digest ~= '' and (leads[job.digest] or leader_of(job.digest)) or nil
-    if job.leader then
-      job.cache = 'collapsed'
-    else
-      job.cache = job.digest ~= '' and 'stored' or ''
-      leads[job.digest], job.queued = job.id, true
-      bytes = bytes + job.bytes
-      if redis.call('EXISTS', 'image:' .. job.id) == 0 then
-        refusal = 'image' -- SET failed before us, as when memory is out
-      end
+    waiting = waiting + 1
+    if job.queued then
+      leads[job.digest], bytes = job.id, bytes + job.bytes
     end
   end
 end
-local waiting = redis.call('LLEN', list) + redis.call('ZCARD', 'rq:deferred:' .. queue)
-if wait > 0 and waiting + wait > tonumber(ARGV[2]) then
-  refusal = 'jobs'
-elseif bytes > 0 and tonumber(redis.call('GET', 'classification:bytes') or '0') + bytes > tonumber(ARGV[3]) then
-  refusal = 'bytes'
-end
-if refusal then
-  drop_images()
-  return {refusal, waiting, {}}
+
+for _, job in ipairs(jobs) do
+  judge(job)
+  if job.refused and all then
+    drop_images()
+    return {job.refused, before_us, {}}
+  end
 end
 
 local now = seconds()
 
 local function wait_in_line(job)
+  if job.image ~= '' then
+    redis.call('SET', 'image:' .. job.id, job.image, 'EX', A_DAY)
+  end
   redis.call('RPUSH', list, job.id)
   if job.digest ~= '' then
     redis.call('SET', 'classification:leader:' .. job.digest, job.id, 'EX', A_DAY)
   end
 end
 
-local function wait_for_leader(job, key)
-  redis.call('HSET', key, 'status', 'deferred', 'leader', job.leader)
+local function wait_for_leader(job)
+  redis.call('HSET', 'rq:job:' .. job.id, 'status', 'deferred', 'leader', job.leader)
   redis.call('ZADD', 'rq:deferred:' .. queue, now, job.id)
   redis.call('RPUSH', 'classification:followers:' .. job.leader, job.id)
   redis.call('EXPIRE', 'classification:followers:' .. job.leader, A_DAY)
@@ -104,33 +115,45 @@ local function answer_from_cache(job)
     at = ARGV[9], clock = now, keep = tonumber(ARGV[8]), stream = {'type', 1, 'return_value', f[2], 'worker_name', ''}})
 end
 
-local deadline = ARGV[4] ~= '' and string.format('%.6f', now + tonumber(ARGV[4])) or ''
-local outcomes, accepted = {}, {}
-for i, job in ipairs(jobs) do
-  local key = 'rq:job:' .. job.id
-  redis.call('HSET', key, 'submitted', string.format('%.6f', now), 'deadline', deadline,
-    'bytes', job.queued and job.bytes or 0, unpack(ARGV, job.first, job.last))
+local function accept(job)
+  local key, words = 'rq:job:' .. job.id, {unpack(ARGV, job.first, job.last)}
+  local deadline = job.seconds ~= '' and string.format('%.6f', now + tonumber(job.seconds)) or ''
+  redis.call('HSET', key, 'submitted', string.format('%.6f', now), 'deadline', deadline, 'origin', queue,
+    'created_at', ARGV[9], 'enqueued_at', ARGV[9], 'bytes', job.queued and job.bytes or 0, unpack(words))
+  redis.call('HSET', key, unpack(shared_words))
   if job.digest ~= '' then
     redis.call('HSET', key, 'cache', job.cache, 'digest', job.digest)
   end
   if job.cache == 'hit' then
     answer_from_cache(job)
   elseif job.leader then
-    wait_for_leader(job, key)
+    wait_for_leader(job)
   else
     wait_in_line(job)
   end
-  outcomes[i], accepted[i] = job.cache, job.id
+end
+
+local outcomes, accepted = {}, {}
+for i, job in ipairs(jobs) do
+  if job.known then
+    accepted[#accepted + 1] = job.id
+  elseif not job.refused then
+    accept(job)
+    accepted[#accepted + 1] = job.id
+  elseif job.image == '' then
+    redis.call('DEL', 'image:' .. job.id)
+  end
+  outcomes[i] = job.refused or job.cache
 end
 if ARGV[5] ~= '' then
   redis.call('SET', ARGV[5], ARGV[6] .. ' ' .. table.concat(accepted, ' '), 'EX', ARGV[7])
 end
 if bytes > 0 then
   redis.call('INCRBY', 'classification:bytes', bytes)
-end
-redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
-if wait > 0 and redis.call('LLEN', 'classification:wake') < 64 then
-  redis.call('LPUSH', 'classification:wake', 1)
+  redis.call('SADD', 'rq:queues', list)
+  if redis.call('LLEN', 'classification:wake') == 0 then
+    redis.call('LPUSH', 'classification:wake', 1) -- a claim that leaves something rings again
+  end
 end
 write_pending()
-return {'accepted', waiting, outcomes}
+return {'accepted', before_us, outcomes}

@@ -147,6 +147,28 @@ def test_retry_after_is_the_queue_over_the_measured_rate(queue: JobQueue, redis:
 def test_a_repeated_submission_is_one_job(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a", "a")
     assert redis.lrange("rq:queue:interactive", 0, -1) == [b"a"]
+    assert redis.get("classification:bytes") == b"10"
+
+
+def test_jobs_submitted_together_are_accepted_each_by_itself(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, *"abcdef")
+    jobs = [NewJob(name, b"image", Options(), "", "replies") for name in ("g", "h", "i", "j")]
+    first, second, *refused = queue.submit_each([(job, None) for job in jobs])
+    assert (first, second) == ("", "")
+    assert [str(each)[:40] for each in refused] == ["the interactive queue is full: 6 jobs wa"] * 2
+    assert [key for key in map(redis.exists, ("image:g", "image:h", "image:i", "image:j"))] == [1, 1, 0, 0]
+    assert ids(take(queue)) == list("abcdefgh")
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_images_small_and_large_arrive_whole(queue: JobQueue, redis: Redis, size: int) -> None:
+    image = os.urandom(size)
+    roomy = JobQueue(redis, Settings())
+    roomy.submit_each([(NewJob("a", image, Options()), 60.0)])
+    roomy.submit([NewJob("b", image, Options())])
+    claims = take(roomy)
+    assert roomy.images(claims) == [image, image]
+    assert 86_000 < redis.ttl("image:a") <= 86_400
 
 
 def test_a_batch_is_counted_in_inputs(queue: JobQueue) -> None:
