@@ -22,6 +22,7 @@ from uuid import uuid4
 from redis import Redis
 
 from shared.connection import BLOCK_SECONDS
+from shared.figures import Count, QueueFigures
 from shared.job import JobFailure, Options
 from shared.script import Script
 from shared.settings import Settings
@@ -52,6 +53,7 @@ REPEATABLE_SECONDS = 86_400
 """How long a submission can be repeated under its key."""
 
 _WAKE = "classification:wake"
+_FIGURES = "classification:figures"
 _EXHAUSTED = JobFailure(
     "attempts-exhausted",
     "every worker that began this job died of it; it was given up after the last attempt",
@@ -198,7 +200,7 @@ class Ending(NamedTuple):
 
 _SUBMIT, _CLAIM, _RENEW = Script("ended", "submit"), Script("claim"), Script("renew")
 _SETTLE, _GIVE_BACK, _REAP = Script("ended", "settle"), Script("give_back"), Script("ended", "reap")
-_WATCH, _CANCEL = Script("watch"), Script("ended", "cancel")
+_WATCH, _CANCEL, _COUNT = Script("watch"), Script("ended", "cancel"), Script("count")
 _STATE_FIELDS = (
     *("status", "origin", "enqueued_at", "started_at", "ended_at"),
     *("attempts", "cache", "owner", "error"),
@@ -355,6 +357,30 @@ class JobQueue:
             return None
         return Served(json.loads(model), len(alive), sum(each["jobs_per_second"] for each in alive))
 
+    def figures(self) -> QueueFigures:
+        """How the queue is now, and what was counted since Redis began; in one trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.get("classification:bytes")
+        pipe.hgetall(_FIGURES)
+        for queue in QUEUES:
+            pipe.llen(f"rq:queue:{queue}")
+            pipe.zcard(f"rq:wip:{queue}")
+            # Not to sort, but to follow the first id to its job in the same trip.
+            pipe.sort(f"rq:queue:{queue}", start=0, num=1, by="nosort", get=["rq:job:*->submitted"])
+        (seconds, micros), held, counts, *rest = pipe.execute()
+        now = seconds + micros / 1e6
+        return QueueFigures(
+            waiting=dict(zip(QUEUES, rest[::3], strict=True)),
+            running=dict(zip(QUEUES, rest[1::3], strict=True)),
+            oldest_wait={
+                queue: max(now - float(first[0]), 0.0) if first and first[0] else 0.0
+                for queue, first in zip(QUEUES, rest[2::3], strict=True)
+            },
+            image_bytes=int(held or 0),
+            counts={Count.parse(name.decode()): float(amount) for name, amount in counts.items()},
+        )
+
     # ---------------------------------------------------------------- the worker's side
 
     def claim(self, worker: str, room: Mapping[str, int], *, idle: bool) -> Claims:
@@ -427,6 +453,11 @@ class JobQueue:
         pipe.set(f"classification:model:{model['id']}", json.dumps(model, ensure_ascii=False), ex=10 * ttl)
         pipe.set(f"classification:worker:{worker}", status, ex=ttl)
         pipe.execute()
+
+    def count(self, worker: str, number: int, amounts: Mapping[str, float]) -> None:
+        """Add what `worker` counted to the figures of all; the same number is not counted twice."""
+        args = [each for pair in amounts.items() for each in pair]
+        _COUNT(self._redis, (_FIGURES, f"classification:counted:{worker}"), (number, *args))
 
     def unpublish(self, worker: str) -> None:
         """Tell the gateways that `worker` takes no more jobs."""

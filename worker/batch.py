@@ -22,6 +22,10 @@ class Prepared:
     decode_seconds: float
     since: float = field(default_factory=time.monotonic)
 
+    def seconds_waited(self, start: float) -> float:
+        """The time in the queue and in the next batch, until the model was started at the time `start`."""
+        return self.claim.seconds_waited + start - self.since
+
 
 class NextBatch:
     """At most one batch of each queue, decoded ahead of the model; safe between threads.

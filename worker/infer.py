@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared.queue import Ending
 from worker.batch import NextBatch, Prepared
+from worker.figures import Figures
 from worker.held import Held
 
 logger = logging.getLogger(__name__)
@@ -56,9 +57,11 @@ class Inferer:
         batch: NextBatch,
         held: Held,
         pace: Pace,
+        figures: Figures,
         reply: Callable[[list[Scored], list[Ending]], None],
     ) -> None:
-        self._model, self._batch, self._held, self._pace, self._reply = model, batch, held, pace, reply
+        self._model, self._batch, self._held, self._reply = model, batch, held, reply
+        self._pace, self._figures = pace, figures
 
     def step(self) -> bool:
         """Run the next batch; False once there will be none."""
@@ -68,15 +71,18 @@ class Inferer:
         wanted = [each for each in taken if not self._held.is_lost(each.claim)]
         self._held.drop(each.claim for each in taken if self._held.is_lost(each.claim))
         if wanted:
+            self._figures.begin(wanted, time.monotonic())
             self._reply(*self._run(wanted))
         return True
 
     def _run(self, jobs: Sequence[Prepared]) -> tuple[list[Scored], list[Ending]]:
         """Run jobs together; where the model raises, each alone, so that only the guilty one fails."""
+        inputs = sum(len(each.pixels) for each in jobs)
         start = time.monotonic()
         try:
             scores = self._model.run(np.concatenate([each.pixels for each in jobs]))
         except Exception as error:
+            self._figures.run(inputs, time.monotonic() - start)
             if len(jobs) == 1:
                 logger.exception("the model failed on job %s", jobs[0].claim.job_id)
                 return [], [
@@ -87,14 +93,14 @@ class Inferer:
             return [s for part in parts for s in part[0]], [e for part in parts for e in part[1]]
         end = time.monotonic()
         self._pace.note(len(jobs), start, end)
-        _log(jobs, end - start)
+        self._figures.run(inputs, end - start)
+        _log(jobs, inputs, end - start)
         ends = np.cumsum([len(each.pixels) for each in jobs])[:-1]
         rows = np.split(scores, ends)
         return [Scored(job, row, start, end - start) for job, row in zip(jobs, rows, strict=True)], []
 
 
-def _log(jobs: Sequence[Prepared], seconds: float) -> None:
-    inputs = sum(len(each.pixels) for each in jobs)
+def _log(jobs: Sequence[Prepared], inputs: int, seconds: float) -> None:
     requests = [each.claim.request_id or each.claim.job_id for each in jobs]
     logger.info(
         "batch of %d jobs, %d inputs: %.1f ms",

@@ -60,7 +60,7 @@ class Replier:
             result = self.decider.decide(job.scores, job.prepared.options)
         except ValueError as error:
             return Ending.failed(claim, "model-failed", str(error))
-        waited = claim.seconds_waited + job.started - job.prepared.since
-        timing = {"queue": waited, "decode": job.prepared.decode_seconds, "infer": job.infer_seconds}
+        waited, decoded = job.prepared.seconds_waited(job.started), job.prepared.decode_seconds
+        timing = {"queue": waited, "decode": decoded, "infer": job.infer_seconds}
         milliseconds = {stage: round(seconds * 1000, 2) for stage, seconds in timing.items()}
         return Ending(claim, Reply(claim.job_id, {**result, **self.identity}, timing=milliseconds))

@@ -29,6 +29,7 @@ from shared.settings import Settings
 from worker.batch import NextBatch
 from worker.decide import Decider
 from worker.decode import PixelSpec
+from worker.figures import Figures
 from worker.held import Held
 from worker.infer import Inferer, Model, Pace
 from worker.patience import Patience
@@ -61,13 +62,14 @@ class BatchWorker(SimpleWorker):
         self._jobs = JobQueue(redis, settings)
         self._held, self._patience = Held(), Patience()
         self._batch = NextBatch(settings.input_batch, settings.flush_interval)
-        self._pace = Pace(service.jobs_per_second)
+        self._pace, self._figures = Pace(service.jobs_per_second), Figures()
         description = service.description
         identity = {"model": description["fingerprint"], "thresholds": description["thresholds"]}
         common = (self.name, self._jobs, self._held)
         self._replier = Replier(*common, service.decider, identity, description["id"], self._patience)
         self._taker = Taker(*common, self._batch, service.spec, self._refuse, self._patience)
-        self._inferer = Inferer(service.model, self._batch, self._held, self._pace, self._replier.put)
+        measured = (self._pace, self._figures)
+        self._inferer = Inferer(service.model, self._batch, self._held, *measured, self._replier.put)
         self._stopped = threading.Event()
         self._ended = threading.Event()
 
@@ -110,6 +112,7 @@ class BatchWorker(SimpleWorker):
         reply.join()
         self._ended.set()
         try:
+            self._send_figures()
             self.teardown()  # type: ignore[no-untyped-call]
         except RedisError as error:
             logger.warning("Redis is away (%s): this worker's registration runs out by itself", error)
@@ -146,6 +149,10 @@ class BatchWorker(SimpleWorker):
         if not self._stopped.is_set():
             self._jobs.publish(self.name, self._service.description, self._pace.jobs_per_second)
         self._register()
+        self._send_figures()
+
+    def _send_figures(self) -> None:
+        self._figures.send(lambda number, amounts: self._jobs.count(self.name, number, amounts))
 
     def _register(self) -> None:
         """Stand in RQ's lists of workers; anew each time, for a Redis server that lost its data."""

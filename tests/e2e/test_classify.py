@@ -128,7 +128,7 @@ def test_after_bad_input_nothing_is_left_and_good_requests_are_answered(stack: S
         kept = {key.decode() for key in redis.scan_iter() if redis.ttl(key) == -1}
         return {key.split(":")[1] for key in kept} <= {"queues", "workers", "finished", "failed", "figures"}
 
-    eventually(only_indexes, 5, "only RQ's indexes stay without a TTL")
+    eventually(only_indexes, 5, "only RQ's indexes and the figures stay without a TTL")
     assert list(redis.scan_iter("image:*")) == []
 
 

@@ -8,6 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from shared.queue import Ending
 from tests.unit.test_batch import claim, prepared
 from worker.batch import NextBatch
+from worker.figures import Figures
 from worker.held import Held
 from worker.infer import Inferer, Pace, Scored
 from worker.patience import Patience
@@ -32,11 +33,14 @@ def job(name: str, *values: int):
     return each
 
 
-def infer(*jobs, held: Held | None = None) -> tuple[Doubler, list[Scored], list[Ending]]:
+def infer(
+    *jobs, held: Held | None = None, figures: Figures | None = None
+) -> tuple[Doubler, list[Scored], list[Ending]]:
     batch, model, out = NextBatch(32), Doubler(), []
     batch.add(jobs)
+    measured = (Pace(1.0), figures or Figures())
     inferer = Inferer(
-        model, batch, held or Held(), Pace(1.0), lambda scored, ended: out.append((scored, ended))
+        model, batch, held or Held(), *measured, lambda scored, ended: out.append((scored, ended))
     )
     assert inferer.step()
     return model, *(out[0] if out else ([], []))
@@ -58,6 +62,16 @@ def test_one_input_that_breaks_the_model_fails_alone(caplog: pytest.LogCaptureFi
     assert model.sizes == [3, 1, 1, 1]
 
 
+def test_every_run_is_counted_and_every_job_once() -> None:
+    figures, sent = Figures(), {}
+    infer(job("a", 1, 2), job("bad", 13), job("b", 3), figures=figures)
+    figures.send(lambda _, amounts: sent.update(amounts))
+    assert sent["batch_inputs::sum"] == 4 + 2 + 1 + 1
+    runs = sum(n for name, n in sent.items() if name.startswith("inference") and not name.endswith("sum"))
+    assert runs == 4
+    assert sent["decode_seconds::0.001"] == 3
+
+
 def test_a_job_that_went_to_another_worker_is_not_run() -> None:
     held = Held()
     held.add([claim("a"), claim("b")])
@@ -69,7 +83,7 @@ def test_a_job_that_went_to_another_worker_is_not_run() -> None:
 def test_the_loop_ends_when_the_batch_is_closed() -> None:
     batch = NextBatch(8)
     batch.close()
-    assert not Inferer(Doubler(), batch, Held(), Pace(1.0), lambda *_: None).step()
+    assert not Inferer(Doubler(), batch, Held(), Pace(1.0), Figures(), lambda *_: None).step()
 
 
 def test_the_pace_counts_short_pauses_and_not_idle_time() -> None:
