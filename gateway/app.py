@@ -12,6 +12,7 @@ from flask import Flask, Response, g, request
 
 from gateway import classify, health, info, jobs
 from gateway.errors import register_errors
+from gateway.metrics import count_request, register_metrics
 from gateway.resources import Resources, resources
 from gateway.submitter import Submitter
 from gateway.uploads import FORM_SLACK, OTHER_PARTS
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     register_errors(app)
     for module in (classify, jobs, info, health):
         app.register_blueprint(module.bp)
+    register_metrics(app)
     return app
 
 
@@ -75,8 +77,10 @@ def _end(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     _allow_origin(response)
     milliseconds = (time.monotonic() - g.started) * 1000
+    count_request(response.status_code, milliseconds / 1000)
     logger.log(
-        logging.DEBUG if request.path.startswith("/health/") else logging.INFO,  # they come by the second
+        # Those two come by the second.
+        logging.DEBUG if request.blueprint in ("health", "metrics") else logging.INFO,
         "%s %s %d in %.1f ms, request %s",
         request.method,
         quote(request.path),  # a line feed in it must not begin a line of the log

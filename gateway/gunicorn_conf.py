@@ -4,7 +4,10 @@ The number of processes is gunicorn's own WEB_CONCURRENCY (default 1).
 """
 
 import os
+import shutil
 import sys
+import tempfile
+from typing import Any
 
 from shared.settings import Settings, SettingsError, redis_url
 
@@ -33,7 +36,29 @@ keepalive = 5
 
 limit_request_line = 8190
 limit_request_fields = 64
-if os.path.isdir("/dev/shm"):
-    worker_tmp_dir = "/dev/shm"  # a heartbeat on a slow disk would stall the process
+# Heartbeats and counts on a slow disk would stall the process.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 control_socket_disable = True
 loglevel = "warning"
+
+
+def when_ready(server: Any) -> None:
+    """Make the folder that the processes write their counts to, always anew: an earlier run's would be added.
+
+    What a process has written stays when it ends, so that no counter falls. With counters alone there is
+    nothing to take back in `child_exit`.
+    """
+    folder = tempfile.mkdtemp(prefix="classification-metrics-", dir=worker_tmp_dir)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """See that the folder is there: systemd removes a user's files in /dev/shm at the end of the session."""
+    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    os.chown(folder, server.cfg.uid, server.cfg.gid)
+
+
+def on_exit(server: Any) -> None:
+    """Remove the folder."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -1,0 +1,164 @@
+"""The figures of real parts: exact, through the death of a worker, and over several gateway processes."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+import demo
+from tests.figures import Figures, scrape
+from tests.stack import ROOT, Stack, eventually
+
+PHOTO = demo.SAMPLES / "siete.jpg"
+DAMAGED = PHOTO.read_bytes()[: PHOTO.stat().st_size // 2]
+
+COUNTERS = ("http_requests_total", "jobs_ended_total", *(
+    f"{name}_{part}"
+    for name in ("batch_inputs", "inference_seconds", "decode_seconds", "queue_wait_seconds")
+    for part in ("count", "sum")
+))  # fmt: skip
+
+has_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: in the package prometheus)"
+)
+
+
+@pytest.fixture(scope="module")
+def counted() -> Iterator[Stack]:
+    """A service that nobody else asks."""
+    stack = Stack()
+    stack.start_worker()
+    yield stack
+    stack.close()
+
+
+def runs(stack: Stack, inputs: int) -> Figures:
+    """The figures, once the worker has told of so many inputs in all."""
+    return eventually(
+        lambda: (told := scrape(stack.url))("batch_inputs_sum") >= inputs and told,
+        10,
+        "a heartbeat's figures",
+    )
+
+
+def submit(stack: Stack, *images: bytes) -> None:
+    files = [("blob", ("photo", image)) for image in images]
+    ids = [job["id"] for job in requests.post(f"{stack.url}/jobs", files=files, timeout=30).json()["jobs"]]
+    for each in ids:
+        requests.get(f"{stack.url}/jobs/{each}?wait=30", timeout=40)
+
+
+def test_what_was_asked_is_what_is_counted(counted: Stack) -> None:
+    before = scrape(counted.url)("http_requests_total", route="/jobs/<job_id>")
+    answers = [counted.classify(PHOTO) for _ in range(3)]
+    answers += [counted.classify(PHOTO, regions="0,0,100;20,20,100;40,40,100"), counted.classify(DAMAGED)]
+    assert [answer.status_code for answer in answers] == [200] * 4 + [422]
+    submit(counted, PHOTO.read_bytes(), DAMAGED)
+    told = runs(counted, 3 + 3 + 1)
+    assert told("http_requests_total", method="POST", route="/classify", status="200") == 4
+    assert told("http_requests_total", method="POST", route="/classify", status="422") == 1
+    assert told("http_request_duration_seconds_count", method="POST", route="/classify") == 5
+    assert told("http_requests_total", method="GET", route="/jobs/<job_id>") - before == 2
+    assert told("jobs_ended_total", queue="interactive", outcome="finished") == 4
+    assert told("jobs_ended_total", queue="bulk", outcome="finished") == 1
+    assert told("jobs_ended_total", outcome="failed", reason="image-damaged") == 2
+    assert told("jobs_ended_total") == 7
+    assert (told("batch_inputs_count"), told("batch_inputs_sum")) == (5, 7)
+    assert (told("batch_inputs_bucket", le="1.0"), told("batch_inputs_bucket", le="4.0")) == (4, 5)
+    assert told("inference_seconds_count") == told("decode_seconds_count") == 5
+    assert told("queue_wait_seconds_count", queue="interactive") == 4
+    assert told("queue_wait_seconds_count", queue="bulk") == 1
+    assert 0 < told("inference_seconds_sum") < 5 and told("image_bytes") == told("jobs_running") == 0
+    cfg = requests.get(f"{counted.url}/cfg", timeout=5).json()
+    assert told("model_info", fingerprint=cfg["model"], thresholds=cfg["thresholds"]) == 1
+
+
+def test_a_workers_death_lets_no_counter_fall(counted: Stack) -> None:
+    before = scrape(counted.url)
+    counted.workers[-1].kill()
+    counted.workers[-1].wait()
+    after = scrape(counted.url)
+    assert [name for name in COUNTERS if after(name) < before(name)] == []
+    counted.start_worker()
+    assert counted.classify(PHOTO).status_code == 200
+    told = runs(counted, int(before("batch_inputs_sum")) + 1)
+    assert told("jobs_ended_total") == before("jobs_ended_total") + 1
+    assert told("batch_inputs_count") == before("batch_inputs_count") + 1
+
+
+def test_a_worker_told_to_stop_tells_its_last_figures(counted: Stack) -> None:
+    before = scrape(counted.url)
+    assert counted.classify(PHOTO).status_code == 200
+    counted.workers[-1].send_signal(signal.SIGTERM)
+    counted.workers[-1].wait(15)
+    assert scrape(counted.url)("batch_inputs_sum") == before("batch_inputs_sum") + 1
+
+
+@has_promtool
+def test_promtool_has_nothing_to_say(counted: Stack) -> None:
+    text = requests.get(f"{counted.url}/metrics", timeout=10).text
+    assert text.count("# TYPE") >= 14  # all but the model, whose worker may have gone
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@has_promtool
+def test_the_documented_queries_are_promql(tmp_path: Path) -> None:
+    queries = (ROOT / "docs/metrics.md").read_text().split("## Queries")[1]
+    expressions = re.findall(r"^    (\S.*)$", queries, re.M)
+    assert len(expressions) >= 10
+    rules = tmp_path / "rules.yaml"
+    listed = "".join(f"  - record: query:{i}\n    expr: {each!r}\n" for i, each in enumerate(expressions))
+    rules.write_text(f"groups:\n- name: docs\n  rules:\n{listed}")
+    done = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_any_process_of_a_gateway_tells_the_counts_of_all() -> None:
+    stack, asked = Stack(WEB_CONCURRENCY=2), 0
+
+    def ask(_: int) -> bool:
+        try:
+            return requests.get(f"{stack.url}/health/live", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False  # it does not listen yet
+
+    def all_have_counted() -> bool:
+        nonlocal asked
+        with ThreadPoolExecutor(16) as pool:
+            asked += sum(pool.map(ask, range(32)))
+        return sum(bool(counts_file(pid)) for pid in children(stack.gateway.pid)) == 2
+
+    try:
+        eventually(all_have_counted, 20, "both processes have answered requests")
+        told = [scrape(stack.url)("http_requests_total", route="/health/live") for _ in range(8)]
+        assert told == [asked] * 8
+        (folder,) = {Path(counts_file(pid)).parent for pid in children(stack.gateway.pid)}
+        assert folder.is_dir()
+        shutil.rmtree(folder)  # as systemd does when the user who started it logs out
+        assert scrape(stack.url)("http_requests_total", route="/health/live") > 0
+        os.kill(int(children(stack.gateway.pid)[0]), signal.SIGKILL)
+        eventually(all_have_counted, 20, "the new process answers too")
+    finally:
+        stack.close()
+    assert not folder.exists()
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def counts_file(pid: str) -> str:
+    """The file that a gateway process counts requests in, or '' where it has answered none."""
+    try:
+        found = re.search(r"(\S+)/counter_\d+\.db", Path(f"/proc/{pid}/maps").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # it has just ended
+    return found[0] if found else ""

@@ -1,0 +1,28 @@
+"""Reading /metrics."""
+
+from collections.abc import Callable
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+Figures = Callable[..., float]
+
+
+def read(text: str) -> Figures:
+    """What `text` tells, as a function of a sample's name and labels; labels left out are added up."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def value(name: str, **labels: str) -> float:
+        return sum(
+            sample.value
+            for sample in samples
+            if sample.name == f"classification_{name}" and labels.items() <= sample.labels.items()
+        )
+
+    return value
+
+
+def scrape(url: str) -> Figures:
+    answer = requests.get(f"{url}/metrics", timeout=10)
+    assert answer.status_code == 200
+    return read(answer.text)
