@@ -25,7 +25,10 @@ from shared.settings import Settings, redis_url
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-_EXPOSED = "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location"
+_EXPOSED = (
+    "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location, "
+    "Cache-Status, Idempotency-Replayed, Preference-Applied"
+)
 
 
 def create_app(settings: Settings | None = None, queue: JobQueue | None = None) -> Flask:
