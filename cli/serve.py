@@ -42,6 +42,7 @@ class Commands:
         *(sys.executable, "-P", "-m", "gunicorn"),
         *("-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()"),
     )
+    webhooks: Sequence[str] = (sys.executable, "-P", "-m", "webhooks")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,10 @@ def run(options: argparse.Namespace, commands: Commands | None = None) -> int:
     with _redis(settings) as (url, redis):
         environ |= extra | _python_path() | {"REDIS_URL": url}
         say(f"starting {_in_words(redis, options.workers)}; Ctrl-C stops all")
-        parts = [*redis, *_parts(commands or Commands(), environ, options.workers)]
+        parts = [
+            *redis,
+            *_parts(commands or Commands(), environ, options.workers, bool(settings.webhook_secret)),
+        ]
         return Supervisor(parts).run(Ready(settings, is_demo=bool(extra)))
 
 
@@ -136,13 +140,15 @@ def _redis(settings: Settings) -> Iterator[tuple[str, list[Part]]]:
         yield embedded.url, [embedded.part()]
 
 
-def _parts(commands: Commands, environ: Mapping[str, str], workers: int) -> list[Part]:
+def _parts(commands: Commands, environ: Mapping[str, str], workers: int, webhooks: bool) -> list[Part]:
     # The gateway is stopped first: what it has taken in, the workers still answer.
     gateway = Part(name="gateway", command=commands.gateway, environ=environ, stage=2, fatal_status=2)
+    sender = Part(name="webhooks", command=commands.webhooks, environ=environ, stage=1, fatal_status=2)
     names = ["worker"] if workers == 1 else [f"worker {number}" for number in range(1, workers + 1)]
     return [
         gateway,
         *(Part(name=n, command=commands.worker, environ=environ, stage=1, fatal_status=2) for n in names),
+        *([sender] if webhooks else []),
     ]
 
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.errors import Problem
 from gateway.resources import resources
-from gateway.submission import accepted, cache_status, new_job, repeatable
+from gateway.submission import accepted, cache_status, new_job, repeatable, webhook
 from gateway.uploads import read_uploads
 from shared.queue import BULK, ENDED, JobState, KeyReused
 
@@ -28,9 +28,10 @@ def submit() -> Response:
     """
     shared = resources()
     images, options = read_uploads(request, shared.settings)
-    jobs = [new_job(image, options) for image in images]
+    told = webhook()
+    jobs = [new_job(image, options, webhook=told) for image in images]
     try:
-        done = shared.queue.submit(jobs, BULK, repeatable=repeatable(images, options, ""))
+        done = shared.queue.submit(jobs, BULK, repeatable=repeatable(images, options, told))
     except KeyReused:
         raise Problem(
             409, "Idempotency-Key: it was sent with another form before; choose a new key for a new one"

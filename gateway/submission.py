@@ -11,6 +11,7 @@ from gateway.errors import Problem
 from gateway.resources import resources
 from shared.job import Options
 from shared.queue import NewJob, Repeatable, digest
+from shared.webhook import Forbidden, check_url
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -52,6 +53,29 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
         body.update(hashlib.sha256(image).digest())
     # The key may hold spaces; a hash has none, and hides what callers may have put into it.
     return Repeatable(hashlib.sha256(key.encode()).hexdigest(), body.hexdigest())
+
+
+def webhook() -> str:
+    """The form's field `webhook`, checked; empty where there is none.
+
+    Raises:
+        Problem: it is not an address that may be told.
+    """
+    text = request.form.get("webhook", "").strip()
+    settings = resources().settings
+    if not text:
+        return ""
+    if not settings.webhook_secret:
+        raise _wrong_webhook(422, "webhooks are off here: the server has no WEBHOOK_SECRET")
+    try:
+        check_url(text, settings.webhook_allow)
+    except ValueError as error:
+        raise _wrong_webhook(422 if isinstance(error, Forbidden) else 400, str(error)) from None
+    return text
+
+
+def _wrong_webhook(status: int, detail: str) -> Problem:
+    return Problem(status, f"webhook: {detail}", fields={"webhook": detail})
 
 
 def accepted(ids: Sequence[str], statuses: Sequence[str]) -> Response:

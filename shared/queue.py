@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from redis import Redis
 
+from shared import webhook
 from shared.connection import BLOCK_SECONDS
 from shared.figures import Count, QueueFigures
 from shared.job import JobFailure, Options
@@ -522,18 +523,8 @@ def _call(options: Options) -> tuple[bytes, str]:
 
 def _webhook(job: NewJob) -> dict[str, Any]:
     """What `lua/ended.lua` needs to queue RQ's job that tells the address."""
-    record: dict[str, Any] = {
-        "status": "queued",
-        "origin": "webhooks",
-        "description": f"tell {job.id} to its webhook",
-        "timeout": 60,
-        "result_ttl": 0,
-        "failure_ttl": 86_400,
-        "retries_left": 11,
-        "retry_intervals": json.dumps([5, 30]),
-    }
-    words = [word for pair in record.items() for word in pair]
-    return {"url": job.webhook, "function": "webhooks.deliver.deliver", "record": words}
+    words = [word for pair in webhook.RECORD.items() for word in pair]
+    return {"url": job.webhook, "function": webhook.FUNCTION, "record": words}
 
 
 def _json(value: Any) -> str:

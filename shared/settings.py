@@ -7,10 +7,13 @@ and what is allowed.
 
 import difflib
 import os
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from shared.webhook import Allowed
 
 PREPROCESS_NAMES = (
     "convnext",
@@ -33,7 +36,17 @@ PREPROCESS_NAMES = (
 )
 """The modules of `tf.keras.applications` that have a `preprocess_input` (a test compares)."""
 
-OUR_PREFIXES = ("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "RESULT_", "MAX_", "BULK_")
+OUR_PREFIXES = (
+    "INFERENCE_",
+    "INPUT_",
+    "SCHEDULER_",
+    "SERVER_",
+    "JOB_",
+    "RESULT_",
+    "MAX_",
+    "BULK_",
+    "WEBHOOK_",
+)
 
 
 class SettingsError(ValueError):
@@ -41,10 +54,12 @@ class SettingsError(ValueError):
 
 
 class Setting:
-    """How one variable is read: its name, default, parser and one line of help."""
+    """How one variable is read: its name, default, parser and one line of help; a secret is never shown."""
 
-    def __init__(self, name: str, default: Any, parse: Callable[[str], Any], help: str) -> None:
-        self.name, self.default, self.parse, self.help = name, default, parse, help
+    def __init__(
+        self, name: str, default: Any, parse: Callable[[str], Any], help: str, secret: bool = False
+    ) -> None:
+        self.name, self.default, self.parse, self.help, self.secret = name, default, parse, help, secret
 
     def read(self, environ: Mapping[str, str]) -> Any:
         """Return the value in `environ`, or the default where it is unset or empty.
@@ -58,11 +73,13 @@ class Setting:
         try:
             return self.parse(text)
         except ValueError as error:
-            raise SettingsError(f"{self.name}={text!r} is not allowed: {error}") from None
+            shown = "…" if self.secret else repr(text)
+            raise SettingsError(f"{self.name}={shown} is not allowed: {error}") from None
 
 
-def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str) -> Any:
-    return field(default=default, metadata={"setting": Setting(name, default, parse, help)})
+def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, secret: bool = False) -> Any:
+    metadata = {"setting": Setting(name, default, parse, help, secret)}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 def _number(kind: type[int] | type[float], least: float, most: float) -> Callable[[str], Any]:
@@ -106,6 +123,18 @@ def _channels(text: str) -> int:
 
 def _origins(text: str) -> tuple[str, ...]:
     return tuple(origin.strip().rstrip("/") for origin in text.split(",") if origin.strip())
+
+
+def _secrets(text: str) -> tuple[bytes, ...]:
+    secrets = []
+    for each in filter(None, map(str.strip, text.split(","))):
+        try:
+            secrets.append(b64decode(each.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            secrets.append(b"")
+    if not secrets or min(map(len, secrets)) < 16:
+        raise ValueError("it takes whsec_ and base64 of at least 16 bytes; several are separated by commas")
+    return tuple(secrets)
 
 
 _MEBI = 2**20
@@ -251,6 +280,22 @@ class Settings:
         100,
         _number(int, 1, 1000),
         "most images in one asynchronous request, in all ten MAX_UPLOAD_BYTES",
+    )
+    webhook_secret: tuple[bytes, ...] | None = _setting(
+        "WEBHOOK_SECRET",
+        None,
+        _secrets,
+        "signs webhooks: whsec_ and base64, several with commas; unset: no webhooks",
+        secret=True,
+    )
+    webhook_allow: Allowed = _setting(
+        "WEBHOOK_ALLOW",
+        Allowed(),
+        Allowed.parse,
+        "hosts, addresses and networks that webhooks may go to although they are not public",
+    )
+    webhook_workers: int = _setting(
+        "WEBHOOK_WORKERS", 4, _number(int, 1, 256), "webhooks that are sent at the same time"
     )
     cors_origins: tuple[str, ...] = _setting(
         "CORS_ORIGINS", ("*",), _origins, "web pages' origins that may call, separated by commas; * is any"

@@ -297,3 +297,32 @@ def test_a_job_is_nobodys_business_but_its_owners(redis: Redis) -> None:
     owner["name"] = "one"
     assert client.get(mine["href"]).json["status"] == "queued"
     assert client.delete(mine["href"]).status_code == 200
+
+
+# -------------------------------------------------------------------- webhooks
+
+SECRETS = (b"sixteen bytes ok",)
+
+
+def test_a_webhook_is_kept_with_each_job_and_told_of_its_end(redis: Redis) -> None:
+    client = make(redis, webhook_secret=SECRETS)
+    submit(client, 2, webhook="https://example.com/hook")
+    finish(redis)
+    assert redis.llen("rq:queue:webhooks") == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "url", "status", "word"),
+    [
+        ({}, "https://example.com/", 422, "WEBHOOK_SECRET"),
+        ({"webhook_secret": SECRETS}, "http://10.0.0.1/", 422, "WEBHOOK_ALLOW"),
+        ({"webhook_secret": SECRETS}, "example.com", 400, "https://host/path"),
+    ],
+)
+def test_a_webhook_that_cannot_be_told_is_refused(
+    redis: Redis, settings: dict[str, object], url: str, status: int, word: str
+) -> None:
+    answer = submit(make(redis, **settings), webhook=url)
+    assert answer.status_code == status and word in answer.json["detail"]
+    assert answer.json["errors"][0]["field"] == "webhook"
+    assert redis.llen("rq:queue:bulk") == 0

@@ -194,3 +194,12 @@ def test_redis_of_ones_own_is_used_and_left_alone(serve: Start, valkey: Any) -> 
     assert len(running.family) == 2
     assert running.stop() == 0
     assert valkey.client.ping()
+
+
+def test_the_webhook_sender_is_started_where_there_is_a_secret(serve: Start) -> None:
+    running = serve(WEBHOOK_SECRET="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", WEBHOOK_WORKERS="1")
+    running.wait_said("ready")
+    eventually(lambda: running.redis.scard("rq:workers:webhooks") == 1, 20, "RQ knows the sender")
+    running.family = running.process.children(recursive=True)
+    assert running.stop() == 0
+    assert running.left_behind() == []

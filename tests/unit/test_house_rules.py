@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 NEVER = {
     "gateway": {"tensorflow", "keras", "tf_keras", "numpy", "h5py", "worker", "cli"},
     "worker": {"flask", "werkzeug", "gunicorn", "gevent", "gateway", "cli"},
+    "webhooks": {"flask", "werkzeug", "tensorflow", "keras", "tf_keras", "numpy", "gateway", "worker", "cli"},
     "shared": {"flask", "werkzeug", "tensorflow", "keras", "tf_keras", "gateway", "worker", "cli"},
 }
 HEAVY = {
