@@ -20,6 +20,7 @@ class Ready:
     def __init__(self, settings: Settings, *, is_demo: bool) -> None:
         self._host = local_host(settings.server_host)
         self._port = settings.server_port
+        self._key = "-H 'Authorization: Bearer KEY' " if settings.api_keys or settings.api_keys_file else ""
         self._is_demo = is_demo
         self._began = self._asked = self._told = time.monotonic()
         self._is_ready = False
@@ -60,7 +61,8 @@ class Ready:
         host = "localhost" if self._host in ("127.0.0.1", "::1") else self._host
         host = f"[{host}]" if ":" in host else host
         with contextlib.suppress(OSError, ValueError):
-            print(f"\n    curl -F blob=@{self._photo()} http://{host}:{self._port}/classify\n", flush=True)
+            url = f"http://{host}:{self._port}/classify"
+            print(f"\n    curl {self._key}-F blob=@{self._photo()} {url}\n", flush=True)
 
     def _photo(self) -> str:
         if not self._is_demo:

@@ -11,6 +11,8 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 
 from gateway import classify, health, info, jobs
+from gateway.auth import register_auth
+from gateway.checks import api_keys
 from gateway.errors import register_errors
 from gateway.metrics import count_request, register_metrics
 from gateway.resources import Resources, resources
@@ -27,8 +29,9 @@ logger = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _EXPOSED = (
     "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location, "
-    "Cache-Status, Idempotency-Replayed, Preference-Applied"
+    "Cache-Status, Idempotency-Replayed, Preference-Applied, WWW-Authenticate"
 )
+_ACCEPTED = "Content-Type, X-Request-Id, Authorization, X-API-Key"
 
 
 def create_app(settings: Settings | None = None, queue: JobQueue | None = None) -> Flask:
@@ -51,11 +54,18 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     app.extensions["classification"] = Resources(settings, queue, Submitter(queue), listener)
     app.before_request(_begin)
     app.after_request(_end)
+    _guard(app, settings)
     register_errors(app)
     for module in (classify, jobs, info, health):
         app.register_blueprint(module.bp)
     register_metrics(app)
     return app
+
+
+def _guard(app: Flask, settings: Settings) -> None:
+    """Ask for keys, where they are set; where not, a request does not pay for them."""
+    if keys := api_keys(settings):
+        register_auth(app, keys)
 
 
 def _configure(app: Flask, settings: Settings) -> None:
@@ -68,6 +78,7 @@ def _configure(app: Flask, settings: Settings) -> None:
 
 def _begin() -> Response | None:
     g.started = time.monotonic()
+    g.owner = ""
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
     if request.method == "OPTIONS" and request.headers.get("Access-Control-Request-Method"):
@@ -90,7 +101,12 @@ def _end(response: Response) -> Response:
         response.status_code,
         milliseconds,
         g.request_id,
-        extra={"request_id": g.request_id, "status": response.status_code, "ms": round(milliseconds, 1)},
+        extra={
+            "request_id": g.request_id,
+            "owner": g.owner,
+            "status": response.status_code,
+            "ms": round(milliseconds, 1),
+        },
     )
     return response
 
@@ -108,5 +124,5 @@ def _allow_origin(response: Response) -> None:
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
         asked = request.headers.get("Access-Control-Request-Headers", "")
-        response.headers["Access-Control-Allow-Headers"] = asked or "Content-Type, X-Request-Id"
+        response.headers["Access-Control-Allow-Headers"] = asked or _ACCEPTED
         response.headers["Access-Control-Max-Age"] = "86400"

@@ -9,11 +9,12 @@ import sys
 import tempfile
 from typing import Any
 
-from shared.settings import Settings, SettingsError, redis_url
+from gateway.checks import check
+from shared.settings import Settings, SettingsError
 
 try:
     _settings = Settings.from_environ()
-    redis_url(_settings)
+    check(_settings)
 except SettingsError as error:
     for _line in str(error).splitlines():
         print(f"classification-server: {_line}", file=sys.stderr)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from shared.keys import ApiKey, parse_keys
 from shared.webhook import Allowed
 
 PREPROCESS_NAMES = (
@@ -37,15 +38,8 @@ PREPROCESS_NAMES = (
 """The modules of `tf.keras.applications` that have a `preprocess_input` (a test compares)."""
 
 OUR_PREFIXES = (
-    "INFERENCE_",
-    "INPUT_",
-    "SCHEDULER_",
-    "SERVER_",
-    "JOB_",
-    "RESULT_",
-    "MAX_",
-    "BULK_",
-    "WEBHOOK_",
+    *("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "RESULT_", "MAX_", "BULK_"),
+    *("WEBHOOK_", "API_KEY"),
 )
 
 
@@ -54,12 +48,16 @@ class SettingsError(ValueError):
 
 
 class Setting:
-    """How one variable is read: its name, default, parser and one line of help; a secret is never shown."""
+    """How one variable is read: its name, default, parser and one line of help.
+
+    A secret one's value is in no message; its parser must keep it out of its own.
+    """
 
     def __init__(
-        self, name: str, default: Any, parse: Callable[[str], Any], help: str, secret: bool = False
+        self, name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False
     ) -> None:
-        self.name, self.default, self.parse, self.help, self.secret = name, default, parse, help, secret
+        self.name, self.default, self.parse, self.help = name, default, parse, help
+        self.secret = secret
 
     def read(self, environ: Mapping[str, str]) -> Any:
         """Return the value in `environ`, or the default where it is unset or empty.
@@ -73,13 +71,13 @@ class Setting:
         try:
             return self.parse(text)
         except ValueError as error:
-            shown = "…" if self.secret else repr(text)
-            raise SettingsError(f"{self.name}={shown} is not allowed: {error}") from None
+            value = "" if self.secret else f"={text!r}"
+            raise SettingsError(f"{self.name}{value} is not allowed: {error}") from None
 
 
-def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, secret: bool = False) -> Any:
-    metadata = {"setting": Setting(name, default, parse, help, secret)}
-    return field(default=default, repr=not secret, metadata=metadata)
+def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
+    setting = Setting(name, default, parse, help, secret=secret)
+    return field(default=default, repr=not secret, metadata={"setting": setting})
 
 
 def _number(kind: type[int] | type[float], least: float, most: float) -> Callable[[str], Any]:
@@ -119,6 +117,10 @@ def _channels(text: str) -> int:
     if text not in ("1", "3"):
         raise ValueError("it takes 1 (grey) or 3 (colour)")
     return int(text)
+
+
+def _api_keys(text: str) -> tuple[ApiKey, ...]:
+    return parse_keys(text.split(","), "key")
 
 
 def _origins(text: str) -> tuple[str, ...]:
@@ -281,21 +283,15 @@ class Settings:
         _number(int, 1, 1000),
         "most images in one asynchronous request, in all ten MAX_UPLOAD_BYTES",
     )
-    webhook_secret: tuple[bytes, ...] | None = _setting(
-        "WEBHOOK_SECRET",
-        None,
-        _secrets,
-        "signs webhooks: whsec_ and base64, several with commas; unset: no webhooks",
+    api_keys: tuple[ApiKey, ...] = _setting(
+        "API_KEYS",
+        (),
+        _api_keys,
+        "keys that callers must send, separated by commas (see Keys); unset: anyone may call",
         secret=True,
     )
-    webhook_allow: Allowed = _setting(
-        "WEBHOOK_ALLOW",
-        Allowed(),
-        Allowed.parse,
-        "hosts, addresses and networks that webhooks may go to although they are not public",
-    )
-    webhook_workers: int = _setting(
-        "WEBHOOK_WORKERS", 4, _number(int, 1, 256), "webhooks that are sent at the same time"
+    api_keys_file: Path | None = _setting(
+        "API_KEYS_FILE", None, Path, "a file with more keys, one a line, # before comments"
     )
     cors_origins: tuple[str, ...] = _setting(
         "CORS_ORIGINS", ("*",), _origins, "web pages' origins that may call, separated by commas; * is any"

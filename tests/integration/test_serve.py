@@ -112,6 +112,12 @@ def test_starts_tells_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> N
     assert not (running.folder / "redis.sock").exists()
 
 
+def test_where_keys_are_needed_the_example_has_one_and_the_key_is_not_told(serve: Start) -> None:
+    running = serve(API_KEYS="0123456789abcdef")
+    running.wait_said("curl -H 'Authorization: Bearer KEY' -F blob=@")
+    assert "0123456789abcdef" not in running.said()
+
+
 def test_model_of_ones_own_is_tried_with_a_photo_of_ones_own(serve: Start, tmp_path: Path) -> None:
     running = serve("--workers", "2", INFERENCE_MODEL=str(tmp_path / "mine.h5"))
     running.wait_said("curl -F blob=@photo.jpg")
