@@ -9,10 +9,11 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from flask import Flask, Response, g, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from gateway import classify, health, info, jobs
 from gateway.auth import register_auth
-from gateway.checks import api_keys
+from gateway.checks import api_keys, check_rate_limit
 from gateway.errors import register_errors
 from gateway.metrics import count_request, register_metrics
 from gateway.resources import Resources, resources
@@ -29,7 +30,8 @@ logger = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _EXPOSED = (
     "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location, "
-    "Cache-Status, Idempotency-Replayed, Preference-Applied, WWW-Authenticate"
+    "Cache-Status, Idempotency-Replayed, Preference-Applied, WWW-Authenticate, "
+    "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
 )
 _ACCEPTED = "Content-Type, X-Request-Id, Authorization, X-API-Key"
 
@@ -63,9 +65,16 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
 
 
 def _guard(app: Flask, settings: Settings) -> None:
-    """Ask for keys, where they are set; where not, a request does not pay for them."""
+    """Ask for keys and hold rate limits, where they are set; where not, a request does not pay for them."""
+    if settings.server_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server_proxies, x_proto=0)  # type: ignore[method-assign]
     if keys := api_keys(settings):
         register_auth(app, keys)
+    check_rate_limit(settings)
+    if settings.rate_limit:
+        from gateway.rate_limit import RateLimit  # 2 MB that others need not have
+
+        RateLimit(app, settings, settings.rate_limit)
 
 
 def _configure(app: Flask, settings: Settings) -> None:

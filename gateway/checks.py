@@ -1,4 +1,4 @@
-"""Settings that only the gateway can check, with files that a worker need not have.
+"""Settings that only the gateway can check, with files and a library that a worker need not have.
 
 Without Flask, so that gunicorn's configuration can end a wrong start before the app is made.
 """
@@ -17,6 +17,7 @@ def check(settings: Settings) -> None:
     """
     redis_url(settings)
     api_keys(settings)
+    check_rate_limit(settings)
 
 
 def api_keys(settings: Settings) -> tuple[ApiKey, ...]:
@@ -43,3 +44,25 @@ def _keys_of_file(path: Path) -> tuple[ApiKey, ...]:
     except ValueError as error:
         reason = str(error)
     raise SettingsError(f"API_KEYS_FILE={str(path)!r} is not allowed: {reason}")
+
+
+def check_rate_limit(settings: Settings) -> None:
+    """See that the rate limit is written as Flask-Limiter reads it.
+
+    Raises:
+        SettingsError: it isn't.
+    """
+    if settings.rate_limit is None:
+        return
+    from limits import parse_many  # 1 MB and asyncio, for nothing where there is no limit
+
+    try:
+        is_allowed = all(limit.amount > 0 for limit in parse_many(settings.rate_limit))
+    except ValueError:
+        is_allowed = False
+    if not is_allowed:
+        raise SettingsError(
+            f"RATE_LIMIT={settings.rate_limit!r} is not allowed: it takes limits of 1 or more such as "
+            "100/minute, 5 per 10 seconds, or 10/second;1000/hour "
+            "(units: second, minute, hour, day, month, year)"
+        )

@@ -39,7 +39,7 @@ PREPROCESS_NAMES = (
 
 OUR_PREFIXES = (
     *("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "RESULT_", "MAX_", "BULK_"),
-    *("WEBHOOK_", "API_KEY"),
+    *("WEBHOOK_", "API_KEY", "RATE_LIMIT"),
 )
 
 
@@ -237,6 +237,12 @@ class Settings:
     server_port: int = _setting(
         "SERVER_PORT", 8001, _number(int, 1, 65535), "port the HTTP server listens on"
     )
+    server_proxies: int = _setting(
+        "SERVER_PROXIES",
+        0,
+        _number(int, 0, 16),
+        "proxies in front, each of which adds the address it sees to X-Forwarded-For; with 0 it is ignored",
+    )
     data_dir: Path | None = _setting(
         "SERVER_DATA_DIR",
         None,
@@ -283,15 +289,37 @@ class Settings:
         _number(int, 1, 1000),
         "most images in one asynchronous request, in all ten MAX_UPLOAD_BYTES",
     )
+    webhook_secret: tuple[bytes, ...] | None = _setting(
+        "WEBHOOK_SECRET",
+        None,
+        _secrets,
+        "signs webhooks: whsec_ and base64, several with commas; unset: no webhooks",
+        secret=True,
+    )
+    webhook_allow: Allowed = _setting(
+        "WEBHOOK_ALLOW",
+        Allowed(),
+        Allowed.parse,
+        "hosts, addresses and networks that webhooks may go to although they are not public",
+    )
+    webhook_workers: int = _setting(
+        "WEBHOOK_WORKERS", 4, _number(int, 1, 256), "webhooks that are sent at the same time"
+    )
     api_keys: tuple[ApiKey, ...] = _setting(
         "API_KEYS",
         (),
         _api_keys,
-        "keys that callers must send, separated by commas (see Keys); unset: anyone may call",
+        "keys that callers must send, separated by commas (see Keys and limits); unset: anyone may call",
         secret=True,
     )
     api_keys_file: Path | None = _setting(
         "API_KEYS_FILE", None, Path, "a file with more keys, one a line, # before comments"
+    )
+    rate_limit: str | None = _setting(
+        "RATE_LIMIT",
+        None,
+        str,
+        "most requests of a key, or without keys of an address: 100/minute, or 10/second;1000/hour",
     )
     cors_origins: tuple[str, ...] = _setting(
         "CORS_ORIGINS", ("*",), _origins, "web pages' origins that may call, separated by commas; * is any"

@@ -1,23 +1,24 @@
-"""Keys on a real gunicorn of two processes. No worker is needed: what is guarded is the door."""
+"""Keys and limits on a real gunicorn of two processes. No worker is needed: what is guarded is the door."""
 
 import json
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
 from tests.stack import ROOT, Stack, eventually
 
-KEY = "0123456789abcdef-of-a-phone"
+KEY, LIMIT = "0123456789abcdef-of-a-phone", 20
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    running = Stack(API_KEYS=f"phone:{KEY}", WEB_CONCURRENCY=2, LOG_FORMAT="json")
+    running = Stack(API_KEYS=f"phone:{KEY}", RATE_LIMIT=f"{LIMIT}/hour", WEB_CONCURRENCY=2, LOG_FORMAT="json")
 
     def is_up() -> bool:
         try:
@@ -40,6 +41,19 @@ def test_the_refusal_does_not_wait_for_the_body(stack: Stack) -> None:
     assert answer.startswith("HTTP/1.1 401 ") and "WWW-Authenticate: Bearer\r\n" in answer
 
 
+def test_the_processes_hold_one_limit_under_a_burst(stack: Stack) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(
+            pool.map(
+                lambda _: requests.get(f"{stack.url}/", headers=AUTHORIZED, timeout=20), range(3 * LIMIT)
+            )
+        )
+    statuses = [each.status_code for each in answers]
+    assert (statuses.count(200), statuses.count(429)) == (LIMIT, 2 * LIMIT)
+    assert all("Retry-After" in each.headers for each in answers if each.status_code == 429)
+    assert requests.get(f"{stack.url}/", timeout=5).status_code == 401
+
+
 def test_the_log_names_the_caller_and_never_the_key(stack: Stack) -> None:
     requests.get(f"{stack.url}/classes", headers=AUTHORIZED, timeout=5)
     log = eventually(lambda: "/classes" in stack.logs("gateway") and stack.logs("gateway"), 10, "the line")
@@ -52,6 +66,7 @@ def test_the_log_names_the_caller_and_never_the_key(stack: Stack) -> None:
     [
         ({"API_KEYS": "phone:hunter2"}, ["API_KEYS", "7 characters"]),
         ({"API_KEYS_FILE": "/nowhere/keys"}, ["API_KEYS_FILE", "/nowhere/keys", "can't be read"]),
+        ({"RATE_LIMIT": "often"}, ["RATE_LIMIT", "'often'", "100/minute"]),
     ],
 )
 def test_a_guard_that_does_not_do_stops_gunicorn(environ: dict[str, str], words: list[str]) -> None:

@@ -78,6 +78,7 @@ def start(models: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[
             {"INFERENCE_PREPROCESS": "foo"}, ["INFERENCE_PREPROCESS", "'foo'", "vgg16"], id="preprocess"
         ),
         pytest.param({"INPUT_HEIGHT": "299"}, ["INPUT_HEIGHT", "299", "32"], id="input height"),
+        pytest.param({"RATE_LIMIT": "often"}, ["RATE_LIMIT", "'often'", "100/minute"], id="rate limit"),
     ],
 )
 def test_a_fault_stops_the_start_with_one_line(

@@ -77,7 +77,7 @@ def test_cli_imports_heavy_parts_inside_functions_only() -> None:
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("gateway.app", {"numpy", "tensorflow", "keras", "h5py", "worker"}),
+        ("gateway.app", {"numpy", "tensorflow", "keras", "h5py", "worker", "flask_limiter", "limits"}),
         ("gateway.gunicorn_conf", {"numpy", "tensorflow", "flask", "redis", "prometheus_client"}),
         ("cli.main", {"numpy", "tensorflow", "flask", "redis", "rq", "PIL"}),
         ("shared.settings", {"numpy", "tensorflow", "flask", "redis", "rq"}),

@@ -1,4 +1,4 @@
-"""How API keys may be written, and that no message tells a key."""
+"""How API keys and rate limits may be written, and that no message tells a key."""
 
 import hashlib
 from pathlib import Path
@@ -92,6 +92,19 @@ def test_the_same_key_twice_is_refused() -> None:
         check(Settings.from_environ(REDIS | {"API_KEYS": f"a:{KEY},b:sha256:{HASH}"}))
 
 
-@pytest.mark.parametrize("name", ["API_KEY", "API_KEY_FILE"])
+@pytest.mark.parametrize("limit", ["100/minute", "10/second;1000/hour", "5 per 10 seconds, 1/day"])
+def test_a_rate_limit_may_be_written(limit: str) -> None:
+    check(Settings.from_environ(REDIS | {"RATE_LIMIT": limit}))
+
+
+@pytest.mark.parametrize(
+    "limit", ["100", "0/minute", "5/second;0/hour", "1/fortnight", "-1/second", "1/day;"]
+)
+def test_a_rate_limit_may_not_be_written(limit: str) -> None:
+    with pytest.raises(SettingsError, match=f"RATE_LIMIT='{limit}' is not allowed: .*100/minute"):
+        check(Settings.from_environ(REDIS | {"RATE_LIMIT": limit}))
+
+
+@pytest.mark.parametrize("name", ["API_KEY", "RATE_LIMITS"])
 def test_a_misspelt_guard_is_warned_about(name: str) -> None:
     assert "did you mean" in unknown_names({name: "x"})[0]
