@@ -1,6 +1,7 @@
 """API keys: the gateway's app on a real queue."""
 
 import hmac
+import io
 import json
 import logging
 
@@ -11,6 +12,7 @@ from redis import Redis
 from shared.keys import parse_keys
 from shared.logs import JsonFormatter
 from shared.queue import Reply
+from tests.bad_input import encoded
 from tests.integration.test_gateway import RESULT, make, post, worker
 
 KEY, OTHER = "0123456789abcdef", "token/68+with~signs=="
@@ -166,3 +168,15 @@ def test_web_pages_may_send_a_key_and_read_the_refusal(redis: Redis) -> None:
     refused = client.get("/classes", headers=page)
     assert refused.headers["Access-Control-Allow-Origin"] == "*"
     assert "WWW-Authenticate" in refused.headers["Access-Control-Expose-Headers"].split(", ")
+
+
+def test_a_job_is_seen_with_its_own_key_alone(redis: Redis) -> None:
+    client = guarded(redis, f"one:{'1' * 16}", f"two:{'2' * 16}")
+    one, two = ({"X-API-Key": digit * 16} for digit in "12")
+    form = {"blob": (io.BytesIO(encoded()), "p.jpg")}
+    (job,) = client.post("/jobs", data=form, headers=one).json["jobs"]
+    assert client.get(job["href"], headers=one).json["status"] == "queued"
+    assert client.get(job["href"], headers=two).status_code == 404
+    assert client.get(f"/jobs?ids={job['id']}", headers=two).json["jobs"][0]["status"] == "unknown"
+    assert client.delete(job["href"], headers=two).status_code == 404
+    assert client.delete(job["href"], headers=one).status_code == 200
