@@ -34,13 +34,17 @@ def _run(image: bytes, options: Options, patience: float | None) -> Response:
     shared, timeout = resources(), resources().settings.request_timeout
     job = new_job(image, options, reply_to=shared.listener.reply_to)
     with shared.listener.expect(job.id) as waiter:
-        # A job with an address has no deadline: its caller comes back for the answer.
-        cache = shared.submitter.submit(job, timeout if patience is None else None)
+        if patience is None:
+            shared.submitter.submit(job, timeout, waiter)
+        else:  # it has no deadline: its caller comes back for the answer
+            waiter.queued(shared.queue.submit([job]).cache[0])
         answered = waiter.wait(timeout if patience is None else min(patience, timeout))
+        if waiter.refusal is not None:
+            raise waiter.refusal
         if waiter.lost:
             raise Problem(503, "the queue's server lost the job; send it again", retry_after=1)
     if answered:
-        response = _answer(waiter.replies[job.id], cache)
+        response = _answer(waiter.replies[job.id], waiter.cache)
     elif patience is None:
         raise Problem(504, f"there was no answer within {timeout:g} s; send it again later")
     else:

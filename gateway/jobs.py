@@ -88,6 +88,7 @@ def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | N
         end = time.monotonic() + seconds
         with shared.listener.expect(*ids) as waiter:
             if not shared.queue.watch(ids, shared.listener.reply_to, _owner()):
+                waiter.queued()
                 waiter.wait(end - time.monotonic())
     found = shared.queue.states(ids, _owner(), positions=positions)
     return [found.get(job_id) for job_id in ids]

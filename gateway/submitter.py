@@ -2,13 +2,13 @@
 
 import queue
 import threading
-from concurrent.futures import Future
 
+from gateway.waiting import Waiter
 from shared.queue import JobQueue, NewJob
 
 MOST_TOGETHER = 64
 
-Waiting = tuple[NewJob, float | None, Future[str]]
+Waiting = tuple[NewJob, float | None, Waiter]
 
 
 class Submitter:
@@ -23,18 +23,14 @@ class Submitter:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def submit(self, job: NewJob, timeout: float | None) -> str:
-        """Queue a job that nobody needs any more after `timeout` seconds; return what the cache did.
+    def submit(self, job: NewJob, timeout: float, waiter: Waiter) -> None:
+        """Have a job queued that nobody needs any more after `timeout` seconds.
 
-        Raises:
-            QueueFull: the bound of waiting jobs or of images' bytes is reached.
-            RedisError: Redis is away.
+        The waiter learns that it was, or the reason why not: QueueFull, or RedisError.
         """
         if self._thread is None:
             self._start()
-        outcome: Future[str] = Future()
-        self._waiting.put((job, timeout, outcome))
-        return outcome.result()
+        self._waiting.put((job, timeout, waiter))
 
     def _start(self) -> None:
         with self._lock:
@@ -53,11 +49,11 @@ class Submitter:
         try:
             outcomes = self._jobs.submit_each([(job, timeout) for job, timeout, _ in together])
         except Exception as error:
-            for *_, outcome in together:
-                outcome.set_exception(error)
+            for *_, waiter in together:
+                waiter.refuse(error)
             return
-        for (*_, outcome), told in zip(together, outcomes, strict=True):
+        for (*_, waiter), told in zip(together, outcomes, strict=True):
             if isinstance(told, str):
-                outcome.set_result(told)
+                waiter.queued(told)
             else:
-                outcome.set_exception(told)
+                waiter.refuse(told)

@@ -25,13 +25,24 @@ class Waiter:
         self.replies: dict[str, Reply] = {}
         self.lost: set[str] = set()
         """Jobs that Redis does not know any more: it lost its data."""
+        self.refusal: Exception | None = None
+        """Why the job could not be queued."""
+        self.cache = ""
         self.since = float("inf")
         self._done = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """Return whether a reply came, or a job was found lost, in time; called once the jobs are queued."""
-        self.since = time.monotonic()
+        """Return whether a reply came, or the news that there will be none, in time."""
         return self._done.wait(seconds)
+
+    def queued(self, cache: str = "") -> None:
+        """From now on the jobs are known to Redis; `cache` is what the cache did."""
+        self.cache, self.since = cache, time.monotonic()
+
+    def refuse(self, error: Exception) -> None:
+        """Wake the request with the reason why its job was not queued."""
+        self.refusal = error
+        self._done.set()
 
     def deliver(self, reply: Reply) -> None:
         """Wake the request with a reply."""

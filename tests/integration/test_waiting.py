@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from gateway import waiting
-from gateway.waiting import ReplyListener
+from gateway.waiting import LOOK_SECONDS, ReplyListener, Waiter
 from shared.connection import connect
 from shared.job import Options
 from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, NewJob, Reply, reply_list
@@ -25,8 +25,10 @@ def listener(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> ReplyListener:
     return ReplyListener(queue, reply_list(uuid4().hex))
 
 
-def ask(queue: JobQueue, listener: ReplyListener, job_id: str) -> None:
+def ask(queue: JobQueue, listener: ReplyListener, job_id: str, waiter: Waiter | None = None) -> None:
     queue.submit([NewJob(job_id, b"image", Options(), reply_to=listener.reply_to)])
+    if waiter is not None:
+        waiter.queued()
 
 
 def answer(queue: JobQueue) -> None:
@@ -79,7 +81,7 @@ def test_no_answer_in_time_leaves_nothing_behind(queue: JobQueue, listener: Repl
 
 def test_a_lost_reply_is_looked_up(queue: JobQueue, listener: ReplyListener, redis: Redis) -> None:
     with listener.expect("a") as waiter:
-        ask(queue, listener, "a")
+        ask(queue, listener, "a", waiter)
         redis.hset("rq:job:a", "reply_to", "")
         answer(queue)
         assert redis.llen(listener.reply_to) == 0
@@ -88,9 +90,16 @@ def test_a_lost_reply_is_looked_up(queue: JobQueue, listener: ReplyListener, red
 
 def test_a_job_that_redis_lost_is_told_soon(queue: JobQueue, listener: ReplyListener, redis: Redis) -> None:
     with listener.expect("a") as waiter:
-        ask(queue, listener, "a")
+        ask(queue, listener, "a", waiter)
         redis.delete("rq:job:a")
         assert waiter.wait(10) and waiter.lost == {"a"}
+
+
+def test_a_job_that_is_not_queued_yet_is_not_lost(listener: ReplyListener) -> None:
+    with listener.expect("a") as waiter:
+        assert not waiter.wait(LOOK_SECONDS + 1.5)
+        waiter.refuse(ValueError("no"))
+        assert waiter.wait(0) and isinstance(waiter.refusal, ValueError)
 
 
 @pytest.fixture
@@ -104,6 +113,6 @@ def test_waiters_outlast_a_restart_of_redis(own_valkey: Valkey) -> None:
     queue = JobQueue(connect(own_valkey.url), Settings(job_lease=2.0))
     listener = ReplyListener(queue, reply_list(uuid4().hex))
     with listener.expect("a") as waiter:
-        ask(queue, listener, "a")
+        ask(queue, listener, "a", waiter)
         threading.Timer(1.5, lambda: (own_valkey.stop(), own_valkey.start(), answer(queue))).start()
         assert waiter.wait(30) and waiter.replies["a"].result == {"of": "a"}
