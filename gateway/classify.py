@@ -10,7 +10,7 @@ from gateway.resources import resources
 from gateway.submission import accepted, cache_status, new_job
 from gateway.uploads import read_upload
 from shared.job import Options
-from shared.queue import Reply
+from shared.records import Reply
 
 bp = Blueprint("classify", __name__)
 

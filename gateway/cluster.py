@@ -18,7 +18,8 @@ from prometheus_client.utils import floatToGoString
 
 from shared.figures import DISTRIBUTIONS, JOBS, SUM, Distribution, QueueFigures
 from shared.job import FAILURES
-from shared.queue import QUEUES, Served
+from shared.queue import QUEUES
+from shared.records import Served
 
 MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
 """What `classification_model_info` has of the model's description."""

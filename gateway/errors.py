@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 
 from gateway.resources import resources
 from shared.job import FAILURES, JobFailure
-from shared.queue import QueueFull
+from shared.records import QueueFull
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from flask import Blueprint, current_app
 
 from gateway.errors import RETRY_SECONDS, Problem
 from gateway.resources import resources
-from shared.queue import Served
+from shared.records import Served
 
 bp = Blueprint("info", __name__)
 

@@ -10,7 +10,8 @@ from gateway.errors import Problem
 from gateway.resources import resources
 from gateway.submission import accepted, cache_status, new_job, repeatable, webhook
 from gateway.uploads import read_uploads
-from shared.queue import BULK, ENDED, JobState, KeyReused
+from shared.queue import BULK
+from shared.records import ENDED, JobState, KeyReused
 
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 

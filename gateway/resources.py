@@ -7,7 +7,8 @@ from flask import current_app
 
 from gateway.submitter import Submitter
 from gateway.waiting import ReplyListener
-from shared.queue import JobQueue, Served
+from shared.queue import JobQueue
+from shared.records import Served
 from shared.settings import Settings
 
 SERVED_SECONDS = 1.0

@@ -10,7 +10,7 @@ from flask import Response, g, jsonify, request
 from gateway.errors import Problem
 from gateway.resources import resources
 from shared.job import Options
-from shared.queue import NewJob, Repeatable, digest
+from shared.records import NewJob, Repeatable, digest
 from shared.webhook import Forbidden, check_url
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")

@@ -4,7 +4,8 @@ import queue
 import threading
 
 from gateway.waiting import Waiter
-from shared.queue import JobQueue, NewJob
+from shared.queue import JobQueue
+from shared.records import NewJob
 
 MOST_TOGETHER = 64
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
-from shared.queue import JobQueue, Reply
+from shared.queue import JobQueue
+from shared.records import Reply
 
 logger = logging.getLogger(__name__)
 

@@ -6,25 +6,41 @@ Jobs, registries, executions and results stand in Redis as RQ 3 writes them, so 
 commands (submit, claim, renew, settle, reap) is done here for a batch, each step in one atomic script.
 """
 
-import hashlib
 import json
 import math
 import time
-import zlib
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 from redis import Redis
 
-from shared import webhook
 from shared.connection import BLOCK_SECONDS
 from shared.figures import Count, QueueFigures
-from shared.job import JobFailure, Options
+from shared.job import JobFailure
+from shared.records import (
+    STATE_FIELDS,
+    Claim,
+    Claims,
+    Ending,
+    JobState,
+    KeyReused,
+    NewJob,
+    QueueFull,
+    Repeatable,
+    Reply,
+    Served,
+    Submitted,
+    exc_string,
+    job_words,
+    read_claim,
+    read_reply,
+    read_state,
+    rq_time,
+    settle_words,
+    shared_words,
+)
 from shared.script import Script
 from shared.settings import Settings
 
@@ -32,17 +48,8 @@ INTERACTIVE, BULK = "interactive", "bulk"
 QUEUES = (INTERACTIVE, BULK)
 """RQ's names of the two queues: a caller waits for the first, and polls for the second."""
 
-FUNCTION = "worker.task.classify"
-"""The function name in every job's record. The worker runs its own code whatever a record names."""
-
 IMAGE_TTL = 86_400
 """Seconds that an image may wait for a worker."""
-
-ENDED = ("finished", "failed", "canceled", "expired", "stopped")
-"""The statuses of a job that will not change any more."""
-
-STUCK_TIMEOUT = 600
-"""RQ's `timeout` of a job, in seconds; our leases are shorter, so only RQ's own tools read it."""
 
 REFUSALS = ("jobs", "bytes", "image")
 """Why `lua/submit.lua` takes no job."""
@@ -61,151 +68,9 @@ _EXHAUSTED = JobFailure(
 )
 
 
-class QueueFull(Exception):
-    """The queue holds as much as it may; `retry_after` is in whole seconds."""
-
-    def __init__(self, detail: str, retry_after: int) -> None:
-        super().__init__(detail)
-        self.retry_after = retry_after
-
-
-class KeyReused(Exception):
-    """The key of a repeatable submission came with another body."""
-
-
-class NewJob(NamedTuple):
-    """An image to be queued.
-
-    `reply_to` names the list that the answer is pushed to, if any; `owner` whose job it is; `webhook` the
-    address that is told of its end. Jobs of the same `digest` (see `digest`) share one answer.
-    """
-
-    id: str
-    image: bytes
-    options: Options
-    request_id: str = ""
-    reply_to: str = ""
-    owner: str = ""
-    webhook: str = ""
-    digest: str = ""
-
-
-class Repeatable(NamedTuple):
-    """A submission that may come again: the caller's key for it, and a hash of what was submitted."""
-
-    key: str
-    body: str
-
-
-class Submitted(NamedTuple):
-    """The accepted jobs' ids, with what the cache did ('', hit, collapsed, stored) for each.
-
-    `replayed` says that they are those of an earlier submission under the same key.
-    """
-
-    ids: list[str]
-    cache: list[str]
-    replayed: bool = False
-
-
-@dataclass(frozen=True)
-class Reply:
-    """How a job ended: a result or a failure; `timing` in milliseconds (queue, decode, infer)."""
-
-    job_id: str
-    result: dict[str, Any] | None = None
-    failure: JobFailure | None = None
-    timing: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class JobState:
-    """What is known of a job; times as RQ writes them, `reply` once it has ended.
-
-    `position` counts from 1, `estimated_wait` is in seconds; both only where they were asked for.
-    """
-
-    id: str
-    status: str
-    queue: str
-    submitted_at: str
-    started_at: str | None
-    ended_at: str | None
-    attempts: int
-    cache: str = ""
-    reply: Reply | None = None
-    position: int | None = None
-    estimated_wait: float | None = None
-
-
-@dataclass(frozen=True)
-class Served:
-    """What the live workers serve: the model's description, their number and measured speed."""
-
-    model: dict[str, Any]
-    workers: int
-    jobs_per_second: float
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One attempt at one job, held under a lease; times in seconds."""
-
-    queue: str
-    job_id: str
-    execution: str
-    data: bytes
-    seconds_left: float | None
-    attempt: int
-    request_id: str
-    seconds_waited: float
-    image: bytes | None = field(default=None, repr=False)
-    """A small image comes with its claim; None for one to be fetched."""
-
-    def options(self) -> Options:
-        """What the caller asked.
-
-        Raises:
-            ValueError: the record is not a job of this service.
-        """
-        try:
-            function, _, _, kwargs = json.loads(zlib.decompress(self.data))
-        except (ValueError, TypeError, zlib.error) as error:
-            raise ValueError(f"not a job of this service: {error}") from None
-        if function != FUNCTION or not isinstance(kwargs, dict):
-            raise ValueError(f"not a job of this service: it names the function {function!r}")
-        return Options.from_json(kwargs)
-
-
-class Claims(NamedTuple):
-    """A claim's outcome: the jobs, or why there are none (empty, room, suspects, suspended)."""
-
-    jobs: list[Claim]
-    suspects: bool
-    why: str
-
-
-class Ending(NamedTuple):
-    """A claimed job's end, as `settle` takes it; `keep_image` leaves the image for `rq requeue`."""
-
-    claim: Claim
-    reply: Reply
-    keep_image: bool = False
-
-    @classmethod
-    def failed(cls, claim: Claim, code: str, detail: str) -> "Ending":
-        """An end without an answer; the image is kept only where running it again might help."""
-        reply = Reply(claim.job_id, failure=JobFailure(code, detail))
-        return cls(claim, reply, keep_image=code == "model-failed")
-
-
 _SUBMIT, _CLAIM, _RENEW = Script("ended", "submit"), Script("claim"), Script("renew")
 _SETTLE, _GIVE_BACK, _REAP = Script("ended", "settle"), Script("give_back"), Script("ended", "reap")
 _WATCH, _CANCEL, _COUNT = Script("watch"), Script("ended", "cancel"), Script("count")
-_STATE_FIELDS = (
-    *("status", "origin", "enqueued_at", "started_at", "ended_at"),
-    *("attempts", "cache", "owner", "error"),
-)
 
 
 class JobQueue:
@@ -214,7 +79,7 @@ class JobQueue:
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
         self._rate: tuple[float, float] = (0.0, 0.0)
-        self._record = _shared_words(settings)
+        self._record = shared_words(settings)
 
     # ---------------------------------------------------------------- the gateway's side
 
@@ -258,13 +123,13 @@ class JobQueue:
         settings = self._settings
         bound = settings.queue_size if lane == INTERACTIVE else settings.bulk_queue_size
         args: list[Any] = [lane, bound, settings.max_queue_bytes, mode, *repeat, REPEATABLE_SECONDS]
-        args += [settings.result_ttl, _rq_time(), len(self._record), *self._record]
+        args += [settings.result_ttl, rq_time(), len(self._record), *self._record]
         pipe = self._redis.pipeline(transaction=False)
         for job, timeout in jobs:
             small = len(job.image) <= SMALL_IMAGE
             if not small:  # around Lua: through it the bytes cost three times as much
                 pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
-            words = _words(job)
+            words = job_words(job)
             args += [job.id, job.image if small else b"", len(job.image), "" if timeout is None else timeout]
             args += [job.digest, len(words), *words]
         outcome, waiting, told = _SUBMIT.last_in(pipe, self._redis, (), args)
@@ -302,7 +167,7 @@ class JobQueue:
         if first is None:
             return []
         rest: Any = self._redis.lpop(reply_to, 1000)
-        return [_reply(json.loads(raw)) for raw in (first[1], *(rest or ()))]
+        return [read_reply(json.loads(raw)) for raw in (first[1], *(rest or ()))]
 
     def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
         """Ask for a reply when jobs end; return those that have ended or are unknown, which get none."""
@@ -317,13 +182,13 @@ class JobQueue:
         """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.hmget(f"rq:job:{job_id}", *_STATE_FIELDS)
+            pipe.hmget(f"rq:job:{job_id}", *STATE_FIELDS)
             pipe.xrevrange(f"rq:results:{job_id}", count=1)
         answers = pipe.execute()
         found = {}
         for job_id, fields, entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
             if fields[0] is not None and owner in (None, (fields[-2] or b"").decode()):
-                found[job_id] = _state(job_id, fields, entries)
+                found[job_id] = read_state(job_id, fields, entries)
         for state in found.values() if positions else ():
             if state.status == "queued":
                 found[state.id] = self._placed(state)
@@ -344,7 +209,7 @@ class JobQueue:
     def cancel(self, job_id: str, owner: str = "") -> str:
         """Cancel a job that waits; return its status, 'canceled' if it did, or '' where it is unknown."""
         error = json.dumps(JobFailure("canceled", "the job was canceled before it was begun").to_json())
-        args = (job_id, owner, self._settings.result_ttl, _rq_time(), error)
+        args = (job_id, owner, self._settings.result_ttl, rq_time(), error)
         return str(_CANCEL(self._redis, (), args).decode())
 
     def served(self) -> Served | None:
@@ -397,9 +262,9 @@ class JobQueue:
             room[BULK],
             int(idle),
         )
-        args = (worker, uuid4().hex, *limits, self._fresh, _rq_time(), SMALL_IMAGE)
+        args = (worker, uuid4().hex, *limits, self._fresh, rq_time(), SMALL_IMAGE)
         why, queue, rows = _CLAIM(self._redis, (), args)
-        return Claims([_claim(queue.decode(), row) for row in rows], why == b"suspects", why.decode())
+        return Claims([read_claim(queue.decode(), row) for row in rows], why == b"suspects", why.decode())
 
     def wait_for_work(self, seconds: float) -> None:
         """Return when a job was queued, or after `seconds` (at most `BLOCK_SECONDS`)."""
@@ -429,9 +294,9 @@ class JobQueue:
         Returns False for each job whose lease had gone to another attempt; nothing is written for it.
         """
         settings = self._settings
-        args = [worker, _rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
+        args = [worker, rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
         for ending in endings:
-            args += _settle_args(*ending)
+            args += settle_words(*ending)
         return [answer == 1 for answer in _SETTLE(self._redis, (), args)]
 
     def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
@@ -443,7 +308,7 @@ class JobQueue:
     def reap(self, most: int = 500) -> list[tuple[str, str]]:
         """Requeue ('again') or fail ('failed') the jobs whose lease is over; return ids and words."""
         failure = json.dumps(_EXHAUSTED.to_json())
-        args = (most, self._settings.result_ttl, failure, _exc_string(_EXHAUSTED), _rq_time())
+        args = (most, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
         return [(job_id.decode(), word.decode()) for job_id, word in _REAP(self._redis, QUEUES, args)]
 
     def publish(self, worker: str, model: dict[str, Any], jobs_per_second: float) -> None:
@@ -468,124 +333,3 @@ class JobQueue:
 def reply_list(process: str) -> str:
     """The list that answers for the requests of a gateway process are pushed to."""
     return f"classification:reply:{process}"
-
-
-def _settle_args(claim: Claim, reply: Reply, keep_image: bool) -> tuple[Any, ...]:
-    result, timing, error = _json(reply.result), _json(reply.timing), "null"
-    if reply.failure is None:
-        code, value = "", b64encode(f'{{"result":{result},"timing":{timing}}}'.encode())
-    else:
-        code, error, value = reply.failure.code, _json(reply.failure.to_json()), _exc_string(reply.failure)
-    ids = (claim.queue, claim.job_id, claim.execution)
-    return (*ids, code, result, timing, error, value, int(keep_image))
-
-
-def digest(image: bytes, options: Options, model: Mapping[str, Any]) -> str:
-    """What is equal for jobs that must have equal answers: the image, what is asked, and what is served."""
-    served = [model["id"], model["fingerprint"], model["thresholds"]]
-    asked = json.dumps([options.to_json(), served], sort_keys=True).encode()
-    # The lengths of hashes are fixed, so no two inputs run into one another.
-    whole = hashlib.sha256(hashlib.sha256(asked).digest() + hashlib.sha256(image).digest())
-    return f"{model['id']}:{whole.hexdigest()}"
-
-
-def _shared_words(settings: Settings) -> list[Any]:
-    """The fields of RQ's job record that are the same for every job."""
-    record = {
-        "status": "queued",
-        "timeout": STUCK_TIMEOUT,
-        "result_ttl": settings.result_ttl,
-        "failure_ttl": settings.result_ttl,
-        # RQ's cleanup, which `rq info` runs, must requeue a dead worker's job as ours does.
-        "retries_left": settings.job_max_attempts - 1,
-    }
-    return [word for pair in record.items() for word in pair]
-
-
-def _words(job: NewJob) -> list[Any]:
-    """The fields of RQ's job record that are this job's own."""
-    data, description = _call(job.options)
-    words = ["data", data, "description", description, "inputs", job.options.inputs]
-    words += ["request_id", job.request_id, "reply_to", job.reply_to]
-    if job.owner:
-        words += ["owner", job.owner]
-    if job.webhook:
-        words += ["webhook", json.dumps(_webhook(job))]
-    return words
-
-
-@lru_cache(maxsize=256)
-def _call(options: Options) -> tuple[bytes, str]:
-    """RQ's form of a call, and a line about it for RQ's tools; most callers ask for the same."""
-    data = zlib.compress(json.dumps([FUNCTION, None, [], options.to_json()]).encode())
-    return data, f"classify {options.inputs} input(s), top {options.top_n}"
-
-
-def _webhook(job: NewJob) -> dict[str, Any]:
-    """What `lua/ended.lua` needs to queue RQ's job that tells the address."""
-    words = [word for pair in webhook.RECORD.items() for word in pair]
-    return {"url": job.webhook, "function": webhook.FUNCTION, "record": words}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _rq_time() -> str:
-    """Now, in the form of RQ's records."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-
-
-def _exc_string(failure: JobFailure) -> bytes:
-    return b64encode(zlib.compress(f"{failure.code}: {failure.detail}".encode()))
-
-
-def _reply(message: dict[str, Any]) -> Reply:
-    failure = message.get("failure")
-    return Reply(
-        message["id"],
-        message.get("result"),
-        JobFailure(failure["code"], failure["detail"]) if failure else None,
-        message.get("timing") or {},
-    )
-
-
-def _state(job_id: str, fields: list[bytes | None], entries: list[Any]) -> JobState:
-    status, queue, submitted, started, ended, attempts, cache, *_ = (
-        (each or b"").decode() for each in fields
-    )
-    if status == "deferred":
-        status = "queued"  # RQ's word for a job that waits for another
-    reply = _ended(job_id, fields[-1], entries) if status in ENDED else None
-    if reply is not None and reply.failure is not None and reply.failure.code == "expired":
-        status = "expired"  # RQ has no such status: to it, the job failed
-    return JobState(
-        *(job_id, status, queue, submitted, started or None, ended or None),
-        *(int(attempts or 0), cache, reply),
-    )
-
-
-def _ended(job_id: str, error: bytes | None, entries: list[Any]) -> Reply:
-    if error:
-        return _reply({"id": job_id, "failure": json.loads(error)})
-    value = entries[0][1].get(b"return_value") if entries else None
-    if value is None:  # failed by RQ's own tools, which write no error of ours
-        return Reply(
-            job_id, failure=JobFailure("attempts-exhausted", "the job was ended by RQ's own cleanup")
-        )
-    return _reply({"id": job_id, **json.loads(b64decode(value))})
-
-
-def _claim(queue: str, row: list[Any]) -> Claim:
-    job_id, execution, data, left, attempt, request_id, waited, image = row
-    return Claim(
-        queue,
-        job_id.decode(),
-        execution.decode(),
-        data,
-        float(left) if left else None,
-        int(attempt),
-        request_id.decode(),
-        float(waited),
-        image or None,
-    )

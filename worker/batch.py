@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.job import Options
-from shared.queue import QUEUES, Claim
+from shared.queue import QUEUES
+from shared.records import Claim
 
 
 @dataclass(frozen=True)

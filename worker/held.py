@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable
 
-from shared.queue import Claim
+from shared.records import Claim
 
 
 class Held:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.queue import Ending
+from shared.records import Ending
 from worker.batch import NextBatch, Prepared
 from worker.figures import Figures
 from worker.held import Held

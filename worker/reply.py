@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from shared.queue import Ending, JobQueue, Reply
+from shared.queue import JobQueue
+from shared.records import Ending, Reply
 from worker.decide import Decider
 from worker.held import Held
 from worker.infer import Scored

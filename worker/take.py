@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from shared.images import ImageError
-from shared.queue import Claim, Ending, JobQueue
+from shared.queue import JobQueue
+from shared.records import Claim, Ending
 from worker.batch import NextBatch, Prepared
 from worker.decode import PixelSpec, decode
 from worker.held import Held

@@ -11,7 +11,8 @@ from rq.suspension import resume, suspend
 
 import demo
 from shared.job import Options
-from shared.queue import BULK, JobQueue, NewJob
+from shared.queue import BULK, JobQueue
+from shared.records import NewJob
 from shared.settings import Settings
 from tests.e2e.test_classify import DIGITS, best, digit_class
 from tests.stack import Stack, eventually, free_port

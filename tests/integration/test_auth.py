@@ -11,7 +11,7 @@ from redis import Redis
 
 from shared.keys import parse_keys
 from shared.logs import JsonFormatter
-from shared.queue import Reply
+from shared.records import Reply
 from tests.bad_input import encoded
 from tests.integration.test_gateway import RESULT, make, post, worker
 

@@ -4,7 +4,8 @@ import time
 
 from shared.figures import Count, QueueFigures
 from shared.job import Options
-from shared.queue import BULK, INTERACTIVE, Claim, Ending, JobQueue, NewJob, Reply
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.records import Claim, Ending, NewJob, Reply
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
 

@@ -15,7 +15,8 @@ from gateway.app import create_app
 from shared.connection import connect
 from shared.job import JobFailure
 from shared.logs import JsonFormatter
-from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, Reply
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.records import Ending, Reply
 from shared.settings import Settings
 from tests.bad_input import encoded
 

@@ -10,7 +10,8 @@ from flask import g
 from redis import Redis
 
 from shared.job import JobFailure
-from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, Reply
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.records import Ending, Reply
 from shared.settings import Settings
 from tests.bad_input import encoded
 from tests.integration.test_gateway import MODEL, RESULT, make, post, worker

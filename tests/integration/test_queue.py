@@ -20,7 +20,8 @@ from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
 from shared.job import JobFailure, Options, Region
-from shared.queue import BULK, INTERACTIVE, Claim, Ending, JobQueue, NewJob, QueueFull, Reply
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.records import Claim, Ending, NewJob, QueueFull, Reply
 from shared.settings import Settings
 from tests.valkey import Valkey
 

@@ -9,7 +9,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from shared.job import JobFailure, Options
-from shared.queue import BULK, INTERACTIVE, Claim, Ending, JobQueue, NewJob, QueueFull, Reply, digest
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.records import Claim, Ending, NewJob, QueueFull, Reply, digest
 from shared.settings import Settings
 
 ROOM = {INTERACTIVE: 32, BULK: 32}

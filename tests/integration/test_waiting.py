@@ -12,7 +12,8 @@ from gateway import waiting
 from gateway.waiting import LOOK_SECONDS, ReplyListener, Waiter
 from shared.connection import connect
 from shared.job import Options
-from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, NewJob, Reply, reply_list
+from shared.queue import BULK, INTERACTIVE, JobQueue, reply_list
+from shared.records import Ending, NewJob, Reply
 from shared.settings import Settings
 from tests.valkey import Valkey
 

@@ -21,7 +21,8 @@ from standardwebhooks import Webhook
 
 from shared import webhook
 from shared.job import JobFailure, Options
-from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, NewJob, Reply
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.records import Ending, NewJob, Reply
 from shared.settings import Settings
 from shared.webhook import Allowed, Forbidden
 from tests.stack import eventually

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from shared.job import Options
-from shared.queue import BULK, INTERACTIVE, Claim
+from shared.queue import BULK, INTERACTIVE
+from shared.records import Claim
 from worker.batch import NextBatch, Prepared
 from worker.held import Held
 

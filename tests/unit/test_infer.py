@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.queue import Ending
+from shared.records import Ending
 from tests.unit.test_batch import claim, prepared
 from worker.batch import NextBatch
 from worker.figures import Figures

@@ -12,7 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gateway import metrics
 from gateway.app import create_app
 from shared.figures import BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT, Count, QueueFigures
-from shared.queue import BULK, INTERACTIVE, JobQueue, Served
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.records import Served
 from shared.settings import Settings
 from tests.figures import read
 from tests.unit.test_batch import prepared

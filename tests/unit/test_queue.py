@@ -4,7 +4,8 @@ import fakeredis
 import pytest
 
 from shared.job import Options, Region
-from shared.queue import BULK, INTERACTIVE, Ending, JobQueue, NewJob, QueueFull, Reply
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.records import Ending, NewJob, QueueFull, Reply
 from shared.settings import Settings
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
