@@ -39,6 +39,8 @@ class Waiter:
     def queued(self, cache: str = "") -> None:
         """From now on the jobs are known to Redis; `cache` is what the cache did."""
         self.cache, self.since = cache, time.monotonic()
+        if self.replies:
+            self._done.set()
 
     def refuse(self, error: Exception) -> None:
         """Wake the request with the reason why its job was not queued."""
@@ -46,9 +48,10 @@ class Waiter:
         self._done.set()
 
     def deliver(self, reply: Reply) -> None:
-        """Wake the request with a reply."""
+        """Wake the request with a reply, which may be here before the news that the job was queued."""
         self.replies[reply.job_id] = reply
-        self._done.set()
+        if self.since < float("inf"):
+            self._done.set()
 
     def lose(self, job_id: str) -> None:
         """Wake the request with the news that a job is lost."""

@@ -42,7 +42,7 @@ def test_each_waiter_gets_its_own_answer(queue: JobQueue, listener: ReplyListene
 
     def one(name: str) -> None:
         with listener.expect(name) as waiter:
-            ask(queue, listener, name)
+            ask(queue, listener, name, waiter)
             assert waiter.wait(10)
             found.update(waiter.replies)
 
@@ -60,6 +60,8 @@ def test_each_waiter_gets_its_own_answer(queue: JobQueue, listener: ReplyListene
 def test_jobs_and_waiters_are_many_to_many(queue: JobQueue, listener: ReplyListener) -> None:
     with listener.expect("a") as first, listener.expect("a", "b") as second, listener.expect("b") as third:
         ask(queue, listener, "a")
+        for waiter in (first, second, third):
+            waiter.queued()
         answer(queue)
         assert first.wait(5) and second.wait(5) and not third.wait(0.1)
         assert second.replies["a"].result == {"of": "a"}
@@ -67,15 +69,26 @@ def test_jobs_and_waiters_are_many_to_many(queue: JobQueue, listener: ReplyListe
 
 def test_an_answer_before_the_wait_is_kept(queue: JobQueue, listener: ReplyListener) -> None:
     with listener.expect("early") as waiter:
-        ask(queue, listener, "early")
+        ask(queue, listener, "early", waiter)
         answer(queue)
         time.sleep(0.3)
         assert waiter.wait(0) and waiter.replies["early"].result == {"of": "early"}
 
 
+def test_a_reply_that_overtakes_the_news_that_its_job_was_queued_waits_for_it(
+    queue: JobQueue, listener: ReplyListener
+) -> None:
+    with listener.expect("a") as waiter:
+        ask(queue, listener, "a")
+        answer(queue)
+        assert not waiter.wait(0.5)
+        waiter.queued("hit")
+        assert waiter.wait(0) and waiter.cache == "hit"
+
+
 def test_no_answer_in_time_leaves_nothing_behind(queue: JobQueue, listener: ReplyListener) -> None:
     with listener.expect("slow", "slower") as waiter:
-        ask(queue, listener, "slow")
+        ask(queue, listener, "slow", waiter)
         assert not waiter.wait(0.1)
     assert listener._waiters == {}
 
