@@ -8,13 +8,16 @@ from uuid import uuid4
 
 import requests
 from rq.suspension import resume, suspend
+from standardwebhooks import Webhook
 
 import demo
 from shared.job import Options
 from shared.queue import BULK, JobQueue
 from shared.records import NewJob
 from shared.settings import Settings
+from tests.e2e.conftest import SECRET
 from tests.e2e.test_classify import DIGITS, best, digit_class
+from tests.integration.test_webhooks import Receiver
 from tests.stack import Stack, eventually, free_port
 
 
@@ -123,3 +126,19 @@ def test_a_thousand_jobs_are_polled_in_tens_of_requests(stack: Stack) -> None:
         waiting = [job_id for job_id in waiting if job_id not in done]
         calls += 1
     assert calls <= 99
+
+
+def test_a_webhook_is_told_of_each_jobs_end(stack: Stack) -> None:
+    receiver = Receiver()
+    sender = stack.start("webhooks", "webhooks")
+    ids = submit(stack, DIGITS[:3], webhook=f"{receiver.url}/hook", top_n="1")
+    eventually(lambda: len(receiver.got) == 3, 30, "three messages")
+    for _, headers, body in receiver.got:
+        message = Webhook(SECRET).verify(body, headers)
+        number = ids.index(message["data"]["id"])
+        (region,) = message["data"]["result"]["regions"]
+        assert message["type"] == "job.finished"
+        assert region["predictions"][0]["class"] == digit_class(DIGITS[number])
+    sender.terminate()
+    assert sender.wait(30) == 0
+    receiver.shutdown()
