@@ -1,5 +1,6 @@
 """What is served: GET /classes, GET or POST /cfg, and a list of the calls at /."""
 
+from collections import defaultdict
 from typing import Any
 
 from flask import Blueprint, current_app
@@ -44,6 +45,7 @@ def cfg() -> dict[str, Any]:
 @bp.get("/")
 def calls() -> dict[str, list[str]]:
     """The calls that are served."""
-    rules = [rule for rule in current_app.url_map.iter_rules() if str(rule) != "/"]
-    named = {str(rule): sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}) for rule in rules}
-    return dict(sorted(named.items()))
+    methods: defaultdict[str, set[str]] = defaultdict(set)
+    for rule in current_app.url_map.iter_rules():
+        methods[str(rule)] |= (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    return {path: sorted(named) for path, named in sorted(methods.items()) if path != "/"}

@@ -187,7 +187,8 @@ def test_what_is_served_is_told(redis: Redis) -> None:
         1,
         "f" * 64,
     )
-    assert client.get("/").json["/classify"] == ["POST"]
+    calls = client.get("/").json
+    assert (calls["/classify"], calls["/jobs"]) == (["POST"], ["GET", "POST"])
 
 
 @pytest.mark.parametrize("given", ["phone-1.2:x", "", "with space", "x" * 200, "ñ"])
