@@ -74,8 +74,11 @@ def _options(request: Request, settings: Settings, size: tuple[int, int]) -> Opt
     wrong: dict[str, FieldError] = {}
 
     def field(name: str, default: str, parse: Callable[[str], T]) -> T | None:
+        sent = request.form.getlist(name) or [default]
         try:
-            return parse(request.form.get(name, default).strip())
+            if len(sent) > 1:
+                raise FieldError(400, f"it was sent {len(sent)} times, and is taken once")
+            return parse(sent[0].strip())
         except FieldError as error:
             wrong[name] = error
             return None

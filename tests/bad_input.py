@@ -70,6 +70,7 @@ def _raw(name: str, status: int, words: tuple[str, ...], data: bytes, content_ty
 _JPEG, _PNG = encoded(), encoded(form="PNG")
 _OPEN_FORM = b'--x\r\nContent-Disposition: form-data; name="blob"; filename="a.jpg"\r\n\r\n' + _JPEG[:100]
 _TEXT_BLOB = b'--x\r\nContent-Disposition: form-data; name="blob"\r\n\r\nphoto.jpg\r\n--x--\r\n'
+_TWO_TOPS = [("blob", ("a.jpg", _JPEG)), ("top_n", (None, "1")), ("top_n", (None, "2"))]
 _TWO_BLOBS = [("blob", ("a.jpg", _JPEG)), ("blob", ("b.jpg", _JPEG))]
 
 CASES = (
@@ -120,6 +121,7 @@ CASES = (
     _top_n("abc", 400, "whole number"),
     _top_n("1.5", 400, "whole number"),
     _top_n("", 400, "whole number"),
+    BadCase("top_n twice", 400, ("top_n", "2 times"), extra={"files": _TWO_TOPS}),
     BadCase("consolidate maybe", 400, ("consolidate", "maybe"), form={"consolidate": "maybe"}),
     BadCase(
         "every field wrong",
