@@ -1,5 +1,6 @@
 """The asynchronous side: POST /jobs submits, GET /jobs/<id> polls or waits, DELETE cancels."""
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,9 @@ MOST_IDS = 100
 """Jobs that one call may ask for."""
 
 MOST_WAIT_SECONDS = 60.0
+
+JOB_ID = "[0-9A-Za-z_-]{1,64}"
+"""What an id may look like; all of those that one call may ask for fit into a URL."""
 
 
 @bp.post("")
@@ -63,6 +67,10 @@ def poll_many() -> dict[str, Any]:
     ids = [each for each in request.args.get("ids", "").split(",") if each]
     if not 1 <= len(ids) <= MOST_IDS:
         detail = f"it names {len(ids)} jobs; name from 1 to {MOST_IDS}, separated by commas"
+        raise Problem(400, f"ids: {detail}", fields={"ids": detail})
+    strange = next((each for each in ids if not re.fullmatch(JOB_ID, each)), None)
+    if strange is not None:
+        detail = f"{strange[:40]!r} is no job's id"
         raise Problem(400, f"ids: {detail}", fields={"ids": detail})
     states = _states(ids)
     named = zip(ids, states, strict=True)

@@ -174,6 +174,8 @@ def test_a_waiting_job_is_canceled_and_others_are_not(redis: Redis) -> None:
         ("/jobs/nobody?wait=nan", 400, "wait"),
         ("/jobs", 400, "ids"),
         ("/jobs?ids=" + "a," * 101, 400, "ids"),
+        ("/jobs?ids=a,b/c", 400, "ids"),
+        ("/jobs?ids=" + "a" * 65, 400, "ids"),
     ],
 )
 def test_wrong_questions_get_their_reason(redis: Redis, path: str, status: int, word: str) -> None:
