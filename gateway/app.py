@@ -11,7 +11,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway import classify, health, info, jobs
+from gateway import classify, docs, health, info, jobs
 from gateway.auth import register_auth
 from gateway.checks import api_keys, check_rate_limit
 from gateway.errors import register_errors
@@ -58,7 +58,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     app.after_request(_end)
     _guard(app, settings)
     register_errors(app)
-    for module in (classify, jobs, info, health):
+    for module in (classify, jobs, info, health, docs):
         app.register_blueprint(module.bp)
     register_metrics(app)
     return app

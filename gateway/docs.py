@@ -1,0 +1,39 @@
+"""The specification at /openapi.json, and Swagger UI to read and try it at /docs. No other host is asked."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, send_from_directory
+
+from gateway.openapi import document
+from gateway.openapi.about import PAGE_FILES
+from gateway.openapi.parts import Json
+from gateway.resources import resources
+
+bp = Blueprint("docs", __name__)
+
+_OURS = Path(__file__).parent / "static"
+_SWAGGER_UI = Path(str(files("flask_swagger_ui"))) / "dist"
+_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
+
+
+@bp.get("/openapi.json")
+def openapi() -> Json:
+    """The specification, with the limits of this server's settings."""
+    return document(resources().settings)
+
+
+@bp.get("/docs")
+def page() -> Response:
+    """The page; its links are relative, so that it works behind a proxy's path prefix too."""
+    response = send_from_directory(_OURS, "docs.html")
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+@bp.get("/docs/<file>")
+def page_file(file: str) -> Response:
+    """A script or style sheet of the page."""
+    if file not in PAGE_FILES:
+        abort(404)
+    return send_from_directory(_OURS if file == "docs.js" else _SWAGGER_UI, file)
