@@ -1,16 +1,17 @@
-# make serve · make test · make lint · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
+# make serve · make test · make lint · make bench · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help serve test lint lock clean
+.PHONY: help serve test lint bench lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make serve   the whole service with the demo model, on port 8001 (more: make serve ARGS=--help)"
 	@echo "make test    every test (some: make test ARGS=tests/unit)"
 	@echo "make lint    ruff and mypy --strict"
+	@echo "make bench   how fast the service is here (some: make bench ARGS='--model light')"
 	@echo "make lock    write requirements/*.lock anew, after a change of dependencies in pyproject.toml"
 	@echo "make clean   remove $(VENV)"
 	@echo "Another Python: make PYTHON=python3.12 serve"
@@ -25,6 +26,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check --no-cache .
 	$(BIN)/mypy
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/classification-server bench $(ARGS)
 
 clean:
 	rm -rf $(VENV)

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from cli import CommandError, say, serve
+from cli import CommandError, bench, say, serve
 
-COMMANDS = {"serve": serve}
+COMMANDS = {"serve": serve, "bench": bench}
 """Each command's module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and
 `run(options)`, which returns the exit status. Importing it must be light: `--help` imports them all."""
 

@@ -26,8 +26,9 @@ bind = f"{_settings.server_host}:{_settings.server_port}"
 
 # A waiting request costs a greenlet instead of a thread; docs/decisions.md has the figures.
 worker_class = "gevent"
-# The full interactive queue can wait, and health checks are still answered.
-worker_connections = _settings.queue_size + 200
+# The full interactive queue can wait, and connections that are only kept open hold up nobody: past the bound
+# new ones are not taken until `keepalive` closes some.
+worker_connections = _settings.queue_size + 4096
 
 # A stop lets the requests in flight finish: their answers come within the request timeout, or never.
 graceful_timeout = int(_settings.request_timeout) + 5

@@ -1,0 +1,112 @@
+"""The model without a service around it, in a process of its own: `python -m bench.bare IMAGE … < plan`.
+
+What the service can be compared with: the same decoding and the same engine, as fast as a plain program
+runs them on the same cores, the next batch being decoded while the model runs.
+"""
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.settings import Settings
+from worker.decode import PixelSpec, decode
+from worker.engine import Engine, preprocessor
+
+
+def main() -> int:
+    """Measure by the plan of stdin: settings come from the environment, as a worker's do."""
+    plan = json.load(sys.stdin)
+    settings = Settings.from_environ()
+    told = measure(settings, [Path(each).read_bytes() for each in plan["images"]], plan["seconds"])
+    if plan.get("predict"):
+        told["predict"] = predict(settings, plan["seconds"], plan["sizes"])
+    json.dump(told, sys.stdout)
+    return 0
+
+
+def measure(
+    settings: Settings, images: Sequence[bytes], seconds: float, threads: int | None = None
+) -> dict[str, Any]:
+    """Images a second of decoding and model together, a lone image's time, and the model's speed by size."""
+    engine = Engine.build(settings, threads=threads)
+    engine.warm_up()
+    spec = PixelSpec(
+        engine.height, engine.width, engine.channels, settings.input_color, settings.input_resize
+    )
+    cpu, started = time.process_time(), time.perf_counter()
+    together = _pipelined(engine, spec, images, seconds)
+    took = time.perf_counter() - started
+    share = (time.process_time() - cpu) / (took * (os.cpu_count() or 1))
+    return {
+        "images_per_second": together,
+        "cpu_ms_per_image": share * (os.cpu_count() or 1) * 1000 / together,
+        "lone_ms": _median(lambda: engine.run(decode(images[0], None, spec)), seconds / 4),
+        "decode_ms": _median(lambda: decode(images[0], None, spec), seconds / 4),
+        "sizes": {
+            size: _speed(engine, spec, size, seconds / 8) for size in engine.sizes if size & (size - 1) == 0
+        },
+        "resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+    }
+
+
+def _pipelined(engine: Engine, spec: PixelSpec, images: Sequence[bytes], seconds: float) -> float:
+    batch = [images[n % len(images)] for n in range(engine.input_batch)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def decoded() -> Any:
+            return pool.map(lambda image: decode(image, None, spec), batch)
+
+        ahead, count, start = decoded(), 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            pixels = np.concatenate(list(ahead))
+            ahead = decoded()
+            count += len(engine.run(pixels))
+        took = time.perf_counter() - start
+        list(ahead)
+    return count / took
+
+
+def _median(run: Callable[[], object], seconds: float) -> float:
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 3:
+        start = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - start) * 1000)
+    return statistics.median(times)
+
+
+def _speed(engine: Engine, spec: PixelSpec, size: int, seconds: float) -> float:
+    """Images a second of the model alone, in batches of `size`."""
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (size, spec.height, spec.width, spec.channels), np.uint8
+    )
+    return size / _median(lambda: engine.run(pixels), seconds) * 1000
+
+
+def predict(settings: Settings, seconds: float, sizes: Sequence[int]) -> dict[int, float]:
+    """Images a second of Keras' own `model.predict`, as the original server calls it."""
+    import keras
+
+    model = keras.models.load_model(settings.model, compile=False)
+    shape = tuple(each or 299 for each in model.input_shape[1:])
+    preprocess = preprocessor(settings.preprocess)
+    found = {}
+    for size in sizes:
+        pixels = np.random.default_rng(0).integers(0, 256, (size, *shape)).astype(np.float32)
+        run = lambda pixels=pixels: model.predict(preprocess(pixels.copy()), verbose=0)  # noqa: E731
+        run()
+        found[size] = size / _median(run, seconds / 8) * 1000
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

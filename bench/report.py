@@ -1,0 +1,73 @@
+"""What was measured, as tables for a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = (
+    "load",
+    "images/s",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "gateway",
+    "Redis",
+    "worker",
+    "all CPU ms",
+    "batch",
+)
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print one model's figures."""
+    if "bare" in result:
+        bare = result["bare"]
+        console.print(
+            f"\n[bold]{result['model']}[/]: decoding and model alone {bare['images_per_second']:.1f} images/s"
+            f" ({bare['cpu_ms_per_image']:.1f} CPU ms each), a lone image {bare['lone_ms']:.1f} ms"
+        )
+        console.print(_sizes(bare))
+    console.print(_runs(result))
+    if "served_to_bare" in result:
+        console.print(f"served / bare: {result['served_to_bare']:.2f}")
+    memory = result["runs"][-1]["memory_mb"]
+    if memory:
+        console.print(
+            "memory: " + ", ".join(f"{part} {megabytes:.0f} MB" for part, megabytes in memory.items())
+        )
+
+
+def _sizes(bare: dict[str, Any]) -> Table:
+    table = Table("images/s of the model", *bare["sizes"])
+    table.add_row("here", *(f"{speed:.1f}" for speed in bare["sizes"].values()))
+    if "predict" in bare:
+        known = bare["predict"]
+        table.add_row(
+            "model.predict", *(f"{known[size]:.1f}" if size in known else "" for size in bare["sizes"])
+        )
+    return table
+
+
+def _runs(result: dict[str, Any]) -> Table:
+    table = Table(*COLUMNS, "faults")
+    for run in result["runs"]:
+        load = f"{run['clients']} clients" if run["clients"] else f"{run['rate']:.0f}/s at random"
+        times = [_figure(run[f"p{each}_ms"], 1) for each in (50, 95, 99)]
+        cpu = [_figure(run["cpu_ms"].get(part), 2) for part in ("gateway", "redis", "worker")]
+        total = _figure(sum(run["cpu_ms"].values()) if run["cpu_ms"] else None, 2)
+        faults = ", ".join(f"{run[each]} {each}" for each in ("refused", "failed", "wrong") if run[each])
+        table.add_row(
+            load,
+            f"{run['per_second']:.1f}",
+            *times,
+            *cpu,
+            total,
+            _figure(run["mean_batch"], 1),
+            faults or "none",
+        )
+    return table
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,154 @@
+"""The service under measurement: started as a user starts it, or one that runs elsewhere."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.load import Plan
+
+FLUSH_SECONDS = 2.5
+"""Workers tell their counts at this interval at the latest."""
+
+PARTS = {"gateway": "gunicorn", "redis": "valkey", "worker": "-m worker"}
+
+
+@dataclass
+class Service:
+    """A service at `url`; `processes` are empty where it runs elsewhere."""
+
+    url: str
+    key: str = ""
+    processes: dict[str, list[psutil.Process]] = field(default_factory=dict)
+
+    def load(
+        self, images: Sequence[Path], seconds: float, *, clients: int = 0, rate: float = 0.0
+    ) -> dict[str, Any]:
+        """Put load on it; returns rates, times in milliseconds, CPU and memory by part, the mean batch."""
+        plan = Plan(self.url, [str(each) for each in images], seconds, clients, rate, self.key)
+        cpu, batches = self._cpu(), self._batches()
+        outcome = json.loads(run_part("bench.load", asdict(plan)))
+        count = max(len(outcome["times"]), 1)
+        spent = {part: (used - cpu[part]) * 1000 / count for part, used in self._cpu().items()}
+        time.sleep(FLUSH_SECONDS)
+        after = self._batches()
+        runs = after[1] - batches[1]
+        refused = sum(amount for status, amount in outcome["statuses"].items() if status == "429")
+        return {
+            "clients": clients,
+            "rate": rate,
+            "requests": len(outcome["times"]),
+            "per_second": len(outcome["times"]) / seconds,
+            **_percentiles(outcome["times"]),
+            "cpu_ms": spent,
+            "generator_ms": outcome["cpu_seconds"] * 1000 / count,
+            "memory_mb": self._memory(),
+            "mean_batch": (after[0] - batches[0]) / runs if runs else None,
+            "stages_ms": {name: total / count for name, total in outcome["stages"].items()},
+            "refused": refused,
+            "failed": sum(outcome["statuses"].values()) - len(outcome["times"]) - refused + outcome["broken"],
+            "wrong": outcome["wrong"],
+        }
+
+    def _cpu(self) -> dict[str, float]:
+        return {
+            part: sum(sum(each.cpu_times()[:2]) for each in processes)
+            for part, processes in self.processes.items()
+        }
+
+    def _memory(self) -> dict[str, float]:
+        return {part: sum(map(_bytes, processes)) / 1e6 for part, processes in self.processes.items()}
+
+    def _batches(self) -> tuple[float, float]:
+        """Inputs and runs of the model so far."""
+        ask = urllib.request.Request(
+            f"{self.url}/metrics", headers={"X-API-Key": self.key} if self.key else {}
+        )
+        with urllib.request.urlopen(ask, timeout=30) as answer:
+            text = answer.read().decode()
+        found = [
+            re.search(rf"^classification_batch_inputs_{each} (\S+)", text, re.M) for each in ("sum", "count")
+        ]
+        return (float(found[0][1]), float(found[1][1])) if found[0] and found[1] else (0.0, 0.0)
+
+
+@contextlib.contextmanager
+def started(environ: dict[str, str]) -> Iterator[Service]:
+    """`classification-server serve` with an embedded Redis, on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder, open(f"{folder}/log", "wb") as log:
+        ours = {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(port), "SERVER_DATA_DIR": f"{folder}/data"}
+        process = psutil.Popen(
+            [sys.executable, "-m", "cli.main", "serve"],
+            env={name: value for name, value in os.environ.items() if name != "REDIS_URL"} | environ | ours,
+            stdout=log,
+            stderr=log,
+        )
+        service = Service(f"http://127.0.0.1:{port}")
+        try:
+            _wait_ready(service.url, process, Path(log.name))
+            service.processes = _parts(process)
+            yield service
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _bytes(process: psutil.Process) -> int:
+    """Resident memory; what processes share is divided among them, where the system tells."""
+    memory = process.memory_full_info()
+    return int(getattr(memory, "pss", 0) or memory.rss)
+
+
+def _wait_ready(url: str, process: psutil.Popen, log: Path) -> None:
+    for _ in range(600):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.2)
+    raise RuntimeError(f"the service did not start:\n{log.read_text()}")
+
+
+def _parts(process: psutil.Popen) -> dict[str, list[psutil.Process]]:
+    family = process.children(recursive=True)
+    lines = {each: " ".join(each.cmdline()) for each in family}
+    return {part: [each for each in family if word in lines[each]] for part, word in PARTS.items()}
+
+
+def run_part(module: str, plan: dict[str, Any], environ: dict[str, str] | None = None) -> str:
+    """Run a module of this package as a process, the plan on its stdin; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        input=json.dumps(plan),
+        env=os.environ | (environ or {}) | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def _percentiles(times: Sequence[float]) -> dict[str, float | None]:
+    ordered = sorted(times)
+    return {
+        f"p{percent}_ms": ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
+        if ordered
+        else None
+        for percent in (50, 95, 99)
+    }

@@ -1,0 +1,143 @@
+"""`classification-server bench`: how fast the service is here, and what would make it faster."""
+
+import argparse
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli import CommandError
+
+if TYPE_CHECKING:
+    from bench.models import Subject
+
+HELP = "measure the service with your model on this machine, or one that runs elsewhere"
+DESCRIPTION = """\
+Measures decoding and model alone, then the running service through HTTP on the same cores in the same
+run: closed loops of 1 to 128 clients, then random arrivals at 50 and 80 % of capacity. Without a model
+(INFERENCE_MODEL), an InceptionV3 with random weights and the light demo model are measured.
+
+Prints a table; --json and --plot keep the figures and pictures. CPU is in milliseconds a request, split
+by gateway, Redis and worker; p50, p95 and p99 are what callers waited.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `bench`."""
+    parser.add_argument(
+        "--model", choices=("light", "inception", "both"), help="which of the models to measure"
+    )
+    parser.add_argument("--url", help="measure the service that runs there")
+    parser.add_argument("--key", default="", help="its API key")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the images to send (default: made up)")
+    parser.add_argument(
+        "--clients", type=_counts, default=[1, 8, 32, 128], metavar="N,N,…", help="1,8,32,128"
+    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each measurement (default: 10)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw pictures there (PNG and SVG)")
+    parser.add_argument(
+        "--tune", action="store_true", help="try batch sizes and precisions; print what to set"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and report; return the exit status, 1 where an answer was wrong or missing.
+
+    Raises:
+        CommandError: the extra `bench` is not installed, there are no images, or a part did not start.
+    """
+    try:
+        from bench import run as bench
+    except ImportError as error:
+        raise CommandError(f"{error}: pip install 'classification-server[bench]'") from None
+    subjects = _subjects(options)
+    steps = 2 if options.tune else bench.steps(options.clients, bare=not options.url)
+    try:
+        with _progress(len(subjects) * steps, options.quiet) as step:
+            results = [_measure(options, subject, step) for subject in subjects]
+    except (OSError, RuntimeError) as error:
+        raise CommandError(str(error)) from None
+    _report(options, results)
+    faults = [
+        run[each] for result in results for run in result.get("runs", ()) for each in ("failed", "wrong")
+    ]
+    return 1 if any(faults) else 0
+
+
+def _measure(options: argparse.Namespace, subject: "Subject", step: Callable[[str], None]) -> dict[str, Any]:
+    from bench import run as bench
+    from bench import tune
+
+    if options.tune:
+        return {"model": subject.name, "tried": tune.tune(subject, options.seconds, step)}
+    if options.url:
+        where = (options.url, options.key, subject)
+        return bench.measure_elsewhere(*where, options.clients, options.seconds, step)
+    return bench.measure(subject, options.clients, options.seconds, step)
+
+
+def _report(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+
+    from bench import plot, report, tune
+
+    console = Console()
+    console.width = max(console.width, 120)
+    for result in results:
+        tune.show(result["tried"], console) if options.tune else report.show(result, console)
+        if options.plot and not options.tune:
+            console.print("drawn: " + ", ".join(map(str, plot.draw(result, options.plot))))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+def _subjects(options: argparse.Namespace) -> "list[Subject]":
+    from bench import models
+
+    images = sorted(each for each in options.images.iterdir() if each.is_file()) if options.images else []
+    if options.images and not images:
+        raise CommandError(f"there are no images in {options.images}")
+    if options.url or (os.environ.get("INFERENCE_MODEL") and not options.model):
+        return [models.own(images)]
+    chosen = {"light": [models.light], "inception": [models.inception]}
+    return [make() for make in chosen.get(options.model, [models.inception, models.light])]
+
+
+@contextlib.contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A bar on a terminal, nothing elsewhere; what it is called with stands beside it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=total)
+        begun = [0]
+
+        def step(what: str) -> None:
+            progress.update(task, completed=begun[0], description=what)
+            begun[0] += 1
+
+        yield step
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(each) for each in text.split(",")]
+    except ValueError:
+        counts = [0]
+    if not all(1 <= each <= 1000 for each in counts):
+        raise argparse.ArgumentTypeError("it takes numbers from 1 to 1000, separated by commas")
+    return counts

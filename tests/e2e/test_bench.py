@@ -1,0 +1,83 @@
+"""The benchmark, run for real on the light model and for a moment."""
+
+import json
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+
+from bench import models, tune
+from cli.main import main
+from tests.stack import Stack
+
+PARTS = {"gateway", "redis", "worker"}
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(models, "CACHE", tmp_path / "cache")
+
+
+def bench(tmp_path: Path, *arguments: str) -> dict:
+    assert (
+        main(["bench", "--quiet", "--seconds", "1", "--json", str(tmp_path / "figures.json"), *arguments])
+        == 0
+    )
+    (result,) = json.loads((tmp_path / "figures.json").read_text())
+    return dict(result)
+
+
+def test_a_run_measures_the_model_and_the_service_around_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = bench(tmp_path, "--model", "light", "--clients", "1,16", "--plot", str(tmp_path))
+    assert result["bare"]["images_per_second"] > 0 and set(result["bare"]["predict"]) == {"1", "32"}
+    assert [run["clients"] for run in result["runs"]] == [1, 16, 0, 0]
+    for run in result["runs"]:
+        assert run["requests"] > 10 and run["failed"] == run["wrong"] == run["refused"] == 0
+        assert 0 < run["p50_ms"] <= run["p95_ms"] <= run["p99_ms"]
+        assert set(run["cpu_ms"]) == PARTS == set(run["memory_mb"]) and all(run["memory_mb"].values())
+        assert {"queue", "decode", "infer", "total"} <= set(run["stages_ms"])
+    assert sum(run["cpu_ms"]["worker"] for run in result["runs"]) > 0
+    one, sixteen = result["runs"][:2]
+    assert one["mean_batch"] == 1 < sixteen["mean_batch"] <= 16
+    assert result["runs"][3]["rate"] == pytest.approx(0.8 * max(one["per_second"], sixteen["per_second"]))
+    assert Image.open(tmp_path / "bench-light.png").size[0] > 1000
+    assert "<svg" in (tmp_path / "bench-light.svg").read_text()[:1000]
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("16 clients", "served / bare", "model.predict", "memory: gateway"))
+
+
+def test_a_service_elsewhere_is_measured(stack: Stack, tmp_path: Path) -> None:
+    paths = models.light().images
+    folder = paths[0].parent
+    result = bench(tmp_path, "--url", stack.url, "--images", str(folder), "--clients", "2")
+    assert result["runs"][0]["requests"] > 10 and result["runs"][0]["cpu_ms"] == {}
+    assert "bare" not in result
+
+
+def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:
+    """Two images under one number: the second gets other classes than the first."""
+    from bench.load import Generator, Plan
+
+    one, two = models.light().images[1:8:6]
+    generator = Generator(Plan(stack.url, [str(one)], 1.0, clients=1))
+    for path in (one, one, two):
+        answer = requests.post(f"{stack.url}/classify", files={"blob": path.read_bytes()}, timeout=30)
+        generator._check(0, answer.content)
+    assert generator.outcome.wrong == 1
+
+
+def test_the_settings_that_are_proposed_are_the_fastest_that_are_needed() -> None:
+    fast = {"precision": "bfloat16", "sizes": {"1": 10.0, "8": 99.0, "32": 100.0}}
+    slow = {"precision": "float32", "sizes": {"1": 10.0, "8": 50.0, "32": 60.0}}
+    assert tune.propose([slow, fast]) == {"INPUT_BATCH": "8", "INFERENCE_PRECISION": "bfloat16"}
+    assert tune.propose([slow, {"precision": "bfloat16", "error": "no"}])["INPUT_BATCH"] == "32"
+    level = {"precision": "bfloat16", "sizes": {"1": 61.0}}
+    assert tune.propose([slow, level])["INFERENCE_PRECISION"] == "float32"
+
+
+def test_a_folder_without_images_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--images", str(tmp_path), "--model", "light"]) == 2
+    assert "no images" in capsys.readouterr().err
