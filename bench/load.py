@@ -41,6 +41,8 @@ class Outcome:
     """What came back; times in milliseconds."""
 
     times: list[float] = field(default_factory=list)
+    in_time: int = 0
+    """Answers that came within the plan's seconds: those after it are of a load that falls."""
     stages: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
@@ -156,6 +158,7 @@ class Generator:
         outcome.statuses[status] += 1
         if status == 200:
             outcome.times.append((now - client.due) * 1000)
+            outcome.in_time += not self.ending
             self._check(client.number, body)
             self._stages(head)
         self.busy -= 1

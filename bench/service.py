@@ -50,7 +50,7 @@ class Service:
             "clients": clients,
             "rate": rate,
             "requests": len(outcome["times"]),
-            "per_second": len(outcome["times"]) / seconds,
+            "per_second": outcome["in_time"] / seconds,
             **_percentiles(outcome["times"]),
             "cpu_ms": spent,
             "generator_ms": outcome["cpu_seconds"] * 1000 / count,

@@ -13,7 +13,7 @@ import pytest
 import demo
 import worker.engine
 from shared.settings import Settings
-from worker.engine import Engine, preprocessor
+from worker.engine import Engine, plan_runs, preprocessor
 from worker.inspect_model import ModelError
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)
@@ -39,6 +39,37 @@ def test_scores_do_not_depend_on_the_neighbours(count: int) -> None:
     engine = build()
     alone = np.concatenate([engine.run(PIXELS[i : i + 1]) for i in range(count)])
     assert np.abs(engine.run(PIXELS[:count]) - alone).max() <= 1e-4
+
+
+def test_a_batch_that_is_run_in_parts_has_the_same_scores() -> None:
+    engine = build(input_batch=8)
+    whole = engine.run(PIXELS)
+    engine.plans.update({4: (3, 1), 8: (4, 2, 2)})
+    ran: list[int] = []
+    graph = engine.graph
+    watched = replace(engine, graph=lambda pixels: (ran.append(len(pixels)), graph(pixels))[1])
+    assert np.abs(watched.run(PIXELS) - whole).max() <= 1e-5
+    assert ran == [4, 2, 2, 3, 1]
+
+
+def test_the_warm_up_plans_every_number_of_inputs() -> None:
+    engine = build(input_batch=6)
+    engine.warm_up()
+    assert {count: sum(runs) >= count for count, runs in engine.plans.items()} == dict.fromkeys(
+        range(1, 7), True
+    )
+    assert all(size in engine.sizes for runs in engine.plans.values() for size in runs)
+
+
+def test_runs_are_planned_by_what_they_cost() -> None:
+    sizes = (1, 2, 4, 8, 16, 24, 32)
+    heavy = plan_runs({size: size * 30.0 for size in sizes})
+    assert heavy[17] == (16, 1) and heavy[21] == (16, 4, 1)
+    assert heavy[23] == (24,) and heavy[32] == (32,)
+    light = plan_runs({size: 1.0 + size / 100 for size in sizes})
+    assert light[17] == (24,) and light[5] == (8,)
+    small_is_fast = plan_runs({1: 1.0, 8: 4.0, 32: 30.0})
+    assert small_is_fast[32] == (8, 8, 8, 8) and small_is_fast[3] == (1, 1, 1)
 
 
 # -------------------------------------------------------------------- precision
