@@ -15,6 +15,7 @@ from gateway import classify, docs, health, info, jobs
 from gateway.auth import register_auth
 from gateway.checks import api_keys, check_rate_limit
 from gateway.errors import register_errors
+from gateway.forms import Request
 from gateway.metrics import count_request, register_metrics
 from gateway.resources import Resources, resources
 from gateway.submitter import Submitter
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
         queue = JobQueue(redis, settings)
     process = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     app = Flask(__name__, static_folder=None)
+    app.request_class = Request
     _configure(app, settings)
     listener = ReplyListener(queue, reply_list(process))
     app.extensions["classification"] = Resources(settings, queue, Submitter(queue), listener)
