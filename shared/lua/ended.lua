@@ -25,13 +25,24 @@ local function append(lists, name, ...)
   end
 end
 
+-- Run a command on a long list: Lua passes 8,000 arguments at most, and an equal job may have more followers.
+local function in_parts(words, list)
+  for i = 1, #list, 1000 do
+    local call = {unpack(words)}
+    for j = i, math.min(i + 999, #list) do
+      call[#call + 1] = list[j]
+    end
+    redis.call(unpack(call))
+  end
+end
+
 local function write_pending()
   for list, messages in pairs(pending.replies) do
-    redis.call('RPUSH', list, unpack(messages))
+    in_parts({'RPUSH', list}, messages)
     redis.call('EXPIRE', list, 120)
   end
   for registry, members in pairs(pending.ends) do
-    redis.call('ZADD', registry, unpack(members))
+    in_parts({'ZADD', registry}, members)
   end
   for name, count in pairs(pending.counts) do
     redis.call('HINCRBY', 'classification:figures', name, count)
@@ -39,9 +50,7 @@ local function write_pending()
   if pending.bytes > 0 then
     redis.call('DECRBY', 'classification:bytes', pending.bytes)
   end
-  if #pending.gone > 0 then
-    redis.call('DEL', unpack(pending.gone))
-  end
+  in_parts({'DEL'}, pending.gone)
 end
 
 -- Queue RQ's job that posts the webhook; its record was made when the job was submitted.

@@ -173,6 +173,19 @@ def test_none_is_stranded_by_rqs_own_tools(queue: JobQueue, redis: Redis, way: s
     assert statuses(queue, "b", "c") == ["finished", "finished"]
 
 
+@pytest.mark.parametrize("why", ["finished", "canceled"])
+def test_thousands_that_wait_for_one_job_end_or_go_on(redis: Redis, why: str) -> None:
+    queue = JobQueue(redis, Settings(result_cache_ttl=60, bulk_queue_size=20_000))
+    names = [f"j{n}" for n in range(9000)]
+    for start in range(0, len(names), 1000):
+        submit(queue, *names[start : start + 1000])
+    if why == "canceled":
+        assert queue.cancel("j0") == "canceled"
+    assert len(run(queue)) == 1
+    assert redis.zcard("rq:finished:bulk") == (9000 if why == "finished" else 8999)
+    assert redis.llen("replies") == 9000 and redis.get("classification:bytes") == b"0" and nothing_waits(redis)
+
+
 def test_a_death_of_the_one_that_runs_is_survived_by_all(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a", "b")
     take(queue)
