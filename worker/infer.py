@@ -103,10 +103,11 @@ class Inferer:
 def _log(jobs: Sequence[Prepared], inputs: int, seconds: float) -> None:
     requests = [each.claim.request_id or each.claim.job_id for each in jobs]
     logger.info(
-        "batch of %d jobs, %d inputs: %.1f ms",
+        "batch of %d jobs, %d inputs: %.1f ms, requests %s",
         len(jobs),
         inputs,
         seconds * 1000,
+        ", ".join(requests),
         extra={
             "jobs": len(jobs),
             "inputs": inputs,

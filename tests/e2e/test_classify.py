@@ -139,3 +139,11 @@ def test_the_gateway_is_light(stack: Stack) -> None:
         assert "numpy" not in maps and "tensorflow" not in maps
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         assert resident < 80e6, f"{resident / 1e6:.0f} MB"
+
+
+def test_a_request_is_found_in_the_logs_of_both_sides(stack: Stack) -> None:
+    files, headers = {"blob": DIGITS[0].read_bytes()}, {"X-Request-Id": "walk-7.of:monday"}
+    answer = requests.post(f"{stack.url}/classify", files=files, headers=headers, timeout=30)
+    assert answer.headers["X-Request-Id"] == "walk-7.of:monday"
+    for side in ("gateway", "worker"):
+        eventually(lambda side=side: "walk-7.of:monday" in stack.logs(side), 5, f"a line of the {side}")

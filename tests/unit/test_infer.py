@@ -1,3 +1,4 @@
+import json
 import logging
 import threading
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from shared.logs import JsonFormatter
 from shared.records import Ending
 from tests.unit.test_batch import claim, prepared
 from worker.batch import NextBatch
@@ -70,6 +72,15 @@ def test_every_run_is_counted_and_every_job_once() -> None:
     runs = sum(n for name, n in sent.items() if name.startswith("inference") and not name.endswith("sum"))
     assert runs == 4
     assert sent["decode_seconds::0.001"] == 3
+
+
+def test_a_batch_is_one_line_of_the_log_with_the_requests_in_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    infer(job("a", 1, 2), job("b", 3))
+    (record,) = (each for each in caplog.records if each.name == "worker.infer")
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["jobs"], line["inputs"]) == (2, 3)
+    assert line["requests"] == [job(name).claim.request_id or name for name in "ab"]
 
 
 def test_a_job_that_went_to_another_worker_is_not_run() -> None:
