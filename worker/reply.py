@@ -1,5 +1,6 @@
 """Stages four and five: decide, and write the answers back."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -10,6 +11,8 @@ from worker.decide import Decider
 from worker.held import Held
 from worker.infer import Scored
 from worker.patience import Patience
+
+logger = logging.getLogger(__name__)
 
 Work = tuple[list[Scored], list[Ending]]
 
@@ -45,6 +48,8 @@ class Replier:
         if work is None:
             return False
         scored, ended = work
+        for ending in ended:
+            _log(ending)
         self._settle([self._end(each) for each in scored] + ended)
         return True
 
@@ -65,3 +70,14 @@ class Replier:
         timing = {"queue": waited, "decode": decoded, "infer": job.infer_seconds}
         milliseconds = {stage: round(seconds * 1000, 2) for stage, seconds in timing.items()}
         return Ending(claim, Reply(claim.job_id, {**result, **self.identity}, timing=milliseconds))
+
+
+def _log(ending: Ending) -> None:
+    """A line for a job that has no answer."""
+    claim, failure = ending.claim, ending.reply.failure
+    if failure is not None:
+        logger.warning(
+            "job %s has no answer, %s: %s; request %s",
+            *(claim.job_id, failure.code, failure.detail, claim.request_id),
+            extra={"job": claim.job_id, "code": failure.code, "requests": [claim.request_id]},
+        )

@@ -141,9 +141,12 @@ def test_the_gateway_is_light(stack: Stack) -> None:
         assert resident < 80e6, f"{resident / 1e6:.0f} MB"
 
 
-def test_a_request_is_found_in_the_logs_of_both_sides(stack: Stack) -> None:
-    files, headers = {"blob": DIGITS[0].read_bytes()}, {"X-Request-Id": "walk-7.of:monday"}
+@pytest.mark.parametrize(("part", "status"), [(1.0, 200), (0.5, 422)])
+def test_a_request_is_found_in_the_logs_of_both_sides(stack: Stack, part: float, status: int) -> None:
+    image = (demo.SAMPLES / "siete.jpg").read_bytes()
+    name = f"walk-7.of:monday-{part}"
+    files, headers = {"blob": image[: int(len(image) * part)]}, {"X-Request-Id": name}
     answer = requests.post(f"{stack.url}/classify", files=files, headers=headers, timeout=30)
-    assert answer.headers["X-Request-Id"] == "walk-7.of:monday"
+    assert answer.status_code == status and answer.headers["X-Request-Id"] == name
     for side in ("gateway", "worker"):
-        eventually(lambda side=side: "walk-7.of:monday" in stack.logs(side), 5, f"a line of the {side}")
+        eventually(lambda side=side: name in stack.logs(side), 5, f"a line of the {side}")
