@@ -4,6 +4,7 @@ The number of processes is gunicorn's own WEB_CONCURRENCY (default 1).
 """
 
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,12 @@ worker_class = "gevent"
 # The full interactive queue can wait, and connections that are only kept open hold up nobody: past the bound
 # new ones are not taken until `keepalive` closes some.
 worker_connections = _settings.queue_size + 4096
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+_wanted = worker_connections + 512
+if _soft != resource.RLIM_INFINITY and _soft < _wanted:  # each is an open file, of which 1,024 are usual
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (_wanted if _hard == resource.RLIM_INFINITY else min(_wanted, _hard), _hard)
+    )
 
 # A stop lets the requests in flight finish: their answers come within the request timeout, or never.
 graceful_timeout = int(_settings.request_timeout) + 5

@@ -1,6 +1,9 @@
 """What dies comes back, and what was accepted is answered."""
 
+import contextlib
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -137,3 +140,31 @@ def test_a_full_queue_is_429_with_a_truthful_retry_after(slow_model: Path) -> No
             assert stack.classify(demo.SAMPLES / "siete.jpg").status_code == 200
     finally:
         stack.close()
+
+
+SLOW_UPLOAD = (
+    b"POST /classify HTTP/1.1\r\nHost: slow\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    b"Content-Length: 100\r\n\r\n--x"
+)
+
+
+def test_slow_uploads_and_idle_connections_hold_up_nobody() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (1024, hard)
+    )  # what most systems give; the gateway asks for more
+    stack = Stack()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+        stack.start_worker()
+        with contextlib.ExitStack() as others:
+            for number in range(2000):
+                each = others.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=10))
+                if number % 2:
+                    each.send(SLOW_UPLOAD)
+            files = {"blob": (demo.SAMPLES / "siete.jpg").read_bytes()}
+            answer = requests.post(f"{stack.url}/classify", files=files, timeout=30)
+            assert best(answer.json()) == ["Digitus septem albus"]
+    finally:
+        stack.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
