@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from shared.settings import Settings
 from worker.decode import PixelSpec, decode
 from worker.engine import Engine, preprocessor
+from worker.inspect_model import ModelError
 
 
 def main() -> int:
@@ -29,15 +31,14 @@ def main() -> int:
     told = measure(settings, [Path(each).read_bytes() for each in plan["images"]], plan["seconds"])
     if plan.get("predict"):
         told["predict"] = predict(settings, plan["seconds"], plan["sizes"])
+        told["bfloat16"] = reduced(settings, plan["seconds"], plan["sizes"])
     json.dump(told, sys.stdout)
     return 0
 
 
-def measure(
-    settings: Settings, images: Sequence[bytes], seconds: float, threads: int | None = None
-) -> dict[str, Any]:
+def measure(settings: Settings, images: Sequence[bytes], seconds: float) -> dict[str, Any]:
     """Images a second of decoding and model together, a lone image's time, and the model's speed by size."""
-    engine = Engine.build(settings, threads=threads)
+    engine = Engine.build(settings)
     engine.warm_up()
     spec = PixelSpec(
         engine.height, engine.width, engine.channels, settings.input_color, settings.input_resize
@@ -51,9 +52,7 @@ def measure(
         "cpu_ms_per_image": share * (os.cpu_count() or 1) * 1000 / together,
         "lone_ms": _median(lambda: engine.run(decode(images[0], None, spec)), seconds / 4),
         "decode_ms": _median(lambda: decode(images[0], None, spec), seconds / 4),
-        "sizes": {
-            size: _speed(engine, spec, size, seconds / 8) for size in engine.sizes if size & (size - 1) == 0
-        },
+        "sizes": {size: _speed(engine, size, seconds / 8) for size in engine.sizes if size & (size - 1) == 0},
         "resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
 
@@ -84,12 +83,21 @@ def _median(run: Callable[[], object], seconds: float) -> float:
     return statistics.median(times)
 
 
-def _speed(engine: Engine, spec: PixelSpec, size: int, seconds: float) -> float:
+def _speed(engine: Engine, size: int, seconds: float) -> float:
     """Images a second of the model alone, in batches of `size`."""
-    pixels = np.random.default_rng(0).integers(
-        0, 256, (size, spec.height, spec.width, spec.channels), np.uint8
-    )
+    shape = (size, engine.height, engine.width, engine.channels)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    engine.run(pixels)
     return size / _median(lambda: engine.run(pixels), seconds) * 1000
+
+
+def reduced(settings: Settings, seconds: float, sizes: Sequence[int]) -> dict[int, float]:
+    """Images a second of the model alone in bfloat16; nothing where it changes the answers."""
+    try:
+        engine = Engine.build(replace(settings, precision="bfloat16", input_batch=max(sizes)))
+    except ModelError:
+        return {}
+    return {size: _speed(engine, size, seconds / 8) for size in sizes}
 
 
 def predict(settings: Settings, seconds: float, sizes: Sequence[int]) -> dict[int, float]:

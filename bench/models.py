@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import demo
 
@@ -36,7 +37,7 @@ def light() -> Subject:
 def inception() -> Subject:
     """InceptionV3 at 299×299, its weights random: built once, and kept in the user's cache."""
     model, classes, thresholds = (
-        CACHE / name for name in ("inception_v3.h5", "classes.txt", "thresholds.csv")
+        CACHE / name for name in ("inception_v3_299.h5", "classes.txt", "thresholds.csv")
     )
     if not (model.exists() and classes.exists() and thresholds.exists()):
         import keras
@@ -46,7 +47,9 @@ def inception() -> Subject:
         classes.write_text("".join(f"Species number{n} leaf\n" for n in range(1000)))
         thresholds.write_text("class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n")
         unfinished = model.with_name("unfinished.h5")
-        keras.applications.InceptionV3(weights=None).save(unfinished)
+        network = keras.applications.InceptionV3(weights=None)
+        _randomize_normalization(network)
+        network.save(unfinished)
         unfinished.rename(model)
     environ = {
         "INFERENCE_MODEL": str(model),
@@ -54,6 +57,18 @@ def inception() -> Subject:
         "INFERENCE_THRESHOLDS_FILE": str(thresholds),
     }
     return Subject("inception_v3", environ, photos(CACHE))
+
+
+def _randomize_normalization(network: Any) -> None:
+    """As training leaves it: fresh from the shelf it adds nothing, and TensorFlow would leave it out."""
+    import keras
+    import numpy as np
+
+    chance = np.random.default_rng(0)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            weights = (each + chance.normal(0, 0.1, each.shape) for each in layer.get_weights())
+            layer.set_weights([np.abs(each) for each in weights])
 
 
 def photos(folder: Path) -> list[Path]:

@@ -31,6 +31,9 @@ def show(result: dict[str, Any], console: Console) -> None:
     console.print(_runs(result))
     if "served_to_bare" in result:
         console.print(f"served / bare: {result['served_to_bare']:.2f}")
+    if result.get("idle"):
+        idle = ", ".join(f"{part} {share:.2f} %" for part, share in result["idle"].items())
+        console.print(f"of a core while idle: {idle}")
     memory = result["runs"][-1]["memory_mb"]
     if memory:
         console.print(
@@ -41,11 +44,10 @@ def show(result: dict[str, Any], console: Console) -> None:
 def _sizes(bare: dict[str, Any]) -> Table:
     table = Table("images/s of the model", *bare["sizes"])
     table.add_row("here", *(f"{speed:.1f}" for speed in bare["sizes"].values()))
-    if "predict" in bare:
-        known = bare["predict"]
-        table.add_row(
-            "model.predict", *(f"{known[size]:.1f}" if size in known else "" for size in bare["sizes"])
-        )
+    for name, key in (("here, in bfloat16", "bfloat16"), ("model.predict", "predict")):
+        known = bare.get(key)
+        if known:
+            table.add_row(name, *(f"{known[size]:.1f}" if size in known else "" for size in bare["sizes"]))
     return table
 
 

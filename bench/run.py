@@ -16,7 +16,7 @@ SHARES = (0.5, 0.8)
 
 def steps(clients: list[int], *, bare: bool) -> int:
     """How many things are measured, for a progress bar."""
-    return int(bare) + 1 + len(clients) + len(SHARES)
+    return 3 * int(bare) + len(clients) + len(SHARES)
 
 
 def measure(subject: Subject, clients: list[int], seconds: float, step: Step) -> dict[str, Any]:
@@ -31,11 +31,14 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
     bare = json.loads(run_part("bench.bare", plan, subject.environ))
     step(f"{subject.name}: the service starts")
     with started(subject.environ) as service:
+        step(f"{subject.name}: nobody asks for anything")
+        idle = service.idle(seconds)
         runs = loads(service, subject, clients, seconds, step)
     best = max(run["per_second"] for run in runs)
     return {
         "model": subject.name,
         "bare": bare,
+        "idle": idle,
         "runs": runs,
         "served_to_bare": best / bare["images_per_second"],
     }

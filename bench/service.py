@@ -62,6 +62,13 @@ class Service:
             "wrong": outcome["wrong"],
         }
 
+    def idle(self, seconds: float) -> dict[str, float]:
+        """Percent of a core that each part uses while nobody asks for anything."""
+        time.sleep(2)  # what the start has left to do
+        before = self._cpu()
+        time.sleep(seconds)
+        return {part: 100 * (used - before[part]) / seconds for part, used in self._cpu().items()}
+
     def _cpu(self) -> dict[str, float]:
         return {
             part: sum(sum(each.cpu_times()[:2]) for each in processes)

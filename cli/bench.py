@@ -52,10 +52,11 @@ def run(options: argparse.Namespace) -> int:
     """
     try:
         from bench import run as bench
+        from bench import tune
     except ImportError as error:
         raise CommandError(f"{error}: pip install 'classification-server[bench]'") from None
     subjects = _subjects(options)
-    steps = 2 if options.tune else bench.steps(options.clients, bare=not options.url)
+    steps = tune.steps() if options.tune else bench.steps(options.clients, bare=not options.url)
     try:
         with _progress(len(subjects) * steps, options.quiet) as step:
             results = [_measure(options, subject, step) for subject in subjects]

@@ -179,6 +179,12 @@ class Settings:
         _one_of("float32", "bfloat16"),
         "arithmetic of the model; bfloat16 is faster where the processor has it",
     )
+    threads: int = _setting(
+        "INFERENCE_THREADS",
+        0,
+        _number(int, 0, 1024),
+        "cores that the model uses on a CPU; 0 is all of them",
+    )
     input_height: int | None = _setting(
         "INPUT_HEIGHT",
         None,

@@ -47,16 +47,14 @@ class Engine:
     plans: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, settings: Settings, *, threads: int | None = None) -> "Engine":
+    def build(cls, settings: Settings) -> "Engine":
         """Inspect, load, freeze and try the model of the settings.
-
-        `threads` bounds the cores that one operation of the model uses on a CPU.
 
         Raises:
             ModelError: the model can't be served, or not with these settings.
         """
         inspection = inspect(settings.model)
-        _prepare_devices()
+        _prepare_devices(settings.threads)
         model = load(settings.model, inspection)
         shape = _input_shape(model, settings)
         _check_preprocess(settings.preprocess, shape[2])
@@ -64,7 +62,7 @@ class Engine:
         sizes = batch_sizes(settings.input_batch)
         try:
             frozen = _freeze(model, shape, settings)
-            run = _runner(frozen, "float32", threads)
+            run = _runner(frozen, "float32", settings.threads)
             engine = cls(*shape, 0, sizes, inspection.fingerprint, model.loader, run)
             scores = engine.run(samples)
         except Exception as error:  # TensorFlow raises by the dozen
@@ -74,7 +72,7 @@ class Engine:
         gc.collect()
         _check_scores(scores, settings)
         if settings.precision == "bfloat16":
-            engine = replace(engine, graph=_runner(frozen, "bfloat16", threads))
+            engine = replace(engine, graph=_runner(frozen, "bfloat16", settings.threads))
             _compare(scores, engine.run(samples))
         return replace(engine, outputs=scores.shape[1])
 
@@ -190,11 +188,13 @@ def _check_preprocess(name: str, channels: int) -> None:
         )
 
 
-def _prepare_devices() -> None:
+def _prepare_devices(threads: int) -> None:
     import_tensorflow()
     import tensorflow as tf
 
     with suppress(RuntimeError):  # an engine before this one has begun to use them
+        # One pool serves the whole process: a session's own bound on it has no effect.
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
 
@@ -214,11 +214,11 @@ def _freeze(model: LoadedModel, shape: tuple[int, int, int], settings: Settings)
     return convert_variables_to_constants_v2(scores.get_concrete_function())
 
 
-def _runner(frozen: Any, precision: str, threads: int | None) -> Callable[[Pixels], Scores]:
+def _runner(frozen: Any, precision: str, threads: int) -> Callable[[Pixels], Scores]:
     """What runs the frozen function.
 
     On a CPU that is a session: calling the function itself took 1.1 ms longer, as TensorFlow puts every
-    batch into words for an error that it then drops. And a session has its own precision and threads.
+    batch into words for an error that it then drops. And a session has its own precision.
     """
     import tensorflow as tf
 
@@ -226,8 +226,8 @@ def _runner(frozen: Any, precision: str, threads: int | None) -> Callable[[Pixel
         compiled = tf.function(lambda pixels: frozen(pixels)[0], jit_compile=True)
         return lambda pixels: np.asarray(compiled(tf.constant(pixels)))
     config = tf.compat.v1.ConfigProto()
-    if threads is not None:
-        config.intra_op_parallelism_threads, config.use_per_session_threads = threads, True
+    if threads:  # else branches of the model that run side by side would use more cores
+        config.inter_op_parallelism_threads, config.use_per_session_threads = 1, True
     rewrites = config.graph_options.rewrite_options
     if precision == "bfloat16":
         rewrites.auto_mixed_precision_onednn_bfloat16 = rewrites.ON

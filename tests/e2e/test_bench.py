@@ -70,12 +70,19 @@ def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_the_settings_that_are_proposed_are_the_fastest_that_are_needed() -> None:
-    fast = {"precision": "bfloat16", "sizes": {"1": 10.0, "8": 99.0, "32": 100.0}}
-    slow = {"precision": "float32", "sizes": {"1": 10.0, "8": 50.0, "32": 60.0}}
-    assert tune.propose([slow, fast]) == {"INPUT_BATCH": "8", "INFERENCE_PRECISION": "bfloat16"}
-    assert tune.propose([slow, {"precision": "bfloat16", "error": "no"}])["INPUT_BATCH"] == "32"
-    level = {"precision": "bfloat16", "sizes": {"1": 61.0}}
+    fast = {"precision": "bfloat16", "threads": 4, "sizes": {"1": 10.0, "8": 99.0, "32": 100.0}}
+    slow = {"precision": "float32", "threads": 4, "sizes": {"1": 10.0, "8": 50.0, "32": 60.0}}
+    assert tune.propose([slow, fast]) == {
+        "INPUT_BATCH": "8",
+        "INFERENCE_PRECISION": "bfloat16",
+        "INFERENCE_THREADS": "4",
+    }
+    assert tune.propose([slow, fast | {"error": "no", "sizes": {}}][:1])["INPUT_BATCH"] == "32"
+    level = {"precision": "bfloat16", "threads": 4, "sizes": {"1": 61.0}}
     assert tune.propose([slow, level])["INFERENCE_PRECISION"] == "float32"
+    half = slow | {"threads": 2}
+    assert tune.propose([slow, half])["INFERENCE_THREADS"] == "2"
+    assert tune.propose([slow, half | {"sizes": {"32": 40.0}}])["INFERENCE_THREADS"] == "4"
 
 
 def test_a_folder_without_images_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

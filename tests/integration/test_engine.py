@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,7 +173,7 @@ def test_channels_are_last_whatever_the_users_keras_json_says(monkeypatch: pytes
 
 def test_building_again_in_one_process_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    Engine.build(replace(Settings(), model=demo.MODEL), threads=1)
+    Engine.build(replace(Settings(), model=demo.MODEL, threads=1))
     assert not caplog.records
 
 
@@ -183,3 +185,18 @@ def test_the_model_is_let_go_once_it_is_frozen() -> None:
     engine = build()
     assert models() == before
     assert engine.run(PIXELS).shape == (12, 20)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads in Linux' /proc")
+def test_the_model_has_as_many_threads_as_it_is_given_cores() -> None:
+    def threads(cores: int) -> int:
+        """In a process of its own, for TensorFlow makes its pool once."""
+        program = (
+            "import dataclasses, os, demo; from shared.settings import Settings; "
+            "from worker.engine import Engine; "
+            f"settings = dataclasses.replace(Settings(), model=demo.MODEL, threads={cores}); "
+            "Engine.build(settings).warm_up(); print(len(os.listdir('/proc/self/task')))"
+        )
+        return int(subprocess.check_output([sys.executable, "-c", program], timeout=120))
+
+    assert threads(5) - threads(1) == 4
