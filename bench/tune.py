@@ -49,9 +49,9 @@ def _try(
     }
     plan = {"images": [str(each) for each in subject.images], "seconds": seconds}
     try:
-        return choice | json.loads(run_part("bench.bare", plan, environ))
+        return {**choice, **json.loads(run_part("bench.bare", plan, environ))}
     except RuntimeError as error:
-        return choice | {"error": str(error).strip().splitlines()[-1]}
+        return {**choice, "error": str(error).strip().splitlines()[-1]}
 
 
 def _name(choice: dict[str, Any]) -> str:

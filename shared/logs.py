@@ -31,6 +31,6 @@ def setup_logging(log_format: str) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     # Nobody reads who called, in which thread: not to look it up takes a third off a record's time.
-    logging._srcfile = None  # type: ignore[attr-defined]  # so the standard library's HOWTO says
+    logging._srcfile = None  # so the standard library's HOWTO says
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

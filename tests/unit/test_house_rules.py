@@ -148,7 +148,7 @@ def test_there_are_locks() -> None:
 @pytest.mark.parametrize("lock", locks(), ids=lambda lock: lock.name)
 def test_lock_pins_and_hashes_everything_and_holds_no_address(lock: Path) -> None:
     text = lock.read_text()
-    assert "http" not in text
+    assert "://" not in text
     assert "@" not in text
     for entry in re.split(r"\n(?=\S)", text.strip()):
         assert "==" in entry
