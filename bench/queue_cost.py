@@ -16,7 +16,7 @@ from shared.records import Claim, Ending, NewJob, Reply
 from shared.settings import Settings
 from tests.valkey import Valkey
 
-JOBS, STORED, IMAGE = 3200, 100_000, b"x" * 1000
+JOBS, STORED, IMAGE = 3200, (100_000, 1_000_000), b"x" * 1000
 RESULT = {
     "regions": [
         {
@@ -47,8 +47,12 @@ def main() -> None:
     for waiting in (10, 1000, 100_000):
         _fill(queue, waiting - int(redis.llen("rq:queue:bulk")))  # type: ignore[arg-type]
         print(f"{waiting:7} | {_row(queue, redis, 32)}")
-    _store(queue, STORED)
-    print(f"and {STORED} results stored\n{waiting:7} | {_row(queue, redis, 32)}")
+    stored, empty = 0, _megabytes(redis)
+    for count in STORED:
+        _store(queue, count - stored)
+        stored = count
+        print(f"and {stored} results stored\n{waiting:7} | {_row(queue, redis, 32)}")
+    print(f"\nmemory of a stored result: {(_megabytes(redis) - empty) * 1e6 / stored:.0f} bytes")
     server.remove()
 
 
@@ -82,6 +86,10 @@ def _cost(redis: "Redis", step: Callable[[], None], times: int) -> tuple[float, 
 def _scripts(redis: "Redis") -> float:
     found = redis.info("commandstats").get("cmdstat_evalsha", {})  # type: ignore[union-attr]
     return float(found.get("usec", 0))
+
+
+def _megabytes(redis: "Redis") -> float:
+    return float(redis.info("memory")["used_memory"]) / 1e6  # type: ignore[index]
 
 
 def _job() -> NewJob:
