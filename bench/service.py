@@ -4,10 +4,8 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ from typing import Any
 import psutil
 
 from bench.load import Plan
+from cli.own_server import own_server
 
 FLUSH_SECONDS = 2.5
 """Workers tell their counts at this interval at the latest."""
@@ -94,25 +93,8 @@ class Service:
 @contextlib.contextmanager
 def started(environ: dict[str, str]) -> Iterator[Service]:
     """`classification-server serve` with an embedded Redis, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder, open(f"{folder}/log", "wb") as log:
-        ours = {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(port), "SERVER_DATA_DIR": f"{folder}/data"}
-        process = psutil.Popen(
-            [sys.executable, "-m", "cli.main", "serve"],
-            env={name: value for name, value in os.environ.items() if name != "REDIS_URL"} | environ | ours,
-            stdout=log,
-            stderr=log,
-        )
-        service = Service(f"http://127.0.0.1:{port}")
-        try:
-            _wait_ready(service.url, process, Path(log.name))
-            service.processes = _parts(process)
-            yield service
-        finally:
-            process.terminate()
-            process.wait(60)
+    with own_server(environ) as (url, pid):
+        yield Service(url, processes=_parts(psutil.Process(pid)))
 
 
 def _bytes(process: psutil.Process) -> int:
@@ -121,17 +103,7 @@ def _bytes(process: psutil.Process) -> int:
     return int(getattr(memory, "pss", 0) or memory.rss)
 
 
-def _wait_ready(url: str, process: psutil.Popen, log: Path) -> None:
-    for _ in range(600):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health/ready", timeout=5):
-            return
-        if process.poll() is not None:
-            break
-        time.sleep(0.2)
-    raise RuntimeError(f"the service did not start:\n{log.read_text()}")
-
-
-def _parts(process: psutil.Popen) -> dict[str, list[psutil.Process]]:
+def _parts(process: psutil.Process) -> dict[str, list[psutil.Process]]:
     family = process.children(recursive=True)
     lines = {each: " ".join(each.cmdline()) for each in family}
     return {part: [each for each in family if word in lines[each]] for part, word in PARTS.items()}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cli import CommandError
 
@@ -30,6 +31,8 @@ class Part:
     """File descriptors that the process keeps open."""
     hint: str = ""
     """Said with its death: where to read more."""
+    log: Path | None = None
+    """Where its output goes; None: where ours goes."""
 
 
 class Kept:
@@ -49,14 +52,17 @@ class Kept:
             CommandError: its program can't be run.
         """
         try:
-            self.process = subprocess.Popen(
-                self.part.command,
-                env=self.part.environ,
-                stdin=subprocess.DEVNULL,
-                process_group=0,  # a Ctrl-C on the terminal is for the supervisor alone
-                pass_fds=self.part.inherits,
-                preexec_fn=_die_with_parent(),
-            )
+            with open(self.part.log, "ab") if self.part.log else contextlib.nullcontext() as log:
+                self.process = subprocess.Popen(
+                    self.part.command,
+                    env=self.part.environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    process_group=0,  # a Ctrl-C on the terminal is for the supervisor alone
+                    pass_fds=self.part.inherits,
+                    preexec_fn=_die_with_parent(),
+                )
         except OSError as error:
             raise CommandError(f"{self.part.name} can't be started: {error}") from None
 

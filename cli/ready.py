@@ -31,31 +31,14 @@ class Ready:
         if self._is_ready or now - self._asked < ASK_SECONDS:
             return
         self._asked = now
-        lacking = self._ask()
-        if lacking is None:
+        lacks = lacking(self._host, self._port)
+        if lacks is None:
             self._is_ready = True
             say(f"ready after {now - self._began:.1f} s. Try it:")
             self._print_example()
         elif now - self._told >= PATIENCE_SECONDS:
             self._told = now
-            say(f"not ready yet: {lacking}")
-
-    def _ask(self) -> str | None:
-        """Return None if the service is ready, or what it lacks."""
-        # Not urllib: a proxy in the environment is not for our own port.
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=2)
-        with contextlib.closing(connection):
-            try:
-                connection.request("GET", "/health/ready")
-                answer = connection.getresponse()
-                body = answer.read()
-            except (OSError, http.client.HTTPException):
-                return "the gateway does not answer"
-        if answer.status == 200:
-            return None
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            return str(json.loads(body)["detail"])
-        return f"the gateway answers {answer.status}"
+            say(f"not ready yet: {lacks}")
 
     def _print_example(self) -> None:
         host = "localhost" if self._host in ("127.0.0.1", "::1") else self._host
@@ -73,6 +56,24 @@ class Ready:
         with contextlib.suppress(ValueError):
             photo = photo.relative_to(Path.cwd())
         return str(photo)
+
+
+def lacking(host: str, port: int) -> str | None:
+    """Ask the gateway there; return None if the service is ready, or what it lacks."""
+    # Not urllib: a proxy in the environment is not for our own port.
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/health/ready")
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            return "the gateway does not answer"
+    if answer.status == 200:
+        return None
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(body)["detail"])
+    return f"the gateway answers {answer.status}"
 
 
 def local_host(listening: str) -> str:

@@ -28,6 +28,9 @@ The settings are environment variables; the README has them all. The first ones 
   SERVER_PORT       the port (8001)
   REDIS_URL         the Redis server to use instead of one of our own
   SERVER_DATA_DIR   where our own Redis server keeps its data
+
+  classification-server serve
+  INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server serve --workers 2
 """
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +69,7 @@ def run(options: argparse.Namespace, commands: Commands | None = None) -> int:
     check_port(settings.server_host, settings.server_port)
     extra = demo_model(environ)
     with _redis(settings) as (url, redis):
-        environ |= extra | _python_path() | {"REDIS_URL": url}
+        environ |= extra | python_path() | {"REDIS_URL": url}
         say(f"starting {_in_words(redis, options.workers)}; Ctrl-C stops all")
         parts = [
             *redis,
@@ -118,7 +121,7 @@ def demo_model(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: str(path) for name, path in files.items() if not environ.get(name, "").strip()}
 
 
-def _python_path() -> dict[str, str]:
+def python_path() -> dict[str, str]:
     """Lets the parts find our packages where they run from their source, not installed."""
     if not (ROOT / "pyproject.toml").exists():
         return {}
