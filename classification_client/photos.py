@@ -14,12 +14,13 @@ def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
     elif not isinstance(sources, str | Path):
         yield from sources
     elif Path(sources).is_dir():
-        yield from _files(Path(sources))
+        yield from files(Path(sources))
     else:
         yield sources
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files(folder: Path) -> Iterator[Path]:
+    """The files in and below a folder, in order, except hidden ones; and what of it can't be looked into."""
     # Not Path.rglob, which has no order. A link to a folder is not followed: it may lead around.
     try:
         with os.scandir(folder) as found:
@@ -29,6 +30,6 @@ def _files(folder: Path) -> Iterator[Path]:
         return
     for entry in sorted(entries, key=lambda each: each.name):
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
+            yield from files(Path(entry.path))
         elif entry.is_file():
             yield Path(entry.path)

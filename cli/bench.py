@@ -21,6 +21,10 @@ run: closed loops of 1 to 128 clients, then random arrivals at 50 and 80 % of ca
 
 Prints a table; --json and --plot keep the figures and pictures. CPU is in milliseconds a request, split
 by gateway, Redis and worker; p50, p95 and p99 are what callers waited.
+
+  classification-server bench
+  INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server bench --tune
+  classification-server bench --url http://gpu-box:8001 --images photos --clients 1,16,64
 """
 
 

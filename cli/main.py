@@ -5,9 +5,14 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from cli import CommandError, bench, say, serve
+from cli import CommandError, bench, classify, completion, say, serve
 
-COMMANDS = {"serve": serve, "bench": bench}
+COMMANDS = {
+    "serve": serve,
+    "classify": classify,
+    "bench": bench,
+    "completion": completion,
+}
 """Each command's module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and
 `run(options)`, which returns the exit status. Importing it must be light: `--help` imports them all."""
 

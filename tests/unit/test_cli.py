@@ -9,7 +9,7 @@ import pytest
 import demo
 from cli import CommandError
 from cli.embedded import data_folder, find_server
-from cli.main import main
+from cli.main import COMMANDS, main
 from cli.ready import local_host
 from cli.serve import check_port, demo_model, run
 
@@ -22,7 +22,45 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_help_names_each_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "serve" in printed(capsys, "--help")
+    text = " ".join(printed(capsys, "--help").split())
+    assert all(f" {name} {module.HELP}" in text for name, module in COMMANDS.items())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_commands_help_has_an_example(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert f"\n  classification-server {name}" in printed(capsys, name, "--help")
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("class", ["classify"]),
+        ("classify --ou", ["--output"]),
+        ("completion ", ["bash", "zsh"]),
+        ("bench --model ", ["light", "inception", "both"]),
+        ("classify ", ["photos"]),
+    ],
+)
+def test_bash_completes_the_command_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: str, completed: list[str]
+) -> None:
+    assert main(["completion", "bash"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    (tmp_path / "photos").mkdir()
+    ask = f"""
+        source ./script
+        COMP_WORDS=(classification-server {words.rstrip() if words[-1] != " " else words + "''"})
+        COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+        $(complete -p classification-server | sed 's/.*-F \\([^ ]*\\).*/\\1/') 2>errors
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert set(completed) <= set(done.stdout.split()), done
+
+
+def test_zsh_has_a_script_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "zsh"]) == 0
+    assert capsys.readouterr().out.startswith("#compdef classification-server")
 
 
 def test_help_of_serve_tells_the_first_settings(capsys: pytest.CaptureFixture[str]) -> None:

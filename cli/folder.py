@@ -1,0 +1,156 @@
+"""A run over a folder: photos to the server, answers into the journal, and from there into the output."""
+
+import argparse
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli import CommandError, say, sheet, tables
+from cli.journal import Journal
+from cli.progress import progress
+from cli.summary import Summary
+
+if TYPE_CHECKING:
+    from classification_client import Client, Outcome
+
+HELLO_SECONDS = 10.0
+"""How long to try to reach a server at first; later, --patience."""
+
+
+class FolderRun:
+    """One run of `classify`, with its options, on the server at `url`."""
+
+    def __init__(self, options: argparse.Namespace, url: str) -> None:
+        self._options, self._url, self._folder = options, url, options.folder
+        self._journal_path = options.output.with_name(f"{options.output.name}.journal")
+        outputs = [options.output, self._journal_path]
+        if options.html:
+            outputs += [options.html, sheet.files_folder(options.html)]
+        self._outputs = {each.absolute() for each in outputs}
+
+    def run(self) -> int:
+        """Classify what is not yet, then write the output; return the exit status.
+
+        Raises:
+            CommandError: the server can't be had, there are no photos, or the output can't be written.
+        """
+        asked = self._hello()
+        total = sum(1 for _ in self._photos())
+        if not total:
+            raise CommandError(f"there are no files in {self._folder}")
+        if self._options.restart:
+            self._journal_path.unlink(missing_ok=True)
+        with contextlib.closing(Journal(self._journal_path, asked)) as journal:
+            status = self._classify(journal, total)
+            return self._finish(journal) if status is None else status
+
+    def _hello(self) -> dict[str, Any]:
+        """What is asked, of which model; all photos of an output are to have the same."""
+        from classification_client import ClientError
+
+        try:
+            with self._client(HELLO_SECONDS) as client:
+                served = client.config()
+        except ClientError as error:
+            raise CommandError(f"{self._url} can't be used: {error}") from None
+        return {
+            "folder": os.path.abspath(self._folder),
+            "regions": self._options.regions and [list(each) for each in self._options.regions],
+            "top_n": self._options.top_n,
+            "model": served["model"],
+            "thresholds": served["thresholds"],
+        }
+
+    def _client(self, patience: float) -> "Client":
+        from classification_client import Client
+
+        return Client(self._url, key=self._options.key, patience=patience)
+
+    def _classify(self, journal: Journal, total: int) -> int | None:
+        """Classify what the journal lacks; None, or the exit status where that was cut short."""
+        from classification_client import ClientError
+
+        if journal.done:
+            say(f"{len(journal.done)} of {total} photos are done; going on with the others")
+        began, before = time.monotonic(), len(journal.done)
+        try:
+            with progress("photos", total, quiet=self._options.quiet, done=before) as advance:
+                for outcome in self._outcomes(journal):
+                    journal.ended(self._name(outcome.source), _told(outcome))
+                    advance(1)
+        except KeyboardInterrupt:
+            say(f"stopped; {self._how_to_go_on(journal, total)}")
+            return 130
+        except ClientError as error:
+            say(f"{error}\n{self._how_to_go_on(journal, total)}")
+            return 1
+        self._seconds, self._classified = time.monotonic() - began, len(journal.done) - before
+        return None
+
+    def _outcomes(self, journal: Journal) -> "Iterator[Outcome]":
+        options = self._options
+        with self._client(options.patience) as client:
+            yield from client.map(
+                (each for each in self._photos() if self._name(each) not in journal.done),
+                regions=options.regions,
+                top_n=options.top_n,
+                in_flight=options.in_flight,
+                jobs={self._folder / name: job for name, job in journal.jobs.items()},
+                submitted=lambda photo, job: journal.submitted(self._name(photo), job),
+            )
+
+    def _photos(self) -> Iterator[Path]:
+        """All files but our own."""
+        from classification_client.photos import files
+
+        for photo in files(self._folder):
+            here = photo.absolute()
+            if here not in self._outputs and here.parent not in self._outputs:
+                yield photo
+
+    def _name(self, photo: Any) -> str:
+        return str(photo.relative_to(self._folder).as_posix())
+
+    def _how_to_go_on(self, journal: Journal, total: int) -> str:
+        return f"{len(journal.done)} of {total} photos are done; the same command goes on from there"
+
+    def _finish(self, journal: Journal) -> int:
+        options = self._options
+        summary = Summary()
+        for record in journal.records():
+            summary.add(record)
+        try:
+            tables.write(options.output, journal.records())
+            if options.html:
+                with progress("page", len(journal.done), quiet=options.quiet) as advance:
+                    sheet.write(options.html, self._folder, journal.records(), summary, advance)
+        except OSError as error:
+            raise CommandError(
+                f"the output can't be written: {error}; the same command tries again"
+            ) from None
+        self._journal_path.unlink()
+        if not options.quiet:
+            summary.show(
+                self._classified, self._seconds, [each for each in (options.output, options.html) if each]
+            )
+        return 1 if summary.failed else 0
+
+
+def _told(outcome: "Outcome") -> dict[str, Any]:
+    """An outcome as the journal has it: the server's `result`, or an `error`."""
+    from classification_client import JobFailed, Problem
+
+    match outcome.error:
+        case None:
+            return {"result": outcome.result().data}
+        case Problem() as problem:
+            return {"error": {"code": str(problem.status), "detail": problem.detail}}
+        case JobFailed() as failed:
+            return {"error": {"code": failed.code, "detail": failed.detail}}
+        case OSError() as error:
+            return {"error": {"code": "unreadable", "detail": error.strerror or str(error)}}
+        case error:
+            return {"error": {"code": "failed", "detail": str(error)}}
