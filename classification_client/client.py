@@ -26,18 +26,31 @@ class _Base:
     """What both clients know: where the server is, and how patient to be.
 
     `key` is the API key. `timeout` is for how many seconds the server may give no sign of life; `patience`
-    for how many to go on with what breaks or is put off (429, 503), before it is an error.
+    for how many to go on with what breaks or is put off (429, 503), before it is an error. An address or a
+    key that can't be one is a ValueError.
     """
 
     def __init__(self, url: str, *, key: str = "", timeout: float = 30.0, patience: float = 60.0) -> None:
-        if httpx.URL(url).scheme not in ("http", "https"):
-            raise ValueError(f"{url!r} is no address of a server, such as http://localhost:8001")
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("the key has characters that no key has")
         self._timeout = timeout
         self._flows = Flows(patience)
         self._options: dict[str, Any] = {
             "base_url": url,
             "headers": {"Authorization": f"Bearer {key}"} if key else {},
+            # A proxy that the environment names is not for our own machine.
+            "trust_env": _host(url) not in ("localhost", "127.0.0.1", "::1"),
         }
+
+
+def _host(url: str) -> str:
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ValueError(f"{url!r} is no address of a server, such as http://localhost:8001")
+    return parts.host
 
 
 class Client(_Base):

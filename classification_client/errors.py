@@ -52,10 +52,13 @@ class Problem(ClientError):
             body = None
         body = body if isinstance(body, dict) else {}
         named = body.get("errors") or ()
+        silent = f"{response.url} gave no reason"
+        if response.has_redirect_location:
+            silent = f"{response.url} sends on to {response.headers['Location']}: use that address"
         return cls(
             response.status_code,
             str(body.get("title") or response.reason_phrase),
-            str(body.get("detail") or f"{response.url} gave no reason"),
+            str(body.get("detail") or silent),
             {str(each["field"]): str(each["detail"]) for each in named},
             _seconds(response.headers.get("Retry-After", "")),
         )

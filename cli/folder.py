@@ -5,6 +5,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 HELLO_SECONDS = 10.0
 """How long to try to reach a server at first; later, --patience."""
+
+SERVED = ("model", "thresholds")
+"""Fingerprints of what answers: in `/cfg`, and in each answer."""
 
 
 class FolderRun:
@@ -54,14 +58,16 @@ class FolderRun:
         try:
             with self._client(HELLO_SECONDS) as client:
                 served = client.config()
-        except ClientError as error:
+            serves = {name: str(served[name]) for name in SERVED}
+        except (KeyError, TypeError, JSONDecodeError):
+            raise CommandError(f"{self._url} answers, but is no classification-server") from None
+        except (ClientError, ValueError) as error:
             raise CommandError(f"{self._url} can't be used: {error}") from None
         return {
             "folder": os.path.abspath(self._folder),
             "regions": self._options.regions and [list(each) for each in self._options.regions],
             "top_n": self._options.top_n,
-            "model": served["model"],
-            "thresholds": served["thresholds"],
+            **serves,
         }
 
     def _client(self, patience: float) -> "Client":
@@ -79,6 +85,7 @@ class FolderRun:
         try:
             with progress("photos", total, quiet=self._options.quiet, done=before) as advance:
                 for outcome in self._outcomes(journal):
+                    self._check_served(outcome, journal)
                     journal.ended(self._name(outcome.source), _told(outcome))
                     advance(1)
         except KeyboardInterrupt:
@@ -89,6 +96,15 @@ class FolderRun:
             return 1
         self._seconds, self._classified = time.monotonic() - began, len(journal.done) - before
         return None
+
+    def _check_served(self, outcome: "Outcome", journal: Journal) -> None:
+        """See that the answer is of the model that the others are of."""
+        for name in SERVED if outcome.answer else ():
+            if getattr(outcome.answer, name) != journal.asked[name]:
+                raise CommandError(
+                    f"the server's {name} changed during the run: begin anew with --restart, "
+                    "or put back what was and give the same command"
+                )
 
     def _outcomes(self, journal: Journal) -> "Iterator[Outcome]":
         options = self._options

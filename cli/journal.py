@@ -22,7 +22,7 @@ class Journal:
         Raises:
             CommandError: it can't be written, another run has it, or other things were asked in it.
         """
-        self.path = path
+        self.path, self.asked = path, asked
         self.jobs: dict[str, str] = {}
         """Photos that were submitted and have not ended, with their jobs' ids."""
         self.done: dict[str, int] = {}

@@ -10,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import pytest
 
 import demo
 from cli import sheet
+from cli.folder import FolderRun
 from cli.main import main
 from tests.stack import ROOT, Stack, eventually
 
@@ -119,6 +122,7 @@ def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: 
         pytest.param(["empty", "--output", "no/out.csv"], "there are no files", id="no photos, no place"),
         pytest.param(["empty", "--html", "no/out.html"], "no is not a folder", id="no place for the page"),
         pytest.param(["empty", "--url", "http://127.0.0.1:9"], "can't be used: ", id="nobody there"),
+        pytest.param(["empty", "--key", "ñ"], "no key has", id="no key"),
         pytest.param(["empty", "--url", "localhost:8001"], "such as http://localhost:8001", id="no address"),
     ],
 )
@@ -131,6 +135,31 @@ def test_what_must_be_mended_ends_with_2(
     url = [] if "--url" in arguments else ["--url", stack.url]
     assert main(["classify", *arguments, *url]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["hello", "[]", '{"model": "x"}'])
+def test_a_server_of_another_kind_is_told(
+    here: Path, photos: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (here / "cfg").write_text(text)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        assert main(["classify", "photos", "--url", f"http://127.0.0.1:{other.server_port}"]) == 2
+        other.shutdown()
+    assert "answers, but is no classification-server" in capsys.readouterr().err
+
+
+def test_answers_of_two_models_are_not_mixed(
+    stack: Stack, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hello = FolderRun._hello
+    with monkeypatch.context() as changed:
+        changed.setattr(FolderRun, "_hello", lambda run: hello(run) | {"model": "another"})
+        assert classify(stack, photos) == 2
+    assert "the server's model changed during the run" in capsys.readouterr().err
+    assert classify(stack, photos) == 2
+    assert "unfinished run with another model" in capsys.readouterr().err
+    assert classify(stack, photos, "--restart") == 1
 
 
 @pytest.mark.parametrize("wrong", [["--regions", "1,2"], ["--top-n", "0"], ["--regions", "1,2,3;;4,5,6"]])

@@ -254,7 +254,8 @@ class Breaking(BaseHTTPRequestHandler):
         self.answer(202 if len(self.keys) == 3 else 503, QUEUED)
 
     def do_GET(self) -> None:
-        self.answer(200, {"jobs": [{"id": "j1", "status": "finished", "result": RESULT}]})
+        job = {"id": "j1", "status": "finished", "result": RESULT}
+        self.answer(200, {"jobs": [job]} if "?" in self.path else job)
 
     def answer(self, status: int, body: Any) -> None:
         text = json.dumps(body).encode()
@@ -304,10 +305,30 @@ def test_nothing_listens() -> None:
         client.config()
 
 
-@pytest.mark.parametrize("url", ["localhost:8001", "ftp://x", ""])
+@pytest.mark.parametrize("url", ["localhost:8001", "ftp://x", "", "http://", "http://[::1"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="such as http://"):
         Client(url)
+
+
+def test_a_key_that_no_header_can_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="no key has"):
+        AsyncClient("http://x", key="llave ñ")
+
+
+def test_the_environments_proxy_is_not_for_our_own_machine(
+    breaking: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with Client(breaking[0]) as client:
+        assert client.job("j1")
+    with Client("http://192.0.2.1", patience=0) as away, pytest.raises(Unreachable, match="refused"):
+        away.config()
+
+
+def test_an_address_that_sends_on_to_another_is_told() -> None:
+    with pytest.raises(Problem, match="sends on to https://x/cfg: use that address"):
+        drive(Flows(0).get("/cfg"), answer(301, None, Location="https://x/cfg"))
 
 
 def test_a_window_of_nothing_is_refused() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from cli import CommandError, sheet, tables
 from cli.journal import Journal
+from cli.progress import progress
 from cli.summary import Summary
 
 ASKED = {"folder": "/photos", "regions": None, "top_n": 1, "model": "m", "thresholds": "t"}
@@ -143,6 +145,22 @@ def test_without_pyarrow_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_ending_that_is_not_known_is_refused() -> None:
     with pytest.raises(CommandError, match=r"out\.xlsx: its ending must be one of \.csv, \.jsonl, \.parquet"):
         tables.check(Path("out.xlsx"))
+
+
+def test_where_there_is_no_terminal_progress_is_in_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.progress.LINE_SECONDS", 0)
+    with progress("photos", 10, done=4) as advance:
+        advance(1)
+        advance(2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and re.fullmatch(
+        r"classification-server: photos: 7 of 10, [\d.]+/s, \d+ s left", lines[1]
+    )
+    with progress("photos", 10, quiet=True) as advance:
+        advance(1)
+    assert capsys.readouterr().err == ""
 
 
 def page(folder: Path, records: list[dict[str, Any]]) -> str:
