@@ -34,19 +34,28 @@ def read_classes(path: Path) -> tuple[str, ...]:
     Raises:
         ModelError: naming the line that is empty or repeats another.
     """
-    text = _read(path, "INFERENCE_CLASSES_FILE").rstrip()
+    return parse_classes(_read(path, "INFERENCE_CLASSES_FILE"), str(path))
+
+
+def parse_classes(text: str, where: str) -> tuple[str, ...]:
+    """The names in a classes file's text; `where` is what messages call it.
+
+    Raises:
+        ModelError: naming the line that is empty or repeats another.
+    """
+    text = text.rstrip()
     lines = [line.strip() for line in text.split("\n")] if text else []
     seen: dict[str, int] = {}
     for number, name in enumerate(lines, 1):
         if not name:
-            raise ModelError(f"{path}, line {number}: is empty; a class name stands on each line")
+            raise ModelError(f"{where}, line {number}: is empty; a class name stands on each line")
         if name in seen:
             raise ModelError(
-                f"{path}, line {number}: repeats {name!r} of line {seen[name]}; names must differ"
+                f"{where}, line {number}: repeats {name!r} of line {seen[name]}; names must differ"
             )
         seen[name] = number
     if not lines:
-        raise ModelError(f"{path} is empty; a class name stands on each line")
+        raise ModelError(f"{where} is empty; a class name stands on each line")
     return tuple(lines)
 
 

