@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from cli import CommandError, bench, classes, classify, completion, say, serve
+from cli import CommandError, bench, calibrate, classes, classify, completion, say, serve
 
 COMMANDS = {
     "serve": serve,
     "classify": classify,
     "bench": bench,
+    "calibrate": calibrate,
     "classes": classes,
     "completion": completion,
 }

@@ -67,14 +67,7 @@ def _load(settings: Settings) -> Any:
     return Service(
         model=engine,
         decider=Decider(classes, values, settings.minimum_threshold),
-        spec=PixelSpec(
-            engine.height,
-            engine.width,
-            engine.channels,
-            settings.input_color,
-            settings.input_resize,
-            settings.max_image_pixels,
-        ),
+        spec=PixelSpec.of((engine.height, engine.width, engine.channels), settings),
         description=_describe(settings, engine, classes),
         jobs_per_second=settings.input_batch / batch_seconds,
     )

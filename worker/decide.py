@@ -51,7 +51,7 @@ class Decider:
 
     def _predictions(self, row: NDArray[np.float32], top_n: int) -> list[dict[str, Any]]:
         """The best `top_n` classes of one input; of equal scores the earlier class comes first."""
-        return [self._prediction(self.classes[i], float(row[i])) for i in _best(row, top_n)]
+        return [self._prediction(self.classes[i], float(row[i])) for i in best_of(row, top_n)]
 
     def _prediction(self, name: str, score: float) -> dict[str, Any]:
         threshold = self._threshold(name)
@@ -66,7 +66,8 @@ class Decider:
         return max(self.thresholds.get(name, self.minimum), self.minimum)
 
 
-def _best(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+def best_of(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """The best `count` classes of one input, best first; of equal scores the earlier class comes first."""
     count = min(count, len(row))
     # Only those that can be among the best are sorted: with 10,000 classes a fiftieth of the time.
     least = np.partition(row, -count)[-count]

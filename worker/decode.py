@@ -10,6 +10,7 @@ from PIL import Image
 
 from shared.images import ImageError, OpenedImage, open_image
 from shared.job import Region
+from shared.settings import Settings
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels."""
@@ -43,6 +44,11 @@ class PixelSpec:
     color: str = "rgb"
     resize: str = "antialias"
     max_pixels: int = 100_000_000
+
+    @classmethod
+    def of(cls, shape: tuple[int, int, int], settings: Settings) -> "PixelSpec":
+        """What a model of this height, width and channels takes under these settings."""
+        return cls(*shape, settings.input_color, settings.input_resize, settings.max_image_pixels)
 
 
 def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> NDArray[np.uint8]:

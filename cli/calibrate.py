@@ -1,0 +1,197 @@
+"""`classification-server calibrate FOLDER`: thresholds from labelled images, and how far to trust them."""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli import CommandError, say
+from cli.model_files import add_model_options, environ
+from shared.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from prepare.calibrate import Calibration, Method
+    from prepare.labelled import Labelled
+
+HELP = "choose thresholds by labelled images, and report how good the model is"
+DESCRIPTION = """\
+Runs the model over images whose class is known, exactly as the service would, and writes
+
+  thresholds.csv    for INFERENCE_THRESHOLDS_FILE: of each class the lowest score from which on its
+                    answers were right as often as --precision asks
+  thresholds.html   a report in one file: accuracy, reliability, confusions, and of each class the
+                    precision at its threshold, judged on images that had no part in choosing it
+
+FOLDER has a folder of images for each class, named as in the classes file; or --labels names a CSV table
+with the columns file and label. Classes with too few answers to trust get the threshold of all classes
+together; the report says which. docs/calibrate.md tells how it is computed.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `calibrate`."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the labelled images are")
+    parser.add_argument("--labels", type=Path, metavar="FILE.csv", help="the labels, as a table")
+    add_model_options(parser, "model", "classes")
+    parser.add_argument(
+        *("--output", "-o"),
+        type=Path,
+        default=Path("thresholds.csv"),
+        metavar="FILE",
+        help="the thresholds (default: thresholds.csv); the report stands beside them as .html",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the outputs if they are there")
+    parser.add_argument(
+        "--precision", type=_share, default=0.95, metavar="P", help="what is asked for (default: 0.95)"
+    )
+    parser.add_argument(
+        "--confidence",
+        type=_share,
+        metavar="C",
+        help="ask it not of the precision that was seen, but of its lower bound with this confidence",
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="choose nothing: write the plain statistics, as the original server's files have them",
+    )
+    parser.add_argument(
+        "--holdout",
+        type=_share,
+        metavar="S",
+        help="judge on this share of the images, and choose by the others (default: cross-validation)",
+    )
+    parser.add_argument("--folds", type=_folds, default=5, metavar="N", help="of the cross-validation (5)")
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Calibrate and report; return the exit status.
+
+    Raises:
+        CommandError: labels, images, model or settings don't allow it, or a file is there already.
+    """
+    try:
+        from prepare import report
+        from prepare.calibrate import calibrate, report_path
+    except ImportError as error:
+        raise CommandError(f"{error}: pip install 'classification-server[people,worker]'") from None
+    from prepare.labelled import CalibrationError
+    from worker.inspect_model import ModelError
+    from worker.labels import read_classes
+
+    settings = _settings(options)
+    page = report_path(options.output)
+    _refuse_to_replace(options, page)
+    try:
+        classes = read_classes(settings.classes_file)
+        images = _images(options, classes)
+        with _progress(len(images), options.quiet) as step:
+            found = calibrate(settings, classes, images, _method(options, settings), step)
+    except (ModelError, CalibrationError) as error:
+        raise CommandError(str(error)) from None
+    _write(options, found, page, report.page(found))
+    _tell(options, found, page)
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    try:
+        return Settings.from_environ(environ(options))
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+
+
+def _images(options: argparse.Namespace, classes: tuple[str, ...]) -> "list[Labelled]":
+    from prepare.labelled import from_folders, from_table
+
+    if options.labels:
+        return from_table(options.labels, options.folder, classes)
+    return from_folders(options.folder, classes)
+
+
+def _method(options: argparse.Namespace, settings: Settings) -> "Method":
+    from prepare.calibrate import Method
+    from prepare.thresholds import Goal
+
+    goal = Goal(options.precision, settings.minimum_threshold, options.confidence, options.plain)
+    return Method(goal, options.folds, options.holdout)
+
+
+def _refuse_to_replace(options: argparse.Namespace, page: Path) -> None:
+    """Before the model is run: afterwards it would be a pity."""
+    there = [str(path) for path in (options.output, page) if path.exists()]
+    if there and not options.force:
+        raise CommandError(f"{' and '.join(there)} would be replaced: name another --output, or add --force")
+
+
+def _write(options: argparse.Namespace, found: "Calibration", page: Path, text: str) -> None:
+    from prepare.thresholds import write
+
+    try:
+        write(found.rows, options.output, replace=options.force)
+        with page.open("w" if options.force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CommandError(f"{error.filename} can't be written: {error.strerror}") from None
+
+
+def _tell(options: argparse.Namespace, found: "Calibration", page: Path) -> None:
+    if options.json:
+        json.dump(found.facts, sys.stdout, indent=1, ensure_ascii=False)
+        print()
+    if options.quiet:
+        return
+    from prepare.words import summary
+
+    for file in found.facts["unreadable"][:10]:
+        say(f"not read: {file['file']}: {file['reason']}")
+    for line in summary(found.facts):
+        say(line)
+    say(f"written: {options.output}, and the report, {page}")
+
+
+@contextlib.contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar with the rate and the time left on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("loading the model", total=total, rate="")
+
+        def step(done: int) -> None:
+            progress.update(task, advance=done, description="images")
+            speed = progress.tasks[0].speed
+            progress.update(task, rate=f"{speed:.0f}/s" if speed else "")
+
+        yield step
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("it takes a number between 0 and 1")
+    return value
+
+
+def _folds(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError("it takes a whole number from 2 to 100")
+    return int(text)

@@ -1,0 +1,209 @@
+"""`calibrate` on images of the demo's validation digits, and what the service makes of its thresholds."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.random import default_rng
+
+import demo
+from cli.main import main
+from demo.digits import NAMES, draw_photo, output_of, parts
+from shared.job import Options
+from shared.settings import Settings
+from tests.pictures import saved
+from worker.__main__ import _load
+from worker.decode import decode
+from worker.labels import read_thresholds
+
+MISSING, FEW = NAMES[-1], NAMES[-3]
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 20 photos of each class, but 3 of one and none of another; two files are no images."""
+    folder = tmp_path_factory.mktemp("labelled")
+    _, validation, _ = parts()
+    for number, digit, value in list(zip(*validation, strict=True))[:210]:
+        for organ in range(2):
+            name = NAMES[output_of(value, organ)]
+            place = folder / name
+            place.mkdir(exist_ok=True)
+            if name != MISSING and not (name == FEW and len(list(place.iterdir())) == 3):
+                photo = draw_photo(digit, organ, default_rng((99, number, organ)))
+                (place / f"{number}.jpg").write_bytes(saved(photo))
+    (folder / MISSING).rmdir()
+    (folder / NAMES[0] / "notes.txt").write_text("not an image")
+    whole = next((folder / NAMES[1]).iterdir()).read_bytes()
+    (folder / NAMES[1] / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The thresholds file that `calibrate` wrote for the demo model, and what it told as JSON."""
+    output = tmp_path_factory.mktemp("made") / "thresholds.csv"
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told):
+        patch.setenv("INFERENCE_MODEL", str(demo.MODEL))
+        patch.setenv("INFERENCE_CLASSES_FILE", str(demo.CLASSES))
+        assert main(["calibrate", str(labelled), "--output", str(output), "--json", "--quiet"]) == 0
+    return output, json.loads(told.getvalue())
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`calibrate` of the demo model into this test's folder."""
+    monkeypatch.setenv("INFERENCE_MODEL", str(demo.MODEL))
+    monkeypatch.setenv("INFERENCE_CLASSES_FILE", str(demo.CLASSES))
+
+    def command(*options: str, folder: Path = labelled) -> int:
+        return main(["calibrate", str(folder), "--output", str(tmp_path / "thresholds.csv"), *options])
+
+    return command
+
+
+def test_the_service_accepts_by_it_what_the_report_says(
+    labelled: Path, made: tuple[Path, dict[str, Any]]
+) -> None:
+    output, facts = made
+    service = _load(
+        Settings(
+            model=demo.MODEL, classes_file=demo.CLASSES, thresholds_file=output, redis_url="redis://unused"
+        )
+    )
+    told = {each["class"]: each for each in facts["classes"]}
+    counts: dict[str, list[bool]] = {name: [] for name in NAMES}
+    for file in sorted(labelled.rglob("*.jpg")):
+        if file.name == "cut.jpg":
+            continue
+        pixels = decode(file.read_bytes(), None, service.spec)
+        result = service.decider.decide(service.model.run(pixels), Options())
+        best = result["regions"][0]["predictions"][0]
+        assert best["threshold"] == pytest.approx(told[best["class"]]["threshold"], abs=1e-6)
+        if best["accepted"]:
+            counts[best["class"]].append(best["class"] == file.parent.name)
+    own = [name for name in NAMES if told[name]["basis"] == "own"]
+    assert len(own) >= 15
+    assert all(np.mean(counts[name]) >= 0.95 for name in own)
+
+
+def test_accuracy_is_that_of_the_model(labelled: Path, made: tuple[Path, dict[str, Any]]) -> None:
+    facts = made[1]
+    assert facts["images"] == len(list(labelled.rglob("*.jpg"))) - 1
+    assert facts["top1"]["value"] > 0.95
+    assert facts["method"] == {
+        "rule": "precision",
+        "precision": 0.95,
+        "confidence": None,
+        "folds": 5,
+        "holdout": None,
+    }
+
+
+def test_classes_without_enough_images_are_named(made: tuple[Path, dict[str, Any]]) -> None:
+    output, facts = made
+    basis = {each["class"]: each["basis"] for each in facts["classes"]}
+    assert basis[MISSING] == basis[FEW] == "common"
+    notes = " ".join(facts["notes"])
+    assert f"without images: {MISSING}" in notes
+    assert re.search(rf"too few answers to trust: [^.]*{FEW}", notes)
+    read = read_thresholds(output, tuple(NAMES))
+    assert read[MISSING].value > 0 and read[MISSING].correct == -1
+
+
+def test_files_that_are_no_images_are_named(made: tuple[Path, dict[str, Any]]) -> None:
+    reasons = {Path(each["file"]).name: each["reason"] for each in made[1]["unreadable"]}
+    assert set(reasons) == {"notes.txt", "cut.jpg"}
+    assert "not an image of a known kind" in reasons["notes.txt"]
+    assert "is damaged" in reasons["cut.jpg"]
+
+
+def test_the_report_stands_alone(made: tuple[Path, dict[str, Any]]) -> None:
+    page = made[0].with_suffix(".html").read_text()
+    assert "://" not in page
+    assert page.count("data:image/svg+xml;base64,") == 3
+    assert page.count("data:image/jpeg;base64,") == min(12, made[1]["images"] - made[1]["top1"]["count"])
+    for name in NAMES:
+        assert name in page
+
+
+def test_names_from_files_are_text_in_the_report(run: Run, labelled: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(labelled / NAMES[3], folder / NAMES[3])
+    (folder / NAMES[3] / "<script>alert(1)<").write_text("not an image")
+    assert run("--quiet", folder=folder) == 0
+    page = (tmp_path / "thresholds.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;" in page and "<script>alert" not in page
+
+
+def test_no_file_is_replaced_unless_told(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thresholds.html").write_text("mine")
+    assert run() == 2
+    assert (
+        "thresholds.html would be replaced: name another --output, or add --force" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "thresholds.csv").exists()
+    assert run("--force") == 0
+    assert (tmp_path / "thresholds.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_table_of_labels_gives_the_same(
+    run: Run, labelled: Path, tmp_path: Path, made: tuple[Path, dict[str, Any]]
+) -> None:
+    files = sorted(file.relative_to(labelled) for file in labelled.rglob("*.*"))
+    rows = "".join(f"{file},{file.parent}\n" for file in files)
+    (tmp_path / "labels.csv").write_text("file,label\n" + rows + f"gone.jpg,{MISSING}\n")
+    assert run("--labels", str(tmp_path / "labels.csv"), "--quiet") == 0
+    assert (tmp_path / "thresholds.csv").read_text() == made[0].read_text()
+
+
+def test_a_holdout_and_plain_statistics(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--holdout", "0.25", "--plain") == 0
+    told = capsys.readouterr().err
+    assert re.search(r"judged on the \d+ images that were held out", told)
+    assert "not read: " in told and "written: " in told
+    assert read_thresholds(tmp_path / "thresholds.csv", tuple(NAMES))[MISSING].top1_min == -1
+
+
+def test_logits_are_refused_with_the_way_out(
+    run: Run, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    layers = [keras.layers.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    keras.Sequential(layers).save(tmp_path / "logits.h5")
+    shutil.copytree(labelled / NAMES[3], tmp_path / "images" / "a")
+    options = ("--model", str(tmp_path / "logits.h5"), "--classes", str(tmp_path / "classes.txt"))
+    assert run(*options, folder=tmp_path / "images") == 2
+    assert "no probabilities, they reach from" in (told := capsys.readouterr().err)
+    assert "set INFERENCE_ACTIVATION=softmax" in told
+
+
+def test_classes_and_model_must_fit(
+    run: Run, tmp_path: Path, labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "classes.txt").write_text("\n".join(NAMES[:-1]))
+    assert run("--classes", str(tmp_path / "classes.txt")) == 2
+    assert "the model has 20 outputs and" in capsys.readouterr().err
+
+
+def test_where_no_image_can_be_read_the_first_reason_is_told(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images" / NAMES[0]).mkdir(parents=True)
+    (tmp_path / "images" / NAMES[0] / "notes.txt").write_text("not an image")
+    assert run(folder=tmp_path / "images") == 2
+    assert "none of the 1 files can be read; the first, " in capsys.readouterr().err
