@@ -28,7 +28,9 @@ With --model, or INFERENCE_MODEL, the names are counted against the model's outp
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `classes`."""
     parser.add_argument("file", type=Path, metavar="FILE", help="what to read the names from")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there (default: print them)")
+    parser.add_argument(
+        *("--output", "-o"), type=Path, metavar="FILE", help="write there (default: print them)"
+    )
     parser.add_argument("--force", action="store_true", help="replace the output if it is there")
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model that they must fit")
     parser.add_argument("--quiet", action="store_true", help="say nothing but faults")

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from cli import CommandError, bench, calibrate, classes, classify, completion, say, serve
+from cli import CommandError, bench, calibrate, check, classes, classify, completion, say, serve
 
 COMMANDS = {
     "serve": serve,
     "classify": classify,
     "bench": bench,
     "calibrate": calibrate,
+    "check": check,
     "classes": classes,
     "completion": completion,
 }

@@ -128,15 +128,24 @@ def inspect(path: Path) -> Inspection:
     except OSError as error:
         raise ModelError(f"INFERENCE_MODEL: {path} can't be read: {error.strerror}") from None
     if zipfile.is_zipfile(path):
-        return _inspect_keras(path)
+        return _checked(path, "keras", *_keras_configuration(path))
     if not h5py.is_hdf5(path):
         kind = next((text for head, text in _LOOKS_LIKE.items() if start.startswith(head)), None)
         what = f"it looks like {kind}" if kind else "its first bytes are not HDF5's" if start else "empty"
         raise ModelError(f"{path} is not an HDF5 file: {what}")
-    return _inspect_h5(path)
+    return _checked(path, "h5", *_h5_configuration(path))
 
 
-def _inspect_h5(path: Path) -> Inspection:
+def read_configuration(path: Path) -> tuple[str, str]:
+    """An H5 or .keras file's configuration (JSON) and Keras' version, of which nothing is judged.
+
+    Raises:
+        ModelError: it is damaged, or without its architecture.
+    """
+    return _keras_configuration(path) if zipfile.is_zipfile(path) else _h5_configuration(path)
+
+
+def _h5_configuration(path: Path) -> tuple[str, str]:
     try:
         with h5py.File(path, "r") as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
@@ -146,17 +155,17 @@ def _inspect_h5(path: Path) -> Inspection:
     if config is None:
         what = "holds only weights, not the model's architecture" if holds_weights else "is not a Keras model"
         raise ModelError(f"{path} {what}; save it with model.save(…), not model.save_weights(…)")
-    return _checked(path, "h5", _text(config), _text(version))
+    return _text(config), _text(version)
 
 
-def _inspect_keras(path: Path) -> Inspection:
+def _keras_configuration(path: Path) -> tuple[str, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             config = archive.read("config.json").decode()
             version = json.loads(archive.read("metadata.json")).get("keras_version", "")
     except (KeyError, ValueError, AttributeError, OSError, RuntimeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path} is a ZIP archive, but not a Keras model: {error}") from None
-    return _checked(path, "keras", config, str(version))
+    return config, str(version)
 
 
 def _inspect_saved_model(path: Path) -> Inspection:

@@ -1,0 +1,277 @@
+"""`check` on real models: what it finds, and that it agrees with a worker's start."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+import demo
+from cli.main import main
+from prepare.model_file import layers_of, read_model_file
+from prepare.preprocessing import TELLTALES, effect, guess, same_effect
+from shared.settings import PREPROCESS_NAMES
+from tests.pictures import saved, scene
+
+HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
+layers = keras.layers
+
+
+def model(
+    path: Path, *inner: Any, shape: tuple[int, int, int] = (8, 8, 3), activation: str = "softmax"
+) -> Path:
+    """A small model of 3 classes, saved by Keras 3."""
+    last = [layers.Flatten(), layers.Dense(3, activation=activation)]
+    keras.Sequential([layers.Input(shape), *inner, *last]).save(path)
+    return path
+
+
+Check = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Run `check --json` with classes and thresholds for 3 classes; gives its status and what it printed."""
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    (tmp_path / "thresholds.csv").write_text(HEADER + "a,.9,1,0,.5,1\n")
+    monkeypatch.setenv("INFERENCE_CLASSES_FILE", str(tmp_path / "classes.txt"))
+    monkeypatch.setenv("INFERENCE_THRESHOLDS_FILE", str(tmp_path / "thresholds.csv"))
+
+    def run(path: Path, *options: str) -> tuple[int, dict[str, Any]]:
+        status = main(["check", "--model", str(path), "--json", *options])
+        return status, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def texts(found: dict[str, Any], kind: str, part: str | None = None) -> str:
+    return "\n".join(
+        each["text"] for each in found["findings"] if each["kind"] == kind and part in (None, each["part"])
+    )
+
+
+def test_the_demo_is_told_in_full(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("INFERENCE_MODEL", "INFERENCE_CLASSES_FILE", "INFERENCE_THRESHOLDS_FILE"):
+        monkeypatch.setenv(name, str({"M": demo.MODEL, "C": demo.CLASSES, "T": demo.THRESHOLDS}[name[10]]))
+    assert main(["check"]) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "an H5 file, saved by Keras 3.",
+        "9 layers (3 Conv2D, 3 MaxPooling2D, ",
+        "44,084 parameters",
+        "takes images of 32×32 with 3 channels",
+        "gives 20 scores, from softmax",
+        "20 names, from 'Digitus nullus albus' to 'Digitus novem niger'",
+        "`consolidate` merges them into 10 species",
+        "of 20 of 20 classes, from 0.500 to 0.961",
+        "1.0000 Digitus septem albus (counts: its threshold is 0.5000)",
+        f"  INFERENCE_MODEL={demo.MODEL} ",
+    ):
+        assert words in told
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_parameters_are_those_that_keras_counts(ending: str, tmp_path: Path) -> None:
+    network = keras.Sequential(
+        [
+            layers.Input((8, 8, 3)),
+            layers.RandomFlip(),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    network.compile("adam", "mse")
+    network.fit(
+        np.zeros((2, 8, 8, 3)), np.zeros((2, 3)), verbose=0
+    )  # so that the file has the optimizer's, too
+    network.save(tmp_path / f"model.{ending}")
+    found = read_model_file(tmp_path / f"model.{ending}")
+    assert found.parameters == network.count_params()
+    assert [layer.kind for layer in found.layers[-3:]] == ["BatchNormalization", "Flatten", "Dense"]
+
+
+def test_an_exported_model_tells_its_tensorflow(tmp_path: Path, check: Check) -> None:
+    import tensorflow as tf
+
+    keras.Sequential(
+        [layers.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3, activation="softmax")]
+    ).export(tmp_path / "saved", verbose=False)
+    status, found = check(tmp_path / "saved")
+    assert (status, found["saved_by"]) == (0, f"TensorFlow {tf.__version__}")
+
+
+def test_a_model_that_ends_in_logits_is_advised_softmax(tmp_path: Path, check: Check) -> None:
+    status, found = check(model(tmp_path / "model.h5", activation="linear"))
+    assert (status, found["advised"]) == (0, {"INFERENCE_ACTIVATION": "softmax"})
+    assert "its last layer has no activation: set INFERENCE_ACTIVATION=softmax" in texts(found, "warning")
+
+
+def test_softmax_twice_is_told(tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERENCE_ACTIVATION", "softmax")
+    _, found = check(model(tmp_path / "model.h5"))
+    assert "it ends in softmax already: unset INFERENCE_ACTIVATION" in texts(found, "warning")
+
+
+def test_a_lambda_layer_is_a_fault_and_its_file_is_told_all_the_same(tmp_path: Path, check: Check) -> None:
+    status, found = check(model(tmp_path / "model.h5", layers.Lambda(lambda x: x / 255)))
+    assert (status, found["serves"]) == (1, False)
+    assert "has a Lambda layer" in texts(found, "fault", "model")
+    assert found["layers"]["Lambda"] == 1
+    assert "no Lambda or custom layers" not in texts(found, "ok")
+
+
+def test_a_custom_layer_is_a_fault(tmp_path: Path, check: Check) -> None:
+    class Mine(layers.Layer):  # type: ignore[misc]
+        pass
+
+    status, found = check(model(tmp_path / "model.h5", Mine()))
+    assert status == 1 and "names Mine" in texts(found, "fault", "model")
+
+
+def test_every_part_s_fault_is_told_at_once(tmp_path: Path, check: Check) -> None:
+    (tmp_path / "classes.txt").write_text("a\n\nc\n")
+    (tmp_path / "thresholds.csv").unlink()
+    status, found = check(tmp_path / "none.h5")
+    assert status == 1
+    assert "there is no file" in texts(found, "fault", "model")
+    assert "line 2: is empty" in texts(found, "fault", "classes")
+    assert "classification-server calibrate FOLDER" in texts(found, "fault", "thresholds")
+
+
+def test_classes_that_do_not_fit_are_told_with_both_numbers(tmp_path: Path, check: Check) -> None:
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    status, found = check(model(tmp_path / "model.h5"))
+    assert status == 1
+    assert "the model has 3 outputs and" in texts(found, "fault", "classes")
+
+
+def test_wrong_settings_are_all_told(tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("INPUT_BATCH", "0"), ("INPUT_COLOR", "cmyk"), ("INPUT_HIGHT", "9")):
+        monkeypatch.setenv(name, value)
+    status, found = check(demo.MODEL)
+    assert status == 1
+    assert [text.split("=")[0] for text in texts(found, "fault").splitlines()] == [
+        "INPUT_COLOR",
+        "INPUT_BATCH",
+    ]
+    assert "INPUT_HIGHT is not a setting" in texts(found, "warning")
+
+
+def test_thresholds_that_can_never_be_exceeded_are_told(tmp_path: Path, check: Check) -> None:
+    (tmp_path / "thresholds.csv").write_text(HEADER + "b,1,1,1,1,1\n")
+    _, found = check(model(tmp_path / "model.h5"))
+    assert "b can never be accepted" in texts(found, "warning", "thresholds")
+    assert "for a, c the minimum alone holds" in texts(found, "note", "thresholds")
+
+
+def test_an_image_of_one_s_own_is_classified(tmp_path: Path, check: Check) -> None:
+    (tmp_path / "photo.jpg").write_bytes(saved(scene(40, 30)))
+    _, found = check(model(tmp_path / "model.h5"), "--image", str(tmp_path / "photo.jpg"))
+    assert found["sample"]["image"].endswith("photo.jpg")
+    assert sum(each["score"] for each in found["sample"]["predictions"]) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"not an image", None])
+def test_an_image_that_cannot_be_read_is_a_fault(content: bytes | None, tmp_path: Path, check: Check) -> None:
+    if content:
+        (tmp_path / "photo.jpg").write_bytes(content)
+    status, found = check(model(tmp_path / "model.h5"), "--image", str(tmp_path / "photo.jpg"))
+    assert status == 1 and texts(found, "fault", "sample")
+
+
+def test_the_command_has_what_is_set_and_advised_but_no_secret(
+    tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEYS", "0123456789abcdef")
+    monkeypatch.setenv("INPUT_BATCH", "8")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my models"
+    folder.mkdir()
+    model(folder / "model.h5", activation="linear")
+    _, found = check(Path("my models/model.h5"))
+    *words, program, command = shlex.split(found["command"])
+    assert (program, command) == ("classification-server", "serve")
+    assert dict(word.split("=", 1) for word in words) == {
+        "INFERENCE_MODEL": str(folder / "model.h5"),
+        "INFERENCE_CLASSES_FILE": str(tmp_path / "classes.txt"),
+        "INFERENCE_THRESHOLDS_FILE": str(tmp_path / "thresholds.csv"),
+        "INPUT_BATCH": "8",
+        "INFERENCE_ACTIVATION": "softmax",
+    }
+
+
+def test_quiet_says_what_is_wrong_and_no_more(
+    tmp_path: Path, check: Check, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(model(tmp_path / "model.h5"))
+    assert main(["check", "--model", path, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    (tmp_path / "thresholds.csv").unlink()
+    assert main(["check", "--model", path, "--quiet"]) == 1
+    assert capsys.readouterr().out.startswith("  ✗ INFERENCE_THRESHOLDS_FILE: there is no file")
+
+
+# -------------------------------------------------------------------- preprocessing
+
+
+def application(library: Any, name: str) -> list[Any]:
+    options = {"include_top": False, "weights": None, "input_shape": (96, 96, 3)}
+    return [*layers_of(json.loads(getattr(library.applications, name)(**options).to_json()))]
+
+
+@pytest.mark.parametrize("library", [pytest.param(keras, id="keras"), pytest.param(tf_keras, id="tf_keras")])
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("MobileNet", "mobilenet"),
+        ("MobileNetV2", "mobilenet_v2"),
+        ("MobileNetV3Small", "mobilenet_v3"),
+        ("VGG16", "vgg16"),
+        ("ResNet50", "resnet50"),
+    ],
+)
+def test_an_application_is_known_by_its_layers(library: Any, name: str, module: str) -> None:
+    found = guess(application(library, name))
+    assert found is not None and same_effect(found.name, module)
+
+
+def test_an_application_within_a_model_is_known_and_told(tmp_path: Path, check: Check) -> None:
+    inner = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.25)
+    path = model(tmp_path / "model.h5", inner, shape=(32, 32, 3))
+    _, found = check(path)
+    assert "as it should: it has the layers" in texts(found, "ok")
+    assert found["preprocess"] == {"set": "inception_v3", "guess": "mobilenet"}
+    assert found["advised"] == {}
+
+
+def test_a_setting_of_another_effect_is_advised_against(
+    tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFERENCE_PREPROCESS", "resnet50")
+    _, found = check(model(tmp_path / "model.h5", layers.Rescaling(1 / 255)))
+    assert found["advised"] == {"INFERENCE_PREPROCESS": "efficientnet"}
+    assert "takes pixels from 0 to 255: set INFERENCE_PREPROCESS=efficientnet" in texts(found, "warning")
+
+
+def test_a_calculation_on_the_pixels_is_preprocessing_of_the_model_s_own() -> None:
+    entry = keras.Input((8, 8, 3))
+    network = keras.Model(entry, layers.Flatten()(entry / 127.5 - 1))
+    found = guess([*layers_of(json.loads(network.to_json()))])
+    assert found is not None and found.name == "efficientnet"
+
+
+def test_what_tells_nothing_is_not_guessed() -> None:
+    assert guess(read_model_file(demo.MODEL).layers) is None
+
+
+def test_each_guess_is_a_setting_and_each_effect_has_words() -> None:
+    assert set(TELLTALES.values()) <= set(PREPROCESS_NAMES)
+    assert all(effect(name) != "of its own kind" for name in PREPROCESS_NAMES)
