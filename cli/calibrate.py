@@ -28,6 +28,9 @@ Runs the model over images whose class is known, exactly as the service would, a
 FOLDER has a folder of images for each class, named as in the classes file; or --labels names a CSV table
 with the columns file and label. Classes with too few answers to trust get the threshold of all classes
 together; the report says which. docs/calibrate.md tells how it is computed.
+
+  INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server calibrate images
+  classification-server calibrate images --labels labels.csv --precision 0.99 --confidence 0.95
 """
 
 

@@ -20,6 +20,9 @@ Reads what the settings name (INFERENCE_MODEL …, or the options), as a worker 
 what it finds: who saved the model, its layers, input and outputs, which preprocessing it was likely trained
 with and why, and whether classes and thresholds fit. Classifies one image, and prints the command that
 serves it all. The exit status is 1 if it would not be served.
+
+  classification-server check --model model.h5 --classes classes.txt --thresholds thresholds.csv
+  classification-server check --image photo.jpg --json
 """
 
 PARTS = {

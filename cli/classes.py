@@ -22,6 +22,8 @@ FILE is one of these:
   a JSON file               ["a", "b"], {"a": 0, "b": 1} (class_indices) or {"0": "a", "1": "b"}
 
 With --model, or INFERENCE_MODEL, the names are counted against the model's outputs.
+
+  classification-server classes labels.pickle --model model.h5 -o classes.txt
 """
 
 

@@ -54,6 +54,13 @@ def notes(facts: dict[str, Any]) -> list[str]:
         told.append(
             f"No score reaches the precision for {_listed(shut)}: the threshold is 1, which no score exceeds."
         )
+    asked, judged = facts["method"]["precision"], facts["precision"]
+    if facts["method"]["rule"] == "precision" and judged["of"] and judged["high"] < asked:
+        told.append(
+            f"On images that had no part in choosing, {100 * judged['value']:.1f} % of the answers that count"
+            f" are right, less than the {100 * asked:g} % asked for: with few images a class, add"
+            " --confidence, or ask for a higher --precision."
+        )
     told.append(
         "Images that the model has learned from flatter every figure here; so do copies and series of one"
         " scene, which stand on both sides of the judging."

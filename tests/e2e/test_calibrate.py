@@ -4,34 +4,19 @@ from pathlib import Path
 
 import pytest
 import requests
-from numpy.random import default_rng
 
 import demo
 from cli.main import main
-from demo.digits import NAMES, draw_photo, output_of, parts
+from demo.digits import NAMES
+from demo.labelled import write_labelled
 from prepare.thresholds import Goal
-from tests.pictures import saved
 from tests.stack import Stack
 from worker.labels import read_thresholds
 
 
-@pytest.fixture
-def labelled(tmp_path: Path) -> Path:
-    """18 photos of each class."""
-    _, validation, _ = parts()
-    for value in range(10):
-        for number, digit in enumerate(validation.digits[validation.values == value][:18]):
-            for organ in range(2):
-                folder = tmp_path / "images" / NAMES[output_of(value, organ)]
-                folder.mkdir(parents=True, exist_ok=True)
-                photo = draw_photo(digit, organ, default_rng((7, value, number, organ)))
-                (folder / f"{number}.jpg").write_bytes(saved(photo))
-    return tmp_path / "images"
-
-
-def test_the_service_serves_by_the_thresholds(
-    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_service_serves_by_the_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled = tmp_path / "images"
+    write_labelled(labelled, 18)
     monkeypatch.setenv("INFERENCE_MODEL", str(demo.MODEL))
     monkeypatch.setenv("INFERENCE_CLASSES_FILE", str(demo.CLASSES))
     output = tmp_path / "thresholds.csv"

@@ -12,14 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from numpy.random import default_rng
 
 import demo
 from cli.main import main
-from demo.digits import NAMES, draw_photo, output_of, parts
+from demo.digits import NAMES
+from demo.labelled import write_labelled
+from prepare.words import notes
 from shared.job import Options
 from shared.settings import Settings
-from tests.pictures import saved
 from worker.__main__ import _load
 from worker.decode import decode
 from worker.labels import read_thresholds
@@ -29,18 +29,12 @@ MISSING, FEW = NAMES[-1], NAMES[-3]
 
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """About 20 photos of each class, but 3 of one and none of another; two files are no images."""
+    """20 photos of each class, but 3 of one and none of another; two files are no images."""
     folder = tmp_path_factory.mktemp("labelled")
-    _, validation, _ = parts()
-    for number, digit, value in list(zip(*validation, strict=True))[:210]:
-        for organ in range(2):
-            name = NAMES[output_of(value, organ)]
-            place = folder / name
-            place.mkdir(exist_ok=True)
-            if name != MISSING and not (name == FEW and len(list(place.iterdir())) == 3):
-                photo = draw_photo(digit, organ, default_rng((99, number, organ)))
-                (place / f"{number}.jpg").write_bytes(saved(photo))
-    (folder / MISSING).rmdir()
+    write_labelled(folder, 20)
+    shutil.rmtree(folder / MISSING)
+    for photo in sorted((folder / FEW).iterdir())[3:]:
+        photo.unlink()
     (folder / NAMES[0] / "notes.txt").write_text("not an image")
     whole = next((folder / NAMES[1]).iterdir()).read_bytes()
     (folder / NAMES[1] / "cut.jpg").write_bytes(whole[: len(whole) // 2])
@@ -207,3 +201,39 @@ def test_where_no_image_can_be_read_the_first_reason_is_told(
     (tmp_path / "images" / NAMES[0] / "notes.txt").write_text("not an image")
     assert run(folder=tmp_path / "images") == 2
     assert "none of the 1 files can be read; the first, " in capsys.readouterr().err
+
+
+def test_a_precision_that_does_not_hold_is_told() -> None:
+    share = {"value": 0.9, "low": 0.88, "high": 0.92, "count": 90, "of": 100}
+    facts: dict[str, Any] = {"classes": [], "unreadable": [], "precision": share}
+    facts["method"] = {"rule": "precision", "precision": 0.95}
+    assert "90.0 % of the answers that count are right, less than the 95 % asked for" in notes(facts)[0]
+    facts["method"] = {"rule": "precision", "precision": 0.91}
+    assert "less than" not in " ".join(notes(facts))
+
+
+# -------------------------------------------------------------------- in a browser
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_the_report_s_classes_are_sorted_by_a_press(made: tuple[Path, dict[str, Any]]) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        faults: list[str] = []
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(made[0].with_suffix(".html").as_uri())
+        page.get_by_role("button", name="images").click()
+        first = page.locator("#classes tbody tr").first.inner_text()
+        page.get_by_role("button", name="images").click()
+        last = page.locator("#classes tbody tr").last.inner_text()
+        width = page.evaluate("document.documentElement.scrollWidth")
+        pictures = page.evaluate("[...document.images].every((each) => each.naturalWidth > 0)")
+        browser.close()
+    assert first.startswith(MISSING) and last.startswith(MISSING)
+    assert (faults, width, pictures) == ([], 390, True)

@@ -227,15 +227,13 @@ def application(library: Any, name: str) -> list[Any]:
     return [*layers_of(json.loads(getattr(library.applications, name)(**options).to_json()))]
 
 
-@pytest.mark.parametrize("library", [pytest.param(keras, id="keras"), pytest.param(tf_keras, id="tf_keras")])
 @pytest.mark.parametrize(
-    ("name", "module"),
+    ("library", "name", "module"),
     [
-        ("MobileNet", "mobilenet"),
-        ("MobileNetV2", "mobilenet_v2"),
-        ("MobileNetV3Small", "mobilenet_v3"),
-        ("VGG16", "vgg16"),
-        ("ResNet50", "resnet50"),
+        pytest.param(keras, "MobileNet", "mobilenet", id="MobileNet of Keras 3"),
+        pytest.param(keras, "MobileNetV3Small", "mobilenet_v3", id="MobileNetV3 of Keras 3"),
+        pytest.param(tf_keras, "MobileNetV2", "mobilenet_v2", id="MobileNetV2 of Keras 2"),
+        pytest.param(tf_keras, "VGG16", "vgg16", id="VGG16 of Keras 2"),
     ],
 )
 def test_an_application_is_known_by_its_layers(library: Any, name: str, module: str) -> None:

@@ -1,0 +1,37 @@
+"""Takes the picture of a calibration's report anew: `python docs/pictures/calibration.py`; needs Chromium."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from cli.main import main
+from demo.digits import NAMES
+from demo.labelled import write_labelled
+
+HERE = Path(__file__).parent
+WINDOW = {"width": 1200, "height": 1400}
+
+
+def take() -> None:
+    """Calibrate the demo by 27 photos of each class, but 3 of one and none of another."""
+    with tempfile.TemporaryDirectory() as name:
+        images, thresholds = Path(name, "images"), Path(name, "thresholds.csv")
+        write_labelled(images, 27)
+        shutil.rmtree(images / NAMES[-1])
+        for photo in sorted((images / NAMES[-3]).iterdir())[3:]:
+            photo.unlink()
+        os.chdir(HERE.parent.parent)
+        demo = ("--model", "demo/model.h5", "--classes", "demo/classes.txt")
+        main(["calibrate", str(images), *demo, "--output", str(thresholds), "--quiet"])
+        with sync_playwright() as playwright:
+            options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
+            page = playwright.chromium.launch(**options).new_page(viewport=WINDOW)
+            page.goto(thresholds.with_suffix(".html").as_uri())
+            page.screenshot(path=HERE / "calibration.png")
+
+
+if __name__ == "__main__":
+    take()
