@@ -11,7 +11,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway import classify, docs, health, info, jobs
+from gateway import classify, docs, health, info, jobs, page, status
 from gateway.auth import register_auth
 from gateway.checks import api_keys, check_rate_limit
 from gateway.errors import register_errors
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     app.after_request(_end)
     _guard(app, settings)
     register_errors(app)
-    for module in (classify, jobs, info, health, docs):
+    for module in (classify, jobs, info, health, docs, page, status):
         app.register_blueprint(module.bp)
     register_metrics(app)
     return app
@@ -104,8 +104,8 @@ def _end(response: Response) -> Response:
     milliseconds = (time.monotonic() - g.started) * 1000
     count_request(response.status_code, milliseconds / 1000)
     logger.log(
-        # Those two come by the second.
-        logging.DEBUG if request.blueprint in ("health", "metrics") else logging.INFO,
+        # Those come by the second.
+        logging.DEBUG if request.blueprint in ("health", "metrics", "status") else logging.INFO,
         "%s %s %d in %.1f ms, request %s",
         request.method,
         quote(request.path),  # a line feed in it must not begin a line of the log

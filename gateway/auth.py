@@ -9,9 +9,9 @@ from flask import Flask, Response, g, request
 from gateway.errors import Problem, respond
 from shared.keys import ApiKey, digest
 
-PUBLIC = frozenset({"health.live", "health.ready"})
-"""Endpoints that need no key: probes have none. A path that is not served has no endpoint, so it is not
-told from one that is."""
+PUBLIC = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
+"""Endpoints that need no key: probes have none, and the page asks its reader for one. A path that is not
+served has no endpoint, so it is not told from one that is."""
 
 _WHERE = "send one of this server's keys in the header Authorization: Bearer KEY, or X-API-Key: KEY"
 

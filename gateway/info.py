@@ -1,9 +1,8 @@
-"""What is served: GET /classes, GET or POST /cfg, and a list of the calls at /."""
+"""What is served: GET /classes, GET or POST /cfg."""
 
-from collections import defaultdict
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint
 
 from gateway.errors import RETRY_SECONDS, Problem
 from gateway.resources import resources
@@ -35,17 +34,9 @@ def cfg() -> dict[str, Any]:
         "input_dims": f"{model['height']}x{model['width']}x{model['channels']}",
         "input_batch": model["batch"],
         **{name: model[name] for name in kept},
+        "region_order": resources().settings.region_order,
         "model": model["fingerprint"],
         "thresholds": model["thresholds"],
         "framework": model["framework"],
         "workers": served.workers,
     }
-
-
-@bp.get("/")
-def calls() -> dict[str, list[str]]:
-    """The calls that are served."""
-    methods: defaultdict[str, set[str]] = defaultdict(set)
-    for rule in current_app.url_map.iter_rules():
-        methods[str(rule)] |= (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    return {path: sorted(named) for path, named in sorted(methods.items()) if path != "/"}

@@ -1,7 +1,7 @@
 """Rate limits: Flask-Limiter counts each caller's requests on the queue's Redis server.
 
-One request is one count, whatever it asks; health and preflights are not counted. What the limits are
-and what is left of them is told here, not by Flask-Limiter: docs/decisions.md says why.
+One request is one count, whatever it asks; health, the page with its figures, and preflights are not counted.
+What the limits are and what is left of them is told here, not by Flask-Limiter: docs/decisions.md says why.
 """
 
 import ipaddress
@@ -19,6 +19,9 @@ from shared.connection import connect
 from shared.settings import Settings, redis_url
 
 KEY_PREFIX = "classification:limits"
+
+UNCOUNTED = frozenset({"health", "page", "status"})
+"""Blueprints whose requests are free: an open page must not use up what its reader has."""
 
 _SCOPE = "all"
 
@@ -45,7 +48,7 @@ class RateLimit:
             storage_options={"connection_pool": redis.connection_pool, "key_prefix": KEY_PREFIX},  # type: ignore[dict-item]
             request_identifier=lambda: _SCOPE,  # the default skips requests for paths that are not served
         )
-        self._limiter.request_filter(lambda: request.blueprint == "health")
+        self._limiter.request_filter(lambda: request.blueprint in UNCOUNTED)
         app.before_request(self._note)
         app.after_request(_tell)
         # The gateway's own line tells of the 429.

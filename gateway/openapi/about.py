@@ -1,6 +1,18 @@
 """The calls that tell of the model, of health, and of the calls themselves."""
 
-from gateway.openapi.parts import FAULT, NO_WORKER, Json, answer, call, problems, ref, response, text
+from gateway import page
+from gateway.openapi.parts import (
+    AWAY,
+    FAULT,
+    NO_WORKER,
+    Json,
+    answer,
+    call,
+    problems,
+    ref,
+    response,
+    text,
+)
 
 PAGE_FILES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
 """What the page at /docs loads."""
@@ -48,8 +60,50 @@ def paths() -> Json:
                 },
             )
         },
+        "/status": {
+            "get": call(
+                "getStatus",
+                "health",
+                "How busy the service is",
+                responses={
+                    "200": answer("Its figures now; who asks twice has the rates.", ref("Status"), "status"),
+                    **problems({500: FAULT, 503: AWAY}),
+                },
+            )
+        },
+        **_page(),
         **_this(),
     }
+
+
+def _page() -> Json:
+    return {
+        "/": {
+            "get": call(
+                "getPage",
+                "images",
+                "The page for people: a picture in, its classes as bars",
+                responses={"200": response("The page.", ("text/html",), text())},
+            )
+        },
+        "/page/{file}": {
+            "get": _file("getPageFile", "images", page.FILES, ("text/*", "image/svg+xml")),
+        },
+    }
+
+
+def _file(name: str, tag: str, files: tuple[str, ...], types: tuple[str, ...]) -> Json:
+    file = {"name": "file", "in": "path", "required": True, "schema": text(enum=list(files))}
+    return call(
+        name,
+        tag,
+        "What that page loads",
+        parameters=[file],
+        responses={
+            "200": response("A script, a style sheet or an icon.", types, text()),
+            **problems({404: ("It loads nothing of this name.",)}),
+        },
+    )
 
 
 def _cfg(name: str) -> Json:
@@ -62,7 +116,6 @@ def _cfg(name: str) -> Json:
 
 
 def _this() -> Json:
-    file = {"name": "file", "in": "path", "required": True, "schema": text(enum=list(PAGE_FILES))}
     return {
         "/openapi.json": {
             "get": call(
@@ -80,24 +133,5 @@ def _this() -> Json:
                 responses={"200": response("The page.", ("text/html",), text())},
             )
         },
-        "/docs/{file}": {
-            "get": call(
-                "getDocsFile",
-                "this document",
-                "What that page loads",
-                parameters=[file],
-                responses={
-                    "200": response("A script or a style sheet.", ("text/*",), text()),
-                    **problems({404: ("It loads nothing of this name.",)}),
-                },
-            )
-        },
-        "/": {
-            "get": call(
-                "getCalls",
-                "this document",
-                "The calls in short",
-                responses={"200": answer("Methods by path.", ref("Calls"))},
-            )
-        },
+        "/docs/{file}": {"get": _file("getDocsFile", "this document", PAGE_FILES, ("text/*",))},
     }

@@ -3,8 +3,11 @@
 from gateway.openapi.parts import Json, problems
 from shared.settings import Settings
 
-_OPEN = "/health/"
-"""Where neither holds: probes have no key."""
+_OPEN = ("/", "/page/{file}", "/health/live", "/health/ready")
+"""Where neither holds: probes have no key, and the page asks its reader for one."""
+
+_UNCOUNTED = "/status"
+"""Where keys hold, and limits don't."""
 
 SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -26,20 +29,20 @@ def guarded(paths: Json, settings: Settings) -> Json:
     """The calls with the answers, headers and exceptions that these settings add."""
     return {
         path: {
-            name: part if name == "parameters" else _guarded(part, settings, is_open=path.startswith(_OPEN))
+            name: part if name == "parameters" else _guarded(part, settings, path)
             for name, part in item.items()
         }
         for path, item in paths.items()
     }
 
 
-def _guarded(call: Json, settings: Settings, *, is_open: bool) -> Json:
-    if is_open:
+def _guarded(call: Json, settings: Settings, path: str) -> Json:
+    if path in _OPEN:
         return {**call, "security": []} if keys_are_set(settings) else call
     responses = dict(call["responses"])
     if keys_are_set(settings):
         responses |= problems({401: _NO_KEY})
-    if settings.rate_limit:
+    if settings.rate_limit and path != _UNCOUNTED:
         responses |= problems({429: _LIMIT})
         responses = {status: _counted(response) for status, response in responses.items()}
     return {**call, "responses": dict(sorted(responses.items()))}

@@ -11,6 +11,9 @@ _MODEL = text("the model's fingerprint: the SHA-256 of its file", pattern=_SHA25
 _THRESHOLDS = text("the SHA-256 of the thresholds file", pattern=_SHA256)
 _TIME = text(format="date-time")
 _WORKERS = integer("workers that are alive with a warm model", minimum=1)
+_BY_QUEUE = record(
+    {"interactive": integer(minimum=0), "bulk": integer(minimum=0)}, "synchronous and asynchronous jobs"
+)
 _REGION = array(integer(), minItems=3, maxItems=3)
 _PAIR = {
     "type": "array",
@@ -135,6 +138,7 @@ _SERVED = {
             "precision": text(enum=["float32", "bfloat16"]),
             "color": text("order of the channels", enum=["rgb", "bgr"]),
             "resize": text(enum=["antialias", "bilinear", "nearest"]),
+            "region_order": text("order of a region's numbers", enum=["xy", "yx"]),
             "minimum_threshold": number("scores at or below it are never accepted", minimum=0, maximum=1),
             "model": _MODEL,
             "thresholds": _THRESHOLDS,
@@ -142,7 +146,20 @@ _SERVED = {
             "workers": _WORKERS,
         }
     ),
-    "Calls": table(array(text(), minItems=1), "The methods that each path takes."),
+    "Status": record(
+        {
+            "workers": integer("workers that are alive with a warm model", minimum=0),
+            "waiting": _BY_QUEUE,
+            "running": _BY_QUEUE,
+            "inputs": integer("images and regions that the model was run on", minimum=0),
+            "batches": integer("runs of the model", minimum=0),
+            "waits": array(
+                record({"within": or_null(number(), "seconds; null: longer"), "jobs": integer(minimum=0)}),
+                "how many synchronous jobs waited so long for the model, but longer than the bound before",
+            ),
+        },
+        "How queue and workers are now, and what was counted since Redis began: the same at every gateway.",
+    ),
     "Live": record({"status": text(const="live")}),
     "Ready": record({"status": text(const="ready"), "workers": _WORKERS}),
 }

@@ -45,13 +45,13 @@ def test_the_processes_hold_one_limit_under_a_burst(stack: Stack) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(
             pool.map(
-                lambda _: requests.get(f"{stack.url}/", headers=AUTHORIZED, timeout=20), range(3 * LIMIT)
+                lambda _: requests.get(f"{stack.url}/docs", headers=AUTHORIZED, timeout=20), range(3 * LIMIT)
             )
         )
     statuses = [each.status_code for each in answers]
     assert (statuses.count(200), statuses.count(429)) == (LIMIT, 2 * LIMIT)
     assert all("Retry-After" in each.headers for each in answers if each.status_code == 429)
-    assert requests.get(f"{stack.url}/", timeout=5).status_code == 401
+    assert requests.get(f"{stack.url}/docs", timeout=5).status_code == 401
 
 
 def test_the_log_names_the_caller_and_never_the_key(stack: Stack) -> None:

@@ -26,8 +26,8 @@ def guarded(redis: Redis, *entries: str, **settings: object) -> FlaskClient:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
         ("GET", "/classes"),
+        ("GET", "/status"),
         ("POST", "/classify"),
         ("POST", "/jobs"),
         ("GET", "/jobs/x"),
@@ -46,6 +46,11 @@ def test_without_a_key_nothing_is_told(redis: Redis, method: str, path: str) -> 
     assert "none was sent" in answer.json["detail"]
     assert "Authorization: Bearer KEY" in answer.json["detail"] and "X-API-Key: KEY" in answer.json["detail"]
     assert "paths" not in answer.text and "Allow" not in answer.headers
+
+
+def test_the_page_needs_no_key_and_what_it_does_needs_one(redis: Redis) -> None:
+    client = guarded(redis)
+    assert [client.get(path).status_code for path in ("/", "/page/main.js", "/status")] == [200, 200, 401]
 
 
 def test_probes_need_no_key(redis: Redis) -> None:
@@ -72,7 +77,8 @@ def test_a_key_opens_in_either_header(redis: Redis, entry: str, headers: dict[st
 
 def test_each_of_several_keys_opens(redis: Redis) -> None:
     client = guarded(redis, f"phone:{KEY}", OTHER)
-    assert [client.get("/", headers={"X-API-Key": key}).status_code for key in (KEY, OTHER)] == [200, 200]
+    answers = [client.get("/classes", headers={"X-API-Key": key}) for key in (KEY, OTHER)]
+    assert [each.status_code for each in answers] == [200, 200]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ def test_each_of_several_keys_opens(redis: Redis) -> None:
 def test_a_wrong_key_is_refused_with_the_fault_and_not_repeated(
     redis: Redis, headers: dict[str, str], fault: str
 ) -> None:
-    answer = guarded(redis, f"phone:{KEY}").get("/", headers=headers)
+    answer = guarded(redis, f"phone:{KEY}").get("/classes", headers=headers)
     assert answer.status_code == 401 and answer.headers["WWW-Authenticate"] == "Bearer"
     assert fault in answer.json["detail"] and KEY[:8] not in answer.text
 
@@ -130,7 +136,7 @@ def test_every_key_is_compared_whichever_fits(redis: Redis, monkeypatch: pytest.
     client = guarded(redis, KEY, OTHER, KEY[::-1])
     for sent in (KEY, OTHER, KEY[::-1], "x"):
         compared.clear()
-        client.get("/", headers={"X-API-Key": sent})
+        client.get("/classes", headers={"X-API-Key": sent})
         assert len(compared) == 3
 
 

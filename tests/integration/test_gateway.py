@@ -187,8 +187,7 @@ def test_what_is_served_is_told(redis: Redis) -> None:
         1,
         "f" * 64,
     )
-    calls = client.get("/").json
-    assert (calls["/classify"], calls["/jobs"]) == (["POST"], ["GET", "POST"])
+    assert make(redis, region_order="yx").get("/cfg").json["region_order"] == "yx"
 
 
 @pytest.mark.parametrize("given", ["phone-1.2:x", "", "with space", "x" * 200, "ñ"])
