@@ -5,10 +5,15 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
 
 import demo
-from tests.stack import Stack, eventually
+from tests.stack import Stack, eventually, free_port
 
 
 def rq(stack: Stack, *arguments: str) -> str:
@@ -55,3 +60,43 @@ def test_a_finished_job_is_read_by_rq(stack: Stack) -> None:
         best["class"] == "Digitus septem albus" and best["accepted"] and 0 < best["threshold"] < best["score"]
     )
     assert found["model"] == answer.headers["X-Model"] and len(found["thresholds"]) == 64
+
+
+@pytest.fixture
+def dashboard(stack: Stack) -> Iterator[str]:
+    """rq-dashboard, started as docs/rq-dashboard.md says."""
+    url, port = "http://127.0.0.1", free_port()
+    options = ("--json", "--redis-url", stack.valkey.url, "--bind", "127.0.0.1", "--port", str(port))
+    process = stack.start("dashboard", "rq_dashboard", *options)
+
+    def is_up() -> bool:
+        try:
+            return requests.get(f"{url}:{port}/", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    eventually(is_up, 30, "the dashboard answers")
+    yield f"{url}:{port}/0"
+    process.terminate()
+    process.wait(10)
+
+
+def test_rq_dashboard_shows_queues_workers_and_jobs(stack: Stack, dashboard: str) -> None:
+    def told(path: str) -> Any:
+        return requests.get(f"{dashboard}/data/{path}.json", timeout=10).json()
+
+    good = stack.classify(demo.SAMPLES / "siete.jpg").headers["X-Job-Id"]
+    cut = {"blob": ("cut.jpg", (demo.SAMPLES / "siete.jpg").read_bytes()[:7000])}
+    (job,) = requests.post(f"{stack.url}/jobs", files=cut, timeout=10).json()["jobs"]
+    assert requests.get(f"{stack.url}{job['href']}?wait=30", timeout=40).json()["status"] == "failed"
+    queues = {each["name"]: each for each in told("queues")["queues"]}
+    assert {"interactive", "bulk"} <= set(queues)
+    assert queues["interactive"]["finished_job_registry_count"] > 0
+    (worker,) = told("workers")["workers"]
+    assert worker["queues"] == ["interactive", "bulk"]
+    assert job["id"] in [each["id"] for each in told("jobs/bulk/failed/100/desc/1")["jobs"]]
+    assert "damaged" in told(f"job/{job['id']}")["exc_info"]
+    found = told(f"job/{good}")
+    assert (found["status"], found["description"]) == ("finished", "classify 1 input(s), top 5")
+    assert found["result"]["result"]["regions"][0]["predictions"][0]["class"] == "Digitus septem albus"
+    assert good in requests.get(f"{dashboard}/view/job/{good}", timeout=10).text
