@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help serve test lint bench lock clean
+.PHONY: help serve test lint bench pictures lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test    every test (some: make test ARGS=tests/unit)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   how fast the service is here (some: make bench ARGS='--model light')"
+	@echo "make pictures  the screenshots of the documentation, taken anew"
 	@echo "make lock    write requirements/*.lock anew, after a change of dependencies in pyproject.toml"
 	@echo "make clean   remove $(VENV)"
 	@echo "Another Python: make PYTHON=python3.12 serve"
@@ -29,6 +30,9 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/classification-server bench $(ARGS)
+
+pictures: $(VENV)/dev.stamp
+	$(BIN)/python -m docs.pictures.make
 
 clean:
 	rm -rf $(VENV)
