@@ -1,10 +1,10 @@
-# make serve · make test · make lint · make bench · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
+# make serve · make test · make lint · make bench · make fuzz · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help serve test lint bench pictures lock clean
+.PHONY: help serve test lint bench fuzz pictures lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test    every test (some: make test ARGS=tests/unit)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   how fast the service is here (some: make bench ARGS='--model light')"
+	@echo "make fuzz    ten million broken inputs (fewer: make fuzz ARGS='--cases 100000 fields urls')"
 	@echo "make pictures  the screenshots of the documentation, taken anew"
 	@echo "make lock    write requirements/*.lock anew, after a change of dependencies in pyproject.toml"
 	@echo "make clean   remove $(VENV)"
@@ -33,6 +34,9 @@ bench: $(VENV)/dev.stamp
 
 pictures: $(VENV)/dev.stamp
 	$(BIN)/python -m docs.pictures.make
+
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean:
 	rm -rf $(VENV)

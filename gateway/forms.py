@@ -3,13 +3,17 @@
 from typing import IO, Any
 
 import flask
-from multipart import MultipartParser, ParserLimitReached
+from multipart import MultipartParser, MultipartPart, ParserLimitReached
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 UNBOUNDED = 2**40
 """No part is put on disk: the request's own bound on its length is the bound on memory, too."""
+
+
+CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso-8859-1"})
+"""That a part of a form may say it is in; Werkzeug knows the same."""
 
 
 class FormParser(FormDataParser):
@@ -54,8 +58,15 @@ class FormParser(FormDataParser):
             text += part.size
             if text > (self.max_form_memory_size or UNBOUNDED):
                 raise RequestEntityTooLarge
-            form.append((part.name, part.value))
+            form.append((part.name, _text(part)))
         return self.cls(form), self.cls(files)
+
+
+def _text(part: MultipartPart) -> str:
+    # Any codec of Python's would do else: punycode takes a second for what a field may have.
+    if part.charset.lower() not in CHARSETS:
+        raise ValueError(f"a field is in the charset {part.charset[:40]!r}; send it as UTF-8")
+    return str(part.value)
 
 
 class Request(flask.Request):

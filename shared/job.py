@@ -6,6 +6,9 @@ Both travel as JSON inside RQ's records; the image's bytes travel beside them, n
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+MOST_REGIONS = 10_000
+"""Of one image, whatever the setting says."""
+
 
 class Region(NamedTuple):
     """A square of the upright (EXIF-oriented) image, in pixels from its top left corner."""
@@ -41,14 +44,16 @@ class Options:
             ValueError: the form is not one that `to_json` writes.
         """
         try:
-            regions = data["regions"]
+            regions = data["regions"] or ()
+            if len(regions) > MOST_REGIONS or int(data["top_n"]) < 1:
+                raise ValueError("its numbers are out of range")
             return cls(
-                regions=tuple(Region(*(int(n) for n in each)) for each in regions) if regions else None,
+                regions=tuple(Region(*(int(n) for n in each)) for each in regions) or None,
                 top_n=int(data["top_n"]),
                 consolidate=bool(data["consolidate"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a job of this service: {error!r}") from None
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"not a job of this service: {error!r:.200}") from None
 
 
 class JobFailure(Exception):

@@ -27,6 +27,10 @@ STUCK_TIMEOUT = 600
 """RQ's `timeout` of a job, in seconds; our leases are shorter, so only RQ's own tools read it."""
 
 
+MOST_CALL_BYTES = 2**20
+"""Of a job's function and arguments; ten thousand regions take a third of it."""
+
+
 class QueueFull(Exception):
     """The queue holds as much as it may; `retry_after` is in whole seconds."""
 
@@ -135,11 +139,13 @@ class Claim:
             ValueError: the record is not a job of this service.
         """
         try:
-            function, _, _, kwargs = json.loads(zlib.decompress(self.data))
-        except (ValueError, TypeError, zlib.error) as error:
+            # Never more than a call may have: a kilobyte can unpack to a megabyte.
+            call = zlib.decompressobj().decompress(self.data, MOST_CALL_BYTES)
+            function, _, _, kwargs = json.loads(call)
+        except (ValueError, TypeError, RecursionError, zlib.error) as error:
             raise ValueError(f"not a job of this service: {error}") from None
         if function != FUNCTION or not isinstance(kwargs, dict):
-            raise ValueError(f"not a job of this service: it names the function {function!r}")
+            raise ValueError(f"not a job of this service: it names the function {str(function)[:80]!r}")
         return Options.from_json(kwargs)
 
 
@@ -286,12 +292,12 @@ def read_claim(queue: str, row: list[Any]) -> Claim:
     job_id, execution, data, left, attempt, request_id, waited, image = row
     return Claim(
         queue,
-        job_id.decode(),
+        job_id.decode(errors="replace"),
         execution.decode(),
         data,
         float(left) if left else None,
         int(attempt),
-        request_id.decode(),
+        request_id.decode(errors="replace"),
         float(waited),
         image or None,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from shared.job import MOST_REGIONS
 from shared.keys import ApiKey, parse_keys
 from shared.webhook import Allowed
 
@@ -288,7 +289,9 @@ class Settings:
     max_image_pixels: int = _setting(
         "MAX_IMAGE_PIXELS", 100_000_000, _number(int, 1, 2**31), "most pixels of an image; past it 413"
     )
-    max_regions: int = _setting("MAX_REGIONS", 100, _number(int, 1, 10_000), "most regions in one request")
+    max_regions: int = _setting(
+        "MAX_REGIONS", 100, _number(int, 1, MOST_REGIONS), "most regions in one request"
+    )
     max_jobs_per_request: int = _setting(
         "MAX_JOBS_PER_REQUEST",
         100,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.settings import PREPROCESS_NAMES, Settings
-from worker.inspect_model import ModelError, inspect
+from worker.inspect_apart import inspect_apart
+from worker.inspect_model import ModelError
 from worker.loader import LoadedModel, import_tensorflow, load, one_line
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Engine:
         Raises:
             ModelError: the model can't be served, or not with these settings.
         """
-        inspection = inspect(settings.model)
+        inspection = inspect_apart(settings.model)
         _prepare_devices(settings.threads)
         model = load(settings.model, inspection)
         shape = _input_shape(model, settings)

@@ -16,6 +16,9 @@ from typing import Any
 
 import h5py
 
+MOST_CONFIG_BYTES = 64 * 2**20
+"""Of a configuration in a .keras file; EfficientNetV2L's has half a megabyte."""
+
 
 class ModelError(Exception):
     """The model, its classes or its thresholds can't be served; the message is one line for the operator."""
@@ -150,8 +153,8 @@ def _h5_configuration(path: Path) -> tuple[str, str]:
         with h5py.File(path, "r") as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
             holds_weights = bool({"layer_names", "layers", "model_weights"} & {*file.attrs, *file})
-    except (OSError, RuntimeError) as error:
-        raise ModelError(f"{path} is a damaged HDF5 file: {error}") from None
+    except Exception as error:  # damaged bytes make the library raise a handful of kinds
+        raise ModelError(f"{path} is a damaged HDF5 file: {_sentence(error)}") from None
     if config is None:
         what = "holds only weights, not the model's architecture" if holds_weights else "is not a Keras model"
         raise ModelError(f"{path} {what}; save it with model.save(…), not model.save_weights(…)")
@@ -161,11 +164,17 @@ def _h5_configuration(path: Path) -> tuple[str, str]:
 def _keras_configuration(path: Path) -> tuple[str, str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            config = archive.read("config.json").decode()
-            version = json.loads(archive.read("metadata.json")).get("keras_version", "")
-    except (KeyError, ValueError, AttributeError, OSError, RuntimeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} is a ZIP archive, but not a Keras model: {error}") from None
+            config = _member(archive, "config.json").decode()
+            version = json.loads(_member(archive, "metadata.json")).get("keras_version", "")
+    except Exception as error:  # damaged bytes make the library raise a dozen kinds
+        raise ModelError(f"{path} is a ZIP archive, but not a Keras model: {_sentence(error)}") from None
     return config, str(version)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > MOST_CONFIG_BYTES:  # no more than this is unpacked
+        raise ValueError(f"its {name} has more than {MOST_CONFIG_BYTES} bytes")
+    return archive.read(name)
 
 
 def _inspect_saved_model(path: Path) -> Inspection:
@@ -190,7 +199,7 @@ def _checked(path: Path, form: str, config: str, version: str) -> Inspection:
     try:
         objects = list(_objects(json.loads(config)))
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: the model's configuration can't be read: {error}") from None
+        raise ModelError(f"{path}: the model's configuration can't be read: {_sentence(error)}") from None
     names = {str(each["class_name"]) for each in objects}
     if any(name in ("Lambda", "__lambda__") or name.endswith(">Lambda") for name in names):
         raise ModelError(
@@ -271,6 +280,10 @@ def _module(each: dict[str, Any]) -> list[str]:
     """The parts of the module's public name."""
     module = str(each.get("module") or "keras")
     return [part for part in module.split(".") if part not in ("src", "api", "_tf_keras")] or [""]
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _text(value: Any) -> str:

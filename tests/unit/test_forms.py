@@ -65,3 +65,19 @@ def test_a_form_without_a_boundary_or_an_end_is_broken() -> None:
         FormParser().parse(io.BytesIO(b""), "multipart/form-data", 0, {})
     with pytest.raises(ValueError, match="end"):
         parse(FormParser(), body([("a", "b", b"1")])[:-6])
+
+
+def in_charset(charset: str) -> bytes:
+    kind = f"\r\nContent-Type: text/plain; charset={charset}\r\n\r\n1"
+    return body([("a", None, b"1")]).replace(b"\r\n\r\n1", kind.encode())
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "iso-8859-1", "us-ascii"])
+def test_a_field_may_say_its_charset(charset: str) -> None:
+    assert parse(FormParser(cls=MultiDict), in_charset(charset))[0] == [("a", "1")]
+
+
+@pytest.mark.parametrize("charset", ["utf-9", "punycode", "idna", "zlib", "unicode_escape"])
+def test_a_charset_that_is_not_known_is_broken(charset: str) -> None:
+    with pytest.raises(ValueError, match=f"charset '{charset}'; send it as UTF-8"):
+        parse(FormParser(), in_charset(charset))

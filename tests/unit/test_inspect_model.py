@@ -191,3 +191,21 @@ def test_a_saved_model_that_writes_files_is_refused(tmp_path: Path) -> None:
         inspect(saved_model(tmp_path / "model", b"\x0a\x01w\x12\x09WriteFile\x1a"))
     # The same word as a name that someone gave is none.
     assert inspect(saved_model(tmp_path / "other", b"\x0a\x09WriteFile")).format == "savedmodel"
+
+
+def test_a_damaged_file_is_said(tmp_path: Path) -> None:
+    whole = h5(tmp_path / "model.h5", sequential()).read_bytes()
+    path = tmp_path / "model.h5"
+    for length in range(8, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelError, match=r"model\.h5 is "):
+            inspect(path)
+
+
+def test_a_configuration_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b" " * (65 * 2**20))
+        archive.writestr("metadata.json", "{}")
+    with pytest.raises(ModelError, match=r"config\.json has more than 67108864 bytes"):
+        inspect(path)

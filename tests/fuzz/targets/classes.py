@@ -1,0 +1,24 @@
+"""The classes file: names that differ, or a `ModelError` of one line."""
+
+from tests.fuzz.targets.files import written
+from worker.inspect_model import ModelError
+from worker.labels import read_classes
+
+SEEDS = [
+    b"one\ntwo\nthree\n",
+    b"\xef\xbb\xbfGenus species folium\r\nother\r\n",
+    b"one\n\ntwo",
+    b"one\none",
+    b"\n",
+    b"\xff",
+]
+WORDS = [b"\n", b"\r", b"\xef\xbb\xbf", b"one", b"\xc2\x85", b"\0"]
+
+
+def run(data: bytes) -> None:
+    try:
+        classes = read_classes(written(data))
+    except ModelError as error:
+        assert str(error) and "\n" not in str(error)
+        return
+    assert classes and len(set(classes)) == len(classes) and all(classes)

@@ -1,0 +1,60 @@
+"""A line of the Content-Type, then the body: a form, or an error that is the caller's."""
+
+import contextlib
+import io
+
+from werkzeug.exceptions import HTTPException
+
+from gateway.errors import Problem
+from gateway.forms import Request
+from gateway.uploads import read_uploads
+from shared.settings import Settings
+from tests.bad_input import encoded
+
+SETTINGS = Settings(max_upload_bytes=2048, max_jobs_per_request=4, max_image_pixels=1_000_000)
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    made = b"multipart/form-data; boundary=x\n"
+    for words, data in parts:
+        made += f"--x\r\nContent-Disposition: form-data; {words}\r\n\r\n".encode() + data + b"\r\n"
+    return made + b"--x--\r\n"
+
+
+SEEDS = [
+    form(('name="blob"; filename="a.jpg"', encoded((8, 8)))),
+    form(('name="blob"; filename="a.png"', encoded((4, 4), "PNG")), ('name="top_n"', b"3")),
+    form(("name=\"blob\"; filename*=UTF-8''%e2%82%ac.jpg", b"x"), ('name="regions"', b"0,0,4;1,1,2")),
+    form(
+        ('name="blob"; filename="a"\r\nContent-Type: image/jpeg\r\nX: y', b""), ('name="consolidate"', b"on")
+    ),
+    b'multipart/form-data; boundary="a b"; charset=utf-16\n--a b\r\n\r\n\r\n--a b--',
+    b"application/x-www-form-urlencoded\nblob=1&top_n=2",
+    b"multipart/form-data\n",
+]
+WORDS = [
+    b"--x",
+    b"\r\n",
+    b"multipart/form-data; boundary=",
+    b'name="blob"',
+    b"filename*=UTF-8''",
+    b"charset=utf-7",
+]
+
+
+def run(data: bytes) -> None:
+    kind, _, body = data.partition(b"\n")
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/jobs",
+        "CONTENT_TYPE": kind.decode("latin-1"),
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.url_scheme": "http",
+        "SERVER_NAME": "x",
+        "SERVER_PORT": "80",
+    }
+    with contextlib.suppress(Problem, HTTPException):
+        images, options = read_uploads(Request(environ), SETTINGS)
+        assert 1 <= len(images) <= 4 and all(0 < len(each) <= 2048 for each in images)
+        assert options.top_n >= 1

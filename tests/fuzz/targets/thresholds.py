@@ -1,0 +1,28 @@
+"""The thresholds file: numbers that can be compared, or a `ModelError` of one line."""
+
+from math import isfinite
+
+from tests.fuzz.targets.files import written
+from worker.inspect_model import ModelError
+from worker.labels import read_thresholds
+
+CLASSES = ("Genus species folium", "Genus species flos", "other, with a comma")
+HEADER = b"class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
+SEEDS = [
+    HEADER + b"Genus species folium,0.5,0.9,0.1,0.2,0.95\n",
+    HEADER + b'Genus species flos,,,,,\n"other, with a comma",nan,inf,-1e999,0x1,1_0\n',
+    b"\xef\xbb\xbf" + HEADER.replace(b"\n", b"\r\n") + b"\r\n",
+    b"a,b,c,d,e,f\nGenus species folium,1,1,1,1,1\nGenus species folium,1,1,1,1,1\n",
+    HEADER + b'"Genus species flos,1\n1",1',
+    b"",
+]
+WORDS = [b"Genus species folium", b"class", b"top1_minval", b",", b'"', b"nan", b"1e999", b"\r", b"\0"]
+
+
+def run(data: bytes) -> None:
+    try:
+        found = read_thresholds(written(data), CLASSES)
+    except ModelError as error:
+        assert str(error) and "\n" not in str(error)
+        return
+    assert found.keys() <= set(CLASSES) and all(isfinite(each.value) for each in found.values())
