@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """How much a parser is tried: `cases` in the tests, `share` of a long run; inputs have up to `most_bytes`."""
+    """How much a parser is tried: `cases` in the tests, a `share` of a long run; inputs of `most_bytes`."""
 
     name: str
     parses: str
