@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import PIL.WebPImagePlugin  # noqa: F401 (else the first request would look for it in every plugin of Pillow)
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin
 
 READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Pillow's names of the formats that are tried. Its JPEG reader also gives MPO, the JPEGs of many phones."""
@@ -32,6 +32,19 @@ PngImagePlugin.MAX_TEXT_MEMORY = (
 Image.preinit()  # now, rather than in the first request
 # They tell of odd bytes in uploads, and Python would remember each text for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class _FirstFrame(GifImagePlugin.GifImageFile):
+    """A GIF of which only the first frame is wanted.
+
+    What the second would be drawn on is not made, which Pillow does with the header: four gigabytes for a
+    GIF of 90 bytes.
+    """
+
+    disposal_method = property(lambda _: 0, lambda _, method: None)
+
+
+Image.register_open("GIF", _FirstFrame, lambda start: start.startswith((b"GIF87a", b"GIF89a")))
 
 _READ = {
     "JPEG": rb"\xff\xd8\xff",

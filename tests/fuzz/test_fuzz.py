@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.__main__ import fuzz
+from tests.fuzz.case import bounded
 from tests.fuzz.targets import TARGETS, Target
 
 FOUND = Path(__file__).parent / "found"
@@ -15,7 +16,7 @@ FOUND = Path(__file__).parent / "found"
 @pytest.mark.parametrize("path", sorted(FOUND.iterdir()), ids=lambda each: each.name)
 def test_what_was_found_stays_mended(path: Path) -> None:
     harness = importlib.import_module(f"tests.fuzz.targets.{path.name.partition('-')[0]}")
-    harness.run(path.read_bytes())
+    bounded(harness.run)(path.read_bytes())
 
 
 def test_the_table_has_a_hundred_thousand_cases_and_every_harness() -> None:

@@ -295,3 +295,13 @@ def test_random_bytes_are_refused(data: bytes) -> None:
 
 def test_a_stored_file_is_not_kept_open() -> None:
     assert isinstance(open_image(saved(quadrants()), MOST).image.fp, io.BytesIO)
+
+
+@pytest.mark.parametrize("method", [2, 3])
+def test_a_gif_of_which_little_is_sent_takes_no_memory(method: int) -> None:
+    screen = struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0)
+    control = bytes([0x21, 0xF9, 4, method << 2 | 1, 0, 0, 0, 0])
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\2\0;"
+    opened = open_image(b"GIF89a" + screen + control + frame, 60_000**2)
+    assert (opened.width, opened.format) == (60_000, "GIF")
+    assert opened.image.dispose is None  # type: ignore[attr-defined]  # Pillow would have filled it
