@@ -53,7 +53,7 @@ class Kept:
         """
         try:
             with open(self.part.log, "ab") if self.part.log else contextlib.nullcontext() as log:
-                self.process = subprocess.Popen(
+                self.process = subprocess.Popen(  # noqa: S603 (our own programs)
                     self.part.command,
                     env=self.part.environ,
                     stdin=subprocess.DEVNULL,

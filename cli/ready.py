@@ -78,4 +78,4 @@ def lacking(host: str, port: int) -> str | None:
 
 def local_host(listening: str) -> str:
     """Where to reach a server on this machine that listens on that address."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(listening, listening)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(listening, listening)  # noqa: S104

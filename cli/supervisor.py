@@ -73,7 +73,7 @@ class Supervisor:
         return True
 
     def _bury(self, kept: Kept, now: float) -> None:
-        assert kept.process is not None
+        assert kept.process is not None  # noqa: S101 (for mypy)
         code = kept.process.wait()
         kept.kill()
         if code == kept.part.fatal_status:

@@ -16,6 +16,7 @@ from gateway.auth import register_auth
 from gateway.checks import api_keys, check_rate_limit
 from gateway.errors import register_errors
 from gateway.forms import Request
+from gateway.headers import secure
 from gateway.metrics import count_request, register_metrics
 from gateway.resources import Resources, resources
 from gateway.submitter import Submitter
@@ -99,7 +100,7 @@ def _begin() -> Response | None:
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    secure(response)
     _allow_origin(response)
     milliseconds = (time.monotonic() - g.started) * 1000
     count_request(response.status_code, milliseconds / 1000)

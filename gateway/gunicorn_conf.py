@@ -46,7 +46,7 @@ keepalive = 5
 limit_request_line = 8190
 limit_request_fields = 64
 # Heartbeats and counts on a slow disk would stall the process.
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 (gunicorn makes a file of its own)
 control_socket_disable = True
 loglevel = "warning"
 

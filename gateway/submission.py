@@ -31,10 +31,10 @@ def new_job(image: bytes, options: Options, *, reply_to: str = "", webhook: str 
 
 
 def _digest(image: bytes, options: Options) -> str:
-    """What equal requests share; nothing where answers are not kept, or while nobody knows the model."""
+    """What a caller's equal requests share; nothing where none are kept, or while nobody knows the model."""
     shared = resources()
     served = shared.served() if shared.settings.result_cache_ttl else None
-    return digest(image, options, served.model) if served else ""
+    return digest(image, options, served.model, g.get("owner", "")) if served else ""
 
 
 def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repeatable | None:

@@ -188,10 +188,10 @@ def settle_words(claim: Claim, reply: Reply, keep_image: bool) -> tuple[Any, ...
     return (*ids, code, result, timing, error, value, int(keep_image))
 
 
-def digest(image: bytes, options: Options, model: Mapping[str, Any]) -> str:
-    """What is equal for jobs that must have equal answers: the image, what is asked, and what is served."""
+def digest(image: bytes, options: Options, model: Mapping[str, Any], owner: str = "") -> str:
+    """What is equal for jobs that share one answer: whose they are, the image, what is asked and served."""
     served = [model["id"], model["fingerprint"], model["thresholds"]]
-    asked = json.dumps([options.to_json(), served], sort_keys=True).encode()
+    asked = json.dumps([options.to_json(), served, owner], sort_keys=True).encode()
     # The lengths of hashes are fixed, so no two inputs run into one another.
     whole = hashlib.sha256(hashlib.sha256(asked).digest() + hashlib.sha256(image).digest())
     return f"{model['id']}:{whole.hexdigest()}"

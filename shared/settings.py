@@ -109,8 +109,22 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
 
 
 def _redis_url(text: str) -> str:
-    if text.split("://")[0] not in ("redis", "rediss", "unix"):
-        raise ValueError("it takes redis://HOST:PORT/DB, rediss://… (TLS) or unix:///PATH")
+    # Most who read settings send nothing to Redis.
+    from redis.exceptions import RedisError
+
+    from shared.connection import connect
+
+    try:
+        connect(text).connection_pool.make_connection()  # nothing is sent
+    except (
+        ValueError,
+        TypeError,
+        RedisError,
+    ):  # their messages repeat parts of it, and it may hold a password
+        raise ValueError(
+            "it takes redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS) or unix://[:PASSWORD@]/PATH, "
+            "with redis-py's options after a ?; a / in a password is written %2F, and so on"
+        ) from None
     return text
 
 
@@ -238,9 +252,13 @@ class Settings:
         "most bytes of images that wait or run, both kinds of job together",
     )
     redis_url: str | None = _setting(
-        "REDIS_URL", None, _redis_url, "the Redis or Valkey server; unset: the embedded one"
+        "REDIS_URL",
+        None,
+        _redis_url,
+        "the Redis or Valkey server; unset: the embedded one",
+        secret=True,
     )
-    server_host: str = _setting("SERVER_HOST", "0.0.0.0", str, "address the HTTP server listens on")
+    server_host: str = _setting("SERVER_HOST", "0.0.0.0", str, "address the HTTP server listens on")  # noqa: S104
     server_port: int = _setting(
         "SERVER_PORT", 8001, _number(int, 1, 65535), "port the HTTP server listens on"
     )

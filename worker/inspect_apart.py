@@ -31,7 +31,7 @@ def inspect_apart(path: Path, seconds: int = CPU_SECONDS) -> Inspection:
     # The packages are found as here, and nothing of the current folder's in their place.
     environ = os.environ | {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "worker.inspect_apart", str(path), str(seconds)]
-    done = subprocess.run(command, env=environ, capture_output=True, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own)
     if done.returncode:
         raise ModelError(
             f"{path} can't be read: {_end(done.returncode)}; the file is damaged, or made to harm"

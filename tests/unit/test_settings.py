@@ -42,13 +42,47 @@ def test_an_empty_variable_is_unset() -> None:
         ("INPUT_CHANNELS", "2", "1 .* or 3"),
         ("INFERENCE_MINIMUM_THRESHOLD", "nan", "from 0 to 1"),
         ("INFERENCE_PREPROCESS", "inception", "did you mean inception_v3"),
-        ("REDIS_URL", "localhost:6379", "redis://"),
         ("SERVER_PORT", "70000", "65535"),
     ],
 )
 def test_a_wrong_value_names_variable_value_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}='{value}' is not allowed: .*{allowed}"):
         Settings.from_environ({name: value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3cret@localhost:6379",
+        "http://:s3cret@localhost",
+        pytest.param("redis://:s3cret/x@localhost:6379", id="a slash in the password"),
+        pytest.param("redis://:s3cret@localhost:s3cret", id="a port that is no number"),
+        pytest.param("redis://:s3cret@localhost/0?ssl_ca_cert=s3cret", id="an unknown option"),
+        pytest.param("rediss://:s3cret@localhost/0?ssl_cert_reqs=s3cret", id="an unknown value"),
+        pytest.param("redis://:s3cret@localhost/0?ssl_ca_certs=ca.pem", id="TLS without an s"),
+        pytest.param("redis://:s3cret@[localhost", id="half an address"),
+    ],
+)
+def test_a_wrong_redis_url_is_refused_and_not_told(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"REDIS_URL": url})
+    assert str(caught.value).startswith("REDIS_URL is not allowed: it takes redis://")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://user:s3cret@host:6379/1?socket_timeout=3",
+        "rediss://:a%2Fb@host:6380/0?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required",
+        "unix:///run/redis.sock",
+        "unix://:s3cret@/run/redis.sock?db=2",
+    ],
+)
+def test_a_redis_url_stands_in_no_repr(url: str) -> None:
+    settings = Settings.from_environ({"REDIS_URL": url})
+    assert settings.redis_url == url and url not in repr(settings)
 
 
 def test_all_wrong_values_are_told_at_once() -> None:
