@@ -1,10 +1,10 @@
-# make serve · make test · make lint · make bench · make fuzz · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
+# make serve · make test · make lint · make bench · make fuzz · make soak · make audit · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help serve test lint bench fuzz pictures lock clean
+.PHONY: help serve test lint bench fuzz soak audit pictures lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   how fast the service is here (some: make bench ARGS='--model light')"
 	@echo "make fuzz    ten million broken inputs (fewer: make fuzz ARGS='--cases 100000 fields urls')"
+	@echo "make soak    an hour at 120 % of capacity (shorter: make soak ARGS='--seconds 600')"
+	@echo "make audit   look the locked packages up in the database of known faults (pip-audit; needs the network)"
 	@echo "make pictures  the screenshots of the documentation, taken anew"
 	@echo "make lock    write requirements/*.lock anew, after a change of dependencies in pyproject.toml"
 	@echo "make clean   remove $(VENV)"
@@ -37,6 +39,13 @@ pictures: $(VENV)/dev.stamp
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.soak $(ARGS)
+
+# Each package must have been looked up: one that was skipped is a failure too.
+audit: $(VENV)/dev.stamp
+	for lock in requirements/*.lock; do $(BIN)/pip-audit --strict --disable-pip --no-deps -r $$lock || exit 1; done
 
 clean:
 	rm -rf $(VENV)

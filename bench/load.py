@@ -34,6 +34,8 @@ class Plan:
     clients: int = 0
     rate: float = 0.0
     key: str = ""
+    expected: list[list[str]] = field(default_factory=list)
+    """The best class of each image's regions, where it is known; else what the first answer names."""
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Generator:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.requests, self.outcome = plan, requests(plan), Outcome()
-        self.expected: dict[int, bytes | list[str]] = {}
+        self.expected = dict(enumerate(plan.expected))
         self.bodies: set[tuple[int, bytes]] = set()
         self.next = itertools.cycle(range(len(self.requests))).__next__
         self.ending, self.busy, self.connections = False, 0, 0

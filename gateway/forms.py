@@ -8,6 +8,8 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
+from gateway.pace import PacedStream
+
 UNBOUNDED = 2**40
 """No part is put on disk: the request's own bound on its length is the bound on memory, too."""
 
@@ -31,6 +33,7 @@ class FormParser(FormDataParser):
         Raises:
             ValueError: the form is broken.
             RequestEntityTooLarge: it has too many parts, or its fields are too long.
+            RequestTimeout: it comes too slowly.
         """
         if mimetype != "multipart/form-data":
             return super().parse(stream, mimetype, content_length, options)
@@ -51,7 +54,7 @@ class FormParser(FormDataParser):
             "spool_limit": UNBOUNDED,
             "memory_limit": UNBOUNDED,
         }
-        for part in MultipartParser(stream, boundary, length, **limits):
+        for part in MultipartParser(PacedStream(stream), boundary, length, **limits):
             if part.filename is not None:
                 files.append((part.name, FileStorage(part.file, part.filename, part.name)))
                 continue

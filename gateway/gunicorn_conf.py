@@ -3,6 +3,7 @@
 The number of processes is gunicorn's own WEB_CONCURRENCY (default 1).
 """
 
+import logging
 import os
 import resource
 import shutil
@@ -49,6 +50,17 @@ limit_request_fields = 64
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 (gunicorn makes a file of its own)
 control_socket_disable = True
 loglevel = "warning"
+
+
+def on_starting(server: Any) -> None:
+    """Keep what callers sent out of gunicorn's log: a broken header may hold a key."""
+    server.log.error_log.addFilter(_without_quotes)
+
+
+def _without_quotes(record: logging.LogRecord) -> bool:
+    if str(record.msg).startswith("Invalid request"):
+        record.msg = str(record.msg).partition("'")[0]
+    return True
 
 
 def when_ready(server: Any) -> None:

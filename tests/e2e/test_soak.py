@@ -1,0 +1,11 @@
+"""The short form of `make soak`."""
+
+import pytest
+
+from tests.soak import soak
+
+
+@pytest.mark.timeout(400)
+def test_two_minutes_at_120_percent_of_capacity() -> None:
+    report = soak(120)
+    assert not report.faults(), str(report)

@@ -1,0 +1,265 @@
+"""`python -m tests.soak`: the real service at 120 % of its capacity for an hour, and what must hold then.
+
+Interactive requests come at random moments whatever the answers do (`bench.load`), bulk jobs beside them, and
+a caller who, when refused, waits for as long as `Retry-After` says. Again and again the rate is set from what
+was answered: other work on the machine changes what it can do.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+import psutil
+import requests
+
+import demo
+from bench.load import Plan
+from bench.service import run_part
+from shared.queue import BULK, INTERACTIVE, JobQueue
+from shared.settings import Settings
+from tests.stack import Stack
+
+LIMITS = {
+    "SCHEDULER_QUEUE_SIZE": 64,
+    "BULK_QUEUE_SIZE": 200,
+    "MAX_QUEUE_BYTES": 1_000_000,
+    "RESULT_TTL": 20,  # what is kept of ended jobs is as much as it will be, soon
+    "REQUEST_TIMEOUT": 30,
+}
+OVERLOAD = 1.2
+WARM_UP_SHARE = 0.4
+"""Of the time: allocators, caches and kept results grow at first."""
+
+MOST_GROWTH_MB, MOST_GROWTH_SHARE = 16.0, 0.05
+"""By which memory may be larger in the last third of the time after the warm-up than in the first. A leak of
+a kilobyte a request shows within two minutes, one of 40 bytes within an hour."""
+
+IMAGES = sorted((demo.SAMPLES / "digits").glob("*.png"))
+EXPECTED = json.loads((demo.SAMPLES / "expected.json").read_text())
+CLASSES = [EXPECTED[f"digits/{path.name}"]["classes"] for path in IMAGES]
+
+
+@dataclass
+class Report:
+    """What was seen; times in milliseconds, memory in megabytes."""
+
+    capacity: float = 0.0
+    offered: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    statuses: dict[str, int] = field(default_factory=dict)
+    wrong: int = 0
+    broken: int = 0
+    bulk_accepted: int = 0
+    bulk_refused: int = 0
+    bulk_right: int = 0
+    retried: int = 0
+    retried_got_in: int = 0
+    most_waiting: dict[str, int] = field(default_factory=dict)
+    most_bytes: int = 0
+    memory: dict[str, list[float]] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
+
+    def growth(self, part: str) -> tuple[float, float]:
+        """A part's memory in the first and in the last third of the time after the warm-up."""
+        values = self.memory[part][int(len(self.memory[part]) * WARM_UP_SHARE) :]
+        third = max(len(values) // 3, 1)
+        return statistics.median(values[:third]), statistics.median(values[-third:])
+
+    def faults(self) -> list[str]:
+        """What should have held and did not."""
+        refused = self.statuses.get("429", 0)
+        holds = {
+            "every answer is 200 or 429": set(self.statuses) <= {"200", "429"} and not self.broken,
+            "some were refused, so it was more than it could do": refused > 0,
+            "no answer is wrong": self.wrong == 0 and not self.odd,
+            "every accepted bulk job has its right answer": self.bulk_right == self.bulk_accepted > 0,
+            "who waits as Retry-After says mostly gets in": self.retried_got_in * 2 > self.retried > 0,
+            "the slowest of a hundred is within the timeout": self.p99() < LIMITS["REQUEST_TIMEOUT"] * 1000,
+            "waiting jobs are bounded": self.most_waiting.get(INTERACTIVE, 0)
+            <= LIMITS["SCHEDULER_QUEUE_SIZE"]
+            and self.most_waiting.get(BULK, 0) <= LIMITS["BULK_QUEUE_SIZE"],
+            "bytes that wait are bounded": 0 < self.most_bytes <= LIMITS["MAX_QUEUE_BYTES"],
+        }
+        for part in self.memory:
+            before, after = self.growth(part)
+            holds[f"the memory of the {part} is flat"] = (
+                after - before < MOST_GROWTH_MB + MOST_GROWTH_SHARE * before
+            )
+        return [what for what, held in holds.items() if not held]
+
+    def p99(self) -> float:
+        """The time that 99 of 100 interactive answers did not exceed."""
+        return statistics.quantiles(self.times, n=100)[98] if len(self.times) > 1 else 0.0
+
+    def __str__(self) -> str:
+        """The figures, a line each."""
+        tried = sum(self.statuses.values())
+        lines = [
+            f"capacity at first, closed loop      {self.capacity:.0f} requests/s",
+            f"offered, requests/s                 {' '.join(f'{each:.0f}' for each in self.offered)}",
+            f"interactive requests                {tried:,}: {self.statuses}",
+            f"interactive p50, p99                {statistics.median(self.times):.0f}, {self.p99():.0f} ms",
+            f"bulk accepted, right, refused       {self.bulk_accepted} {self.bulk_right} {self.bulk_refused}",
+            f"got in after Retry-After            {self.retried_got_in} of {self.retried}",
+            f"most waiting, most bytes            {self.most_waiting}, {self.most_bytes:,}",
+            f"wrong answers, broken connections   {self.wrong}, {self.broken}",
+        ]
+        for part in self.memory:
+            before, after = self.growth(part)
+            lines.append(f"{part + ' memory, first and last third':<36}{before:.1f}, {after:.1f} MB")
+        return "\n".join([*lines, *self.odd])
+
+
+@dataclass
+class Soak:
+    """The running parts of one soak; each method is a thread's loop until `over`."""
+
+    stack: Stack
+    report: Report
+    rate: float = 0.0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        """Look at memory and the queue, each second and ten times a second."""
+        queue = JobQueue(self.stack.valkey.client, Settings())
+        parts, report = self._processes(), self.report
+        for number in itertools.count():
+            if self.over.wait(0.1):
+                return
+            figures = queue.figures()
+            for lane, waiting in figures.waiting.items():
+                report.most_waiting[lane] = max(report.most_waiting.get(lane, 0), waiting)
+            report.most_bytes = max(report.most_bytes, figures.image_bytes)
+            if number % 10 == 0:
+                for part, processes in parts.items():
+                    megabytes = sum(each.memory_info().rss for each in processes) / 2**20
+                    report.memory.setdefault(part, []).append(megabytes)
+
+    def _processes(self) -> dict[str, list[psutil.Process]]:
+        gateway = psutil.Process(self.stack.gateway.pid)
+        valkey = self.stack.valkey.process
+        found = {
+            "gateway": [gateway, *gateway.children()],
+            "worker": [psutil.Process(each.pid) for each in self.stack.workers],
+        }
+        return found | ({"Valkey": [psutil.Process(valkey.pid)]} if valkey else {})
+
+    def bulk(self) -> None:
+        """Submit the images as jobs, a twentieth of the rate, and see that each has its right answer."""
+        while not self.over.is_set():
+            files = [("blob", (path.name, path.read_bytes())) for path in IMAGES]
+            answer = requests.post(f"{self.stack.url}/jobs", files=files, data={"top_n": "1"}, timeout=60)
+            if answer.status_code == 202:
+                ids = [job["id"] for job in answer.json()["jobs"]]
+                self.report.bulk_accepted += len(ids)
+                self._collect(dict(zip(ids, CLASSES, strict=True)))
+            elif answer.status_code == 429:
+                self.report.bulk_refused += len(files)
+                self.over.wait(int(answer.headers["Retry-After"]))
+            else:
+                self.report.odd.append(f"POST /jobs: {answer.status_code} {answer.text[:200]}")
+            self.over.wait(len(files) * 20 / self.rate)
+
+    def _collect(self, waiting: dict[str, list[str]]) -> None:
+        end = time.monotonic() + 120
+        while waiting and time.monotonic() < end:
+            told = requests.get(f"{self.stack.url}/jobs?ids={','.join(waiting)}&wait=5", timeout=60).json()
+            for job in told["jobs"]:
+                if job["status"] not in ("queued", "started"):
+                    self._check(job, waiting.pop(job["id"]))
+        self.report.odd += [f"job {job_id} has no end" for job_id in waiting]
+
+    def _check(self, job: dict[str, object], classes: list[str]) -> None:
+        result = job.get("result")
+        found = [each["predictions"][0]["class"] for each in result["regions"]] if result else None
+        if found == classes:
+            self.report.bulk_right += 1
+        else:
+            self.report.odd.append(f"wanted {classes}, got {json.dumps(job)[:300]}")
+
+    def patient(self) -> None:
+        """A caller who is refused, waits for as long as he is told, and tries once more."""
+        files = {"blob": (IMAGES[0].name, IMAGES[0].read_bytes())}
+
+        def ask() -> requests.Response:
+            return requests.post(f"{self.stack.url}/classify", files=files, timeout=60)
+
+        while not self.over.wait(0.05):
+            answer = ask()
+            if answer.status_code == 429:
+                time.sleep(int(answer.headers["Retry-After"]))
+                self.report.retried += 1
+                self.report.retried_got_in += ask().status_code == 200
+
+    def interactive(self, seconds: float) -> None:
+        """Offer more than was answered before, in pieces."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 1:
+            piece = min(left, max(seconds / 12, 10))
+            outcome = self.load(piece, rate=self.rate)
+            self.report.offered.append(self.rate)
+            answered, refused = outcome["in_time"] / piece, outcome["statuses"].get("429", 0)
+            self.rate = OVERLOAD * (answered if refused else self.rate)
+
+    def load(self, seconds: float, **how: float) -> dict[str, object]:
+        """Put load on the service and add what came back to the report."""
+        plan = Plan(self.stack.url, [str(each) for each in IMAGES], seconds, expected=CLASSES, **how)
+        outcome = json.loads(run_part("bench.load", asdict(plan)))
+        report = self.report
+        report.times += outcome["times"]
+        report.wrong += outcome["wrong"]
+        report.broken += outcome["broken"]
+        for status, amount in outcome["statuses"].items():
+            report.statuses[status] = report.statuses.get(status, 0) + amount
+        return outcome
+
+
+@contextmanager
+def _beside(over: threading.Event, *loops: Callable[[], None]) -> Iterator[None]:
+    threads = [threading.Thread(target=loop) for loop in loops]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def soak(seconds: float) -> Report:
+    """Run the service for so long, after a few seconds in which its capacity is found."""
+    stack, report = Stack(**LIMITS), Report()
+    try:
+        stack.start_worker()
+        running = Soak(stack, report)
+        running.load(2, clients=32)
+        report.capacity = running.load(5, clients=32)["in_time"] / 5
+        running.rate = OVERLOAD * report.capacity
+        with _beside(running.over, running.watch, running.bulk, running.patient):
+            running.interactive(seconds)
+    finally:
+        stack.close()
+    return report
+
+
+def main() -> int:
+    """Soak, print what was seen, and fail if something did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3600)
+    report = soak(parser.parse_args().seconds)
+    print(report)
+    for fault in report.faults():
+        print(f"DID NOT HOLD: {fault}")
+    return 1 if report.faults() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
