@@ -95,10 +95,10 @@ def _measure(server: Valkey, workers: list[psutil.Popen]) -> str:
     while redis.zcard("rq:finished:bulk") < JOBS:
         time.sleep(0.05)
     took = time.monotonic() - start
-    return (
-        f"{JOBS / took:6.0f} | {(_cpu([process]) - before) / JOBS * 1e6:6.1f} "
-        f"{(_commands(redis) - commands) / JOBS:6.2f} | {(_cpu(workers) - theirs) / JOBS * 1e6:6.0f} | {idle:5.2f}"
-    )
+    spent = (_cpu([process]) - before) * 1e6 / JOBS
+    per_job = (_commands(redis) - commands) / JOBS
+    work = (_cpu(workers) - theirs) * 1e6 / JOBS
+    return f"{JOBS / took:6.0f} | {spent:6.1f} {per_job:6.2f} | {work:6.0f} | {idle:5.2f}"
 
 
 def _fill(queue: JobQueue) -> None:

@@ -258,7 +258,7 @@ def read(source: Source) -> Flow[bytes]:
     if isinstance(source, bytes):
         return source
     image = yield Read(Path(source))
-    assert isinstance(image, bytes)
+    assert isinstance(image, bytes)  # noqa: S101 (for the type checker)
     return image
 
 
@@ -268,7 +268,7 @@ def _attempt(send: Send, attempt: int) -> Flow[tuple[Any, float]]:
     Raises:
         Problem: there should be no next attempt.
     """
-    pause = min(0.2 * 2**attempt, 15.0) * random.uniform(0.5, 1.0)
+    pause = min(0.2 * 2**attempt, 15.0) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
     try:
         response: httpx.Response = yield send
     except httpx.TransportError as error:

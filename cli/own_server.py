@@ -44,7 +44,7 @@ def own_server(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, 
         try:
             server.start()
             _wait_ready(server, port, log)
-            assert server.process is not None
+            assert server.process is not None  # noqa: S101 (it was started)
             yield f"http://127.0.0.1:{port}", server.process.pid
         finally:
             _stop(server)
