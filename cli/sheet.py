@@ -121,7 +121,7 @@ def _card(record: Record, source: str, link: str, picture: Picture) -> str:
     answers = "".join(map(_answer, regions)) or f'<p class="why">{escape(record["error"]["detail"])}</p>'
     return (
         f'<article class="{state}" data-state="{state}" data-score="{score}" data-classes="{classes}">'
-        f'<a class="photo" href="{link}">{shown}{_squares(regions, picture)}</a>'
+        f'<a class="photo" href="{link}" aria-label="{name}">{shown}{_squares(regions, picture)}</a>'
         f'<h2 title="{name}">{name}</h2>{answers}</article>\n'
     )
 
