@@ -17,12 +17,16 @@ import demo
 from cli.main import main
 from demo.digits import NAMES
 from demo.labelled import write_labelled
+from prepare.calibrate import Method, calibrate
+from prepare.labelled import Labelled
+from prepare.thresholds import Goal
 from prepare.words import notes
 from shared.job import Options
 from shared.settings import Settings
+from tests.pictures import oriented, saved, scene
 from worker.__main__ import _load
 from worker.decode import decode
-from worker.labels import read_thresholds
+from worker.labels import COLUMNS, read_thresholds
 
 MISSING, FEW = NAMES[-1], NAMES[-3]
 
@@ -91,6 +95,35 @@ def test_the_service_accepts_by_it_what_the_report_says(
     own = [name for name in NAMES if told[name]["basis"] == "own"]
     assert len(own) >= 15
     assert all(np.mean(counts[name]) >= 0.95 for name in own)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_scores_are_those_of_the_service(color: str, tmp_path: Path) -> None:
+    entry = [keras.layers.Input((8, 8, 3)), keras.layers.Flatten()]
+    weights = keras.initializers.RandomNormal(0, 0.2, seed=1)
+    last = keras.layers.Dense(6, activation="softmax", kernel_initializer=weights)
+    keras.Sequential([*entry, last]).save(tmp_path / "model.h5")
+    (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\nf\n")
+    (tmp_path / "thresholds.csv").write_text(",".join(COLUMNS))
+    settings = Settings(
+        model=tmp_path / "model.h5",
+        classes_file=tmp_path / "classes.txt",
+        thresholds_file=tmp_path / "thresholds.csv",
+        input_color=color,
+        input_batch=4,
+    )
+    service = _load(settings)
+    pictures = [saved(scene(40 + n, 30, n)) for n in range(9)] + [oriented(6), oriented(3, "PNG")]
+    images = [Labelled(tmp_path / f"{n}", n % 6) for n in range(len(pictures))]
+    for image, data in zip(images, pictures, strict=True):
+        image.path.write_bytes(data)
+    found = calibrate(settings, tuple("abcdef"), images, Method(Goal(), folds=2), lambda done: None)
+    answers = found.scored.answers
+    for at, data in enumerate(pictures):
+        result = service.decider.decide(service.model.run(decode(data, None, service.spec)), Options())
+        told = result["regions"][0]["predictions"]
+        assert ["abcdef"[index] for index in answers.best[at]] == [each["class"] for each in told]
+        assert answers.scores[at] == pytest.approx([each["score"] for each in told], abs=2e-6)
 
 
 def test_accuracy_is_that_of_the_model(labelled: Path, made: tuple[Path, dict[str, Any]]) -> None:
