@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     page = report_path(options.output)
-    _refuse_to_replace(options, page)
+    _check_outputs(options, page)
     try:
         classes = read_classes(settings.classes_file)
         images = _images(options, classes)
@@ -125,8 +125,12 @@ def _method(options: argparse.Namespace, settings: Settings) -> "Method":
     return Method(goal, options.folds, options.holdout)
 
 
-def _refuse_to_replace(options: argparse.Namespace, page: Path) -> None:
+def _check_outputs(options: argparse.Namespace, page: Path) -> None:
     """Before the model is run: afterwards it would be a pity."""
+    if page == options.output:
+        raise CommandError(f"--output {page} is what the report is called; name a .csv file")
+    if not page.parent.is_dir():
+        raise CommandError(f"there is no folder {page.parent} to write to")
     there = [str(path) for path in (options.output, page) if path.exists()]
     if there and not options.force:
         raise CommandError(f"{' and '.join(there)} would be replaced: name another --output, or add --force")

@@ -5,7 +5,7 @@ from prepare.model_file import ModelFile, read_model_file
 from prepare.preprocessing import effect, guess, same_effect
 from shared.settings import Settings
 from worker.engine import Engine
-from worker.inspect_model import inspect
+from worker.inspect_model import ModelError, inspect
 
 
 def look_at_file(report: Report, settings: Settings) -> ModelFile | None:
@@ -15,9 +15,13 @@ def look_at_file(report: Report, settings: Settings) -> ModelFile | None:
         inspection = inspect(settings.model)
         report.facts["fingerprint"] = inspection.fingerprint
     if settings.model.exists():
-        with report.faults_of("model"):
+        try:
             file = read_model_file(settings.model)
             _tell_file(report, file)
+        except ModelError as error:
+            # What matters of it, the inspection has said.
+            if report.serves:
+                report.add("model", "note", str(error))
     return file
 
 
@@ -31,7 +35,8 @@ def _tell_file(report: Report, file: ModelFile) -> None:
     report.facts |= {"layers": dict(kinds), "parameters": file.parameters}
     common = [f"{number} {kind}" for kind, number in kinds.most_common(5)]
     listed = ", ".join(common + ["…"] * (len(kinds) > len(common)))
-    report.add("model", "ok", f"{count} layers ({listed}), {file.parameters:,} parameters")
+    parameters = "" if file.parameters is None else f", {file.parameters:,} parameters"
+    report.add("model", "ok", f"{count} layers ({listed}){parameters}")
     if report.serves:
         report.add("model", "ok", "no Lambda or custom layers: loading it runs no code of the file's")
 

@@ -32,12 +32,13 @@ def find(path: Path) -> Found:
     try:
         if path.is_dir():
             return _checked(_from_folders(path))
-        if path.stat().st_size > MOST_BYTES:
-            raise NamesError(f"{path} has more bytes than any list of class names")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)  # one too many is refused; a device may have no end
     except OSError as error:
         raise NamesError(f"{path} can't be read: {error.strerror}") from None
     try:
+        if len(data) > MOST_BYTES:
+            raise NamesError(f"it has more than {MOST_BYTES} bytes, more than any list of class names")
         looks_like_json = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
         return _checked(_from_json(data) if looks_like_json else from_pickle(data))
     except (PickleError, NamesError) as error:

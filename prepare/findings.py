@@ -43,9 +43,7 @@ class Report:
         try:
             yield
         except (ModelError, ImageError) as error:
-            text = str(error)
-            if (part, "fault", text) not in [(each.part, each.kind, each.text) for each in self.findings]:
-                self.add(part, "fault", text)
+            self.add(part, "fault", str(error))
 
 
 @contextmanager

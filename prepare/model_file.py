@@ -1,5 +1,6 @@
 """What a model file tells of itself, read without tensorflow and whether it can be served or not."""
 
+import contextlib
 import json
 import re
 import zipfile
@@ -69,9 +70,9 @@ def read_model_file(path: Path) -> ModelFile:
     text, version = read_configuration(path)
     try:
         layers = tuple(layers_of(json.loads(text)))
-        return ModelFile(form, _saved_by(version), layers, _parameters(path))
-    except (ValueError, TypeError, AttributeError, KeyError, OSError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path}: its architecture can't be followed: {error}") from None
+    return ModelFile(form, _saved_by(version), layers, _parameters(path))
 
 
 def exported_by(folder: Path) -> str:
@@ -107,17 +108,16 @@ def layers_of(model: dict[str, Any]) -> Iterator[Layer]:
             yield Layer(str(each["class_name"]), str(each.get("name") or inner.get("name", "")), inner)
 
 
-def _parameters(path: Path) -> int:
+def _parameters(path: Path) -> int | None:
     """The numbers in the file that are the model's weights, the optimizer's left out."""
-    if not zipfile.is_zipfile(path):
-        with h5py.File(path, "r") as file:
-            return _numbers(file.get("model_weights", file))
-    with (
-        zipfile.ZipFile(path) as archive,
-        archive.open("model.weights.h5") as member,
-        h5py.File(member, "r") as file,
-    ):
-        return _numbers(file)
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyError, OSError, RuntimeError):
+        source: Any = path
+        if zipfile.is_zipfile(path):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            source = stack.enter_context(archive.open("model.weights.h5"))
+        file = stack.enter_context(h5py.File(source, "r"))
+        return _numbers(file.get("model_weights", file))
+    return None
 
 
 def _numbers(group: Any) -> int:

@@ -25,14 +25,14 @@ _MODULES = {
     **dict.fromkeys(("numpy._core.multiarray", "numpy.core.multiarray"), ("_reconstruct", "scalar")),
     **dict.fromkeys(("numpy._core.numeric", "numpy.core.numeric"), ("_frombuffer",)),
     "numpy": ("ndarray", "dtype"),
-    "joblib.numpy_pickle": ("NumpyArrayWrapper",),
+    **dict.fromkeys(("joblib.numpy_pickle", "sklearn.externals.joblib.numpy_pickle"), ("NumpyArrayWrapper",)),
     "copyreg": ("_reconstructor",),
     "copy_reg": ("_reconstructor",),
     "builtins": ("object",),
     "__builtin__": ("object",),
     "_codecs": ("encode",),
 }
-"""What may be named, by module; scikit-learn and numpy have moved theirs once."""
+"""What may be named, by module; scikit-learn, numpy and joblib have moved theirs."""
 
 
 def read(data: bytes) -> Any:

@@ -188,6 +188,15 @@ def test_no_file_is_replaced_unless_told(
     assert (tmp_path / "thresholds.html").read_text().startswith("<!doctype html>")
 
 
+@pytest.mark.parametrize("output", ["none/thresholds.csv", "thresholds.html"])
+def test_an_output_that_cannot_be_is_told_before_the_model_is_run(
+    output: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--output", str(tmp_path / output)) == 2
+    assert "--output" in (told := capsys.readouterr().err) or "there is no folder" in told
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_table_of_labels_gives_the_same(
     run: Run, labelled: Path, tmp_path: Path, made: tuple[Path, dict[str, Any]]
 ) -> None:

@@ -43,6 +43,17 @@ def test_a_file_of_joblib_gives_its_names(form: str, tmp_path: Path) -> None:
     assert find(tmp_path / "labels").names == SORTED
 
 
+def test_scikit_learn_s_own_joblib_of_old_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labels"
+    joblib.dump(BINARIZERS["LabelEncoder of objects"], path)
+    old, now = (b"sklearn.externals.joblib.numpy_pickle", b"joblib.numpy_pickle")
+    data = path.read_bytes().replace(bytes([len(now)]) + now, bytes([len(old)]) + old)
+    path.write_bytes(
+        data.replace(b"preprocessing._label", b"preprocessing.label").replace(b"\x1csk", b"\x1bsk")
+    )
+    assert find(path).names == SORTED
+
+
 def test_a_compressed_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
     joblib.dump(BINARIZERS["LabelEncoder"], tmp_path / "labels", compress=3)
     with pytest.raises(NamesError, match="is compressed: unpack it first"):
@@ -141,6 +152,11 @@ def test_names_alone_go_to_the_output(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["classes", str(tmp_path / "index.json")]) == 0
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("a\nb\n", "classification-server: 2 classes from a JSON index\n")
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(NamesError, match="/dev/zero: it has more than"):
+        find(Path("/dev/zero"))
 
 
 def test_a_missing_file_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
