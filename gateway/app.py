@@ -26,6 +26,7 @@ from shared.connection import connect
 from shared.logs import setup_logging
 from shared.queue import JobQueue, reply_list
 from shared.settings import Settings, redis_url
+from shared.version import version
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     for module in (classify, jobs, info, health, docs, page, status):
         app.register_blueprint(module.bp)
     register_metrics(app)
+    logger.info("version %s takes requests", version())
     return app
 
 

@@ -1,8 +1,6 @@
 """The figures of queue and workers as Prometheus' metrics; every gateway of a cluster tells the same ones."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib import metadata
 from math import inf
 from typing import NamedTuple
 
@@ -20,6 +18,7 @@ from shared.figures import DISTRIBUTIONS, JOBS, SUM, Distribution, QueueFigures
 from shared.job import FAILURES
 from shared.queue import QUEUES
 from shared.records import Served
+from shared.version import version
 
 MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
 """What `classification_model_info` has of the model's description."""
@@ -43,7 +42,7 @@ class Cluster(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, in the order of docs/metrics.md."""
-        yield _info("classification_build", "This gateway's version.", {"version": _version()})
+        yield _info("classification_build", "This gateway's version.", {"version": version()})
         yield GaugeMetricFamily(
             "classification_redis_up",
             "1 if Redis told this gateway the figures below, 0 if they are missing.",
@@ -60,8 +59,16 @@ def _of_workers(served: Served | None) -> Iterator[Metric]:
     workers = served.workers if served else 0
     yield GaugeMetricFamily("classification_workers", "Workers alive with a warm model.", value=workers)
     if served:
-        labels = {label: str(served.model.get(label, "")) for label in MODEL_LABELS}
-        yield _info("classification_model", "The model that the workers serve.", labels)
+        yield _models(served)
+
+
+def _models(served: Served) -> Metric:
+    family = InfoMetricFamily(
+        "classification_model", "A model that workers serve; several while it is changed.", labels=()
+    )
+    for told in {tuple(str(model.get(label, "")) for label in MODEL_LABELS) for model, _ in served.models}:
+        family.add_metric((), dict(zip(MODEL_LABELS, told, strict=True)))
+    return family
 
 
 def _of_queues(figures: QueueFigures) -> Iterator[Metric]:
@@ -120,11 +127,3 @@ def _buckets(counted: Mapping[str, float], bounds: tuple[float, ...]) -> list[tu
 
 def _info(name: str, text: str, labels: Mapping[str, str]) -> Metric:
     return InfoMetricFamily(name, text, value=dict(labels))
-
-
-@cache
-def _version() -> str:
-    try:
-        return metadata.version("classification-server")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # run from its source, not installed

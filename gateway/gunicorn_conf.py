@@ -80,6 +80,11 @@ def pre_fork(server: Any, worker: Any) -> None:
     os.chown(folder, server.cfg.uid, server.cfg.gid)
 
 
+def post_worker_init(worker: Any) -> None:
+    """Let /health/ready know when gunicorn has told the process to stop."""
+    worker.wsgi.extensions["classification"].draining = lambda: not worker.alive
+
+
 def on_exit(server: Any) -> None:
     """Remove the folder."""
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -1,5 +1,7 @@
 """Health: is the process up, and would a request be answered."""
 
+from dataclasses import asdict
+
 from flask import Blueprint
 
 from gateway.errors import RETRY_SECONDS, Problem
@@ -16,8 +18,17 @@ def live() -> dict[str, str]:
 
 @bp.get("/ready")
 def ready() -> dict[str, object]:
-    """Redis answers, and at least one worker is alive with a warm model. Asked anew each time."""
-    served = resources().queue.served()
+    """Redis answers, at least one worker is alive with a warm model, and this process is not stopping.
+
+    Asked anew each time. It also tells why workers of the last hour did not start.
+    """
+    shared = resources()
+    if shared.draining():
+        raise Problem(503, "this gateway is stopping: it only ends what it has begun")
+    failures = [asdict(each) for each in shared.queue.start_failures()]
+    served = shared.queue.served()
     if served is None:
-        raise Problem(503, "no worker with a model is ready", retry_after=RETRY_SECONDS)
-    return {"status": "ready", "workers": served.workers}
+        reasons = [f"; the worker on {each['host']} did not start: {each['reason']}" for each in failures]
+        detail = "no worker with a model is ready" + "".join(reasons)
+        raise Problem(503, detail, retry_after=RETRY_SECONDS)
+    return {"status": "ready", "workers": served.workers, "start_failures": failures}

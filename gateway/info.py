@@ -7,6 +7,7 @@ from flask import Blueprint
 from gateway.errors import RETRY_SECONDS, Problem
 from gateway.resources import resources
 from shared.records import Served
+from shared.version import version
 
 bp = Blueprint("info", __name__)
 
@@ -26,7 +27,10 @@ def classes() -> list[str]:
 
 @bp.route("/cfg", methods=["GET", "POST"])
 def cfg() -> dict[str, Any]:
-    """The model's input size, as the original answers it, and what else shapes the answers."""
+    """The model's input size, as the original answers it, and what else shapes the answers.
+
+    While the model is changed there are several in `models`; the rest tells of the newest.
+    """
     served = _served()
     model = served.model
     kept = ("preprocess", "activation", "precision", "color", "resize", "minimum_threshold")
@@ -39,4 +43,9 @@ def cfg() -> dict[str, Any]:
         "thresholds": model["thresholds"],
         "framework": model["framework"],
         "workers": served.workers,
+        "models": [
+            {"model": each["fingerprint"], "thresholds": each["thresholds"], "workers": workers}
+            for each, workers in served.models
+        ],
+        "version": version(),
     }

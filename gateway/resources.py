@@ -1,6 +1,7 @@
 """What the views share, and how they reach it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import current_app
@@ -23,6 +24,8 @@ class Resources:
     queue: JobQueue
     submitter: Submitter
     listener: ReplyListener
+    draining: Callable[[], bool] = lambda: False
+    """Whether this process has been told to stop; `gateway.gunicorn_conf` knows."""
     _served: tuple[float, Served | None] = (float("-inf"), None)
 
     def served(self) -> Served | None:

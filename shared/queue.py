@@ -9,6 +9,7 @@ commands (submit, claim, renew, settle, reap) is done here for a batch, each ste
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,7 @@ from shared.records import (
     Repeatable,
     Reply,
     Served,
+    StartFailure,
     Submitted,
     exc_string,
     job_words,
@@ -60,7 +62,11 @@ SMALL_IMAGE = 65_536
 REPEATABLE_SECONDS = 86_400
 """How long a submission can be repeated under its key."""
 
+START_FAILURE_TTL = 3600
+"""Seconds that the reason why a worker did not start is told."""
+
 _WAKE = "classification:wake"
+_START_FAILURES = "classification:start-failures"
 _FIGURES = "classification:figures"
 _EXHAUSTED = JobFailure(
     "attempts-exhausted",
@@ -217,11 +223,21 @@ class JobQueue:
         keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
         names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
         raw = self._redis.mget([f"classification:worker:{name}" for name in names]) if names else []
-        alive = [json.loads(each) for each in raw if each]
-        model = self._redis.get(f"classification:model:{alive[0]['model']}") if alive else None
-        if model is None:
+        alive = sorted((json.loads(each) for each in raw if each), key=lambda each: -each["since"])
+        counts = Counter(each["model"] for each in alive)  # in that order, too
+        told = self._redis.mget([f"classification:model:{model}" for model in counts]) if counts else []
+        models = tuple((json.loads(each), n) for each, n in zip(told, counts.values(), strict=True) if each)
+        if not models:
             return None
-        return Served(json.loads(model), len(alive), sum(each["jobs_per_second"] for each in alive))
+        speed = sum(each["jobs_per_second"] for each in alive)
+        return Served(models[0][0], len(alive), speed, models)
+
+    def start_failures(self) -> list[StartFailure]:
+        """Why workers did not start, of the last `START_FAILURE_TTL` seconds; the latest first."""
+        raw: dict[bytes, bytes] = self._redis.hgetall(_START_FAILURES)  # type: ignore[assignment]
+        told = (StartFailure(host.decode(), **json.loads(each)) for host, each in raw.items())
+        recent = (each for each in told if each.at > time.time() - START_FAILURE_TTL)
+        return sorted(recent, key=lambda each: -each.at)
 
     def figures(self) -> QueueFigures:
         """How the queue is now, and what was counted since Redis began; in one trip."""
@@ -311,14 +327,28 @@ class JobQueue:
         args = (most, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
         return [(job_id.decode(), word.decode()) for job_id, word in _REAP(self._redis, QUEUES, args)]
 
-    def publish(self, worker: str, model: dict[str, Any], jobs_per_second: float) -> None:
-        """Tell the gateways that `worker` is alive, what it serves and how fast; for one lease."""
+    def publish(self, worker: str, model: dict[str, Any], jobs_per_second: float, since: float = 0.0) -> None:
+        """Tell the gateways that `worker` is alive, what it serves and how fast; for one lease.
+
+        `since` is when it started, in seconds since 1970.
+        """
         ttl = math.ceil(self._settings.job_lease)
-        status = json.dumps({"model": model["id"], "jobs_per_second": jobs_per_second})
+        status = json.dumps({"model": model["id"], "jobs_per_second": jobs_per_second, "since": since})
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(f"classification:model:{model['id']}", json.dumps(model, ensure_ascii=False), ex=10 * ttl)
         pipe.set(f"classification:worker:{worker}", status, ex=ttl)
         pipe.execute()
+
+    def fail_start(self, host: str, reason: str) -> None:
+        """Tell the gateways why the worker of a host does not start; its next one may."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hset(_START_FAILURES, host, json.dumps({"reason": reason, "at": time.time()}))
+        pipe.expire(_START_FAILURES, START_FAILURE_TTL)
+        pipe.execute()
+
+    def started(self, host: str) -> None:
+        """Tell the gateways that a worker of a host has started: what stopped an earlier one is mended."""
+        self._redis.hdel(_START_FAILURES, host)
 
     def count(self, worker: str, number: int, amounts: Mapping[str, float]) -> None:
         """Add what `worker` counted to the figures of all; the same number is not counted twice."""

@@ -110,11 +110,25 @@ class JobState:
 
 @dataclass(frozen=True)
 class Served:
-    """What the live workers serve: the model's description, their number and measured speed."""
+    """What the live workers serve: the model's description, their number and measured speed.
+
+    While a model is changed there are several in `models`, each with the number of its workers; `model` is
+    that of the worker that started last.
+    """
 
     model: dict[str, Any]
     workers: int
     jobs_per_second: float
+    models: tuple[tuple[dict[str, Any], int], ...]
+
+
+@dataclass(frozen=True)
+class StartFailure:
+    """Why a host's worker did not start: `at` is in seconds since 1970."""
+
+    host: str
+    reason: str
+    at: float
 
 
 @dataclass(frozen=True)

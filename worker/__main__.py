@@ -5,12 +5,18 @@ Exit status 2 says that the settings or the model are at fault, with the reason 
 
 import hashlib
 import logging
+import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
 
 from shared.connection import connect
 from shared.logs import setup_logging
+from shared.queue import JobQueue
 from shared.settings import Settings, SettingsError, redis_url
+from shared.version import version
 
 if TYPE_CHECKING:
     from worker.engine import Engine
@@ -28,16 +34,36 @@ def main() -> int:
     setup_logging(settings.log_format)
     from worker.inspect_model import ModelError
 
+    redis = connect(url)
+    queue = JobQueue(redis, settings)
     try:
         service = _load(settings)
     except ModelError as error:
+        with suppress(RedisError):  # /health/ready tells it to those who don't see this process's output
+            queue.fail_start(socket.gethostname(), str(error))
         return _refuse(str(error))
     from worker.worker import BatchWorker, wait_for_redis
 
-    redis = connect(url)
     wait_for_redis(redis)
+    _greet(queue, service.description)
     BatchWorker(redis, settings, service).serve()
     return 0
+
+
+def _greet(queue: JobQueue, description: dict[str, Any]) -> None:
+    """Say what this worker serves, and where others serve something else."""
+    model = description["fingerprint"][:12]
+    logger.info("version %s, model %s, thresholds %s", version(), model, description["thresholds"][:12])
+    with suppress(RedisError):
+        queue.started(socket.gethostname())
+        served = queue.served()
+        others = [each for each, _ in (served.models if served else ()) if each["id"] != description["id"]]
+        if others:
+            logger.warning(
+                "other workers of this queue serve another model or other settings (model %s): each answer"
+                " names its model; stop them, unless the model is being changed",
+                ", ".join(each["fingerprint"][:12] for each in others),
+            )
 
 
 def _refuse(reason: str) -> int:

@@ -70,6 +70,7 @@ class BatchWorker(SimpleWorker):
         self._taker = Taker(*common, self._batch, service.spec, self._refuse, self._patience)
         measured = (self._pace, self._figures)
         self._inferer = Inferer(service.model, self._batch, self._held, *measured, self._replier.put)
+        self._since = time.time()
         self._stopped = threading.Event()
         self._ended = threading.Event()
 
@@ -147,7 +148,7 @@ class BatchWorker(SimpleWorker):
                 "job %s: its worker died; %s", job_id, "queued again" if word == "again" else "failed"
             )
         if not self._stopped.is_set():
-            self._jobs.publish(self.name, self._service.description, self._pace.jobs_per_second)
+            self._jobs.publish(self.name, self._service.description, self._pace.jobs_per_second, self._since)
         self._register()
         self._send_figures()
 

@@ -144,6 +144,12 @@ _SERVED = {
             "thresholds": _THRESHOLDS,
             "framework": text("what loaded the model", enum=["keras", "tf_keras", "savedmodel"]),
             "workers": _WORKERS,
+            "models": array(
+                record({"model": _MODEL, "thresholds": _THRESHOLDS, "workers": _WORKERS}),
+                "what the workers serve, the newest first: more than one while the model is changed",
+                minItems=1,
+            ),
+            "version": text("the gateway's version"),
         }
     ),
     "Status": record(
@@ -161,7 +167,18 @@ _SERVED = {
         "How queue and workers are now, and what was counted since Redis began: the same at every gateway.",
     ),
     "Live": record({"status": text(const="live")}),
-    "Ready": record({"status": text(const="ready"), "workers": _WORKERS}),
+    "Ready": record(
+        {
+            "status": text(const="ready"),
+            "workers": _WORKERS,
+            "start_failures": array(
+                record(
+                    {"host": text(), "reason": text(), "at": number("seconds since 1970", minimum=0)},
+                ),
+                "why workers of the last hour did not start, the latest first",
+            ),
+        }
+    ),
 }
 
 _PROBLEM = {

@@ -36,7 +36,7 @@ class Queue(JobQueue):
         return self.told
 
     def served(self) -> Served:
-        return Served(MODEL, 2, 10.0)
+        return Served(MODEL, 2, 10.0, ((MODEL, 2),))
 
 
 def client_of(queue: JobQueue):
@@ -131,6 +131,7 @@ def test_openmetrics_is_answered_to_those_that_prefer_it() -> None:
 def test_scrapes_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "gateway.app")
     client = client_of(Queue())
+    caplog.clear()
     for path in ("/metrics", "/health/live", "/"):
         client.get(path)
     assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG", "INFO"]

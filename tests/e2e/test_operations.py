@@ -1,0 +1,137 @@
+"""What those who run the service see: who is ready, what is served, and why not; a change of the model."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+import demo
+from shared.version import version
+from tests.e2e.test_classify import DIGITS, best, digit_class
+from tests.e2e.test_faults import slow_model
+from tests.stack import Stack, eventually
+
+__all__ = ["slow_model"]  # the fixture
+IMAGE = demo.SAMPLES / "siete.jpg"
+NEW = "Nova "
+"""What the other model's class names begin with."""
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    stack = Stack()
+    yield stack
+    stack.close()
+
+
+@pytest.fixture
+def other(slow_model: Path, tmp_path: Path) -> dict[str, str]:
+    """Another model: other weights, the same answers under other names."""
+    classes, thresholds = tmp_path / "classes.txt", tmp_path / "thresholds.csv"
+    classes.write_text("".join(f"{NEW}{name}\n" for name in demo.CLASSES.read_text().splitlines()))
+    head, *rows = demo.THRESHOLDS.read_text().splitlines(keepends=True)
+    thresholds.write_text(head + "".join(NEW + row for row in rows))
+    return {
+        "INFERENCE_MODEL": str(slow_model),
+        "INFERENCE_CLASSES_FILE": str(classes),
+        "INFERENCE_THRESHOLDS_FILE": str(thresholds),
+    }
+
+
+def ready(stack: Stack, session: requests.Session | None = None) -> requests.Response:
+    return (session or requests).get(f"{stack.url}/health/ready", timeout=10)
+
+
+def cfg(stack: Stack) -> dict:
+    return dict(requests.get(f"{stack.url}/cfg", timeout=10).json())
+
+
+def check(stack: Stack, number: int, new: str) -> str:
+    """Classify a digit; return the model that answered, which is right by its own names."""
+    image = DIGITS[number % len(DIGITS)]
+    answer = stack.classify(image)
+    assert answer.status_code == 200, answer.text
+    model = answer.headers["X-Model"]
+    assert best(answer.json()) == [(NEW if model == new else "") + digit_class(image)]
+    assert {name.startswith(NEW) for name in answer.json()[0]} == {model == new}
+    return model
+
+
+def test_models_on_one_queue_are_told_apart(stack: Stack, other: dict[str, str]) -> None:
+    stack.start_worker()
+    old = cfg(stack)["model"]
+    stack.start_worker(**other)
+    now = cfg(stack)
+    assert [(each["model"], each["workers"]) for each in now["models"]] == [(now["model"], 1), (old, 1)]
+    assert now["model"] != old and now["version"] == version()
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda number: check(stack, number, now["model"]), range(160)))
+    assert set(found) == {now["model"], old}
+    metrics = requests.get(f"{stack.url}/metrics", timeout=10).text
+    assert all(f'classification_model_info{{fingerprint="{each}"' in metrics for each in found)
+    assert "another model" in stack.logs("worker-2") and "another model" not in stack.logs("worker-1")
+    assert f"version {version()}, model {old[:12]}" in stack.logs("worker-1")
+    assert f"version {version()}" in stack.logs("gateway")
+
+
+def test_the_model_is_changed_without_stopping(stack: Stack, other: dict[str, str]) -> None:
+    first = stack.start_worker()
+    old, ended, found = cfg(stack)["model"], threading.Event(), []
+    stack.start_worker(wait=False, **other)
+
+    def load(number: int) -> None:
+        while not ended.is_set():
+            found.append(check(stack, number, changed["model"]))
+
+    eventually(lambda: cfg(stack)["workers"] == 2, 60, "the new worker serves")
+    changed = cfg(stack)
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(load, number) for number in range(8)]
+        eventually(lambda: set(found) == {old, changed["model"]}, 30, "both answer")
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(20) == 0
+        eventually(lambda: len(cfg(stack)["models"]) == 1, 20, "the new model alone")
+        del found[:-16]
+        eventually(lambda: len(found) > 100, 30, "the new one goes on")
+        ended.set()
+        assert not [client.result() for client in clients if client.result()]
+    assert found[-1] == changed["model"]
+    assert requests.get(f"{stack.url}/classes", timeout=10).json()[0].startswith(NEW)
+    assert check(stack, 3, changed["model"]) == changed["model"]
+
+
+def test_a_worker_that_cannot_load_its_model_says_why(stack: Stack, tmp_path: Path) -> None:
+    broken = tmp_path / "model.h5"
+    broken.write_bytes(b"<html>not found</html>")
+    failed = stack.start("worker", "worker", INFERENCE_MODEL=str(broken))
+    assert failed.wait(60) == 2
+    eventually(lambda: ready(stack).status_code == 503, 20, "the gateway is up")
+    reason = ready(stack).json()["detail"]
+    assert str(broken) in reason and "a web page" in reason
+    stack.start_worker()
+    assert ready(stack).json()["start_failures"] == []
+    assert stack.start("worker", "worker", INFERENCE_MODEL=str(broken)).wait(60) == 2
+    (told,) = ready(stack).json()["start_failures"]
+    assert "a web page" in told["reason"] and ready(stack).status_code == 200
+
+
+def test_a_gateway_that_stops_is_not_ready_and_ends_what_it_has_begun(
+    slow_model: Path,
+) -> None:
+    stack = Stack(INFERENCE_MODEL=slow_model, INPUT_BATCH=16)
+    try:
+        stack.start_worker()
+        with requests.Session() as session, ThreadPoolExecutor(64) as pool:
+            assert ready(stack, session).status_code == 200  # its connection is kept
+            answers = [pool.submit(stack.classify, IMAGE) for _ in range(64)]
+            eventually(lambda: stack.valkey.client.zcard("rq:wip:interactive") > 16, 20, "the model is busy")
+            stack.gateway.send_signal(signal.SIGTERM)
+            eventually(lambda: "stopping" in ready(stack, session).text, 5, "it says that it stops")
+            assert [each.result().status_code for each in answers] == [200] * 64
+        assert stack.gateway.wait(20) == 0
+    finally:
+        stack.close()
