@@ -2,6 +2,7 @@
 
 import io
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prepare.thresholds import WIDEST
 from prepare.words import judged_by, percent
 from shared.images import open_image
 
+SCRIPT = Path(__file__).with_name("report.js")
 MOST_WRONG = 12
 THUMBNAIL = (240, 240)
 
@@ -25,7 +27,11 @@ def page(found: Calibration) -> str:
     environment = Environment(
         loader=PackageLoader("prepare", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    script = SCRIPT.read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
+        script=script,
+        # The page's own script alone may run, whatever a file's or a class's name should be made to bring in.
+        digest=b64encode(sha256(script.encode()).digest()).decode(),
         facts=found.facts,
         judged_by=judged_by(found.facts),
         percent=percent,
