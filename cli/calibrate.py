@@ -1,15 +1,14 @@
 """`classification-server calibrate FOLDER`: thresholds from labelled images, and how far to trust them."""
 
 import argparse
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli import CommandError, say
 from cli.model_files import add_model_options, environ
+from cli.progress import progress
 from shared.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         classes = read_classes(settings.classes_file)
         images = _images(options, classes)
-        with _progress(len(images), options.quiet) as step:
+        with progress("images", len(images), quiet=options.quiet) as step:
             found = calibrate(settings, classes, images, _method(options, settings), step)
     except (ModelError, CalibrationError) as error:
         raise CommandError(str(error)) from None
@@ -160,32 +159,6 @@ def _tell(options: argparse.Namespace, found: "Calibration", page: Path) -> None
     for line in summary(found.facts):
         say(line)
     say(f"written: {options.output}, and the report, {page}")
-
-
-@contextlib.contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar with the rate and the time left on a terminal, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    hidden = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("loading the model", total=total, rate="")
-
-        def step(done: int) -> None:
-            progress.update(task, advance=done, description="images")
-            speed = progress.tasks[0].speed
-            progress.update(task, rate=f"{speed:.0f}/s" if speed else "")
-
-        yield step
 
 
 def _share(text: str) -> float:

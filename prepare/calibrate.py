@@ -53,7 +53,6 @@ def calibrate(
     engine = Engine.build(settings)
     check_labels(engine.outputs, tuple(classes), settings.classes_file)
     spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
-    step(0)
     scored = score(images, engine, spec, settings.max_upload_bytes, step)
     _check(scored, settings)
     if method.hold_out is None:
