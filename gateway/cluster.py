@@ -59,6 +59,8 @@ def _of_workers(served: Served | None) -> Iterator[Metric]:
     workers = served.workers if served else 0
     yield GaugeMetricFamily("classification_workers", "Workers alive with a warm model.", value=workers)
     if served:
+        text = "Most inputs in one run of the model; below INPUT_BATCH where a worker had not enough memory."
+        yield GaugeMetricFamily("classification_batch_limit", text, value=served.batch)
         yield _models(served)
 
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +34,7 @@ from shared.records import (
     Served,
     StartFailure,
     Submitted,
+    WorkerStatus,
     exc_string,
     job_words,
     read_claim,
@@ -230,7 +231,7 @@ class JobQueue:
         if not models:
             return None
         speed = sum(each["jobs_per_second"] for each in alive)
-        return Served(models[0][0], len(alive), speed, models)
+        return Served(models[0][0], len(alive), speed, models, min(each["batch"] for each in alive))
 
     def start_failures(self) -> list[StartFailure]:
         """Why workers did not start, of the last `START_FAILURE_TTL` seconds; the latest first."""
@@ -327,16 +328,13 @@ class JobQueue:
         args = (most, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
         return [(job_id.decode(), word.decode()) for job_id, word in _REAP(self._redis, QUEUES, args)]
 
-    def publish(self, worker: str, model: dict[str, Any], jobs_per_second: float, since: float = 0.0) -> None:
-        """Tell the gateways that `worker` is alive, what it serves and how fast; for one lease.
-
-        `since` is when it started, in seconds since 1970.
-        """
+    def publish(self, worker: str, model: dict[str, Any], status: WorkerStatus) -> None:
+        """Tell the gateways that `worker` is alive, what it serves and how it does; for one lease."""
         ttl = math.ceil(self._settings.job_lease)
-        status = json.dumps({"model": model["id"], "jobs_per_second": jobs_per_second, "since": since})
+        told = json.dumps({"model": model["id"], **asdict(status)})
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(f"classification:model:{model['id']}", json.dumps(model, ensure_ascii=False), ex=10 * ttl)
-        pipe.set(f"classification:worker:{worker}", status, ex=ttl)
+        pipe.set(f"classification:worker:{worker}", told, ex=ttl)
         pipe.execute()
 
     def fail_start(self, host: str, reason: str) -> None:

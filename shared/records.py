@@ -120,6 +120,17 @@ class Served:
     workers: int
     jobs_per_second: float
     models: tuple[tuple[dict[str, Any], int], ...]
+    batch: int
+    """The most inputs that the model is run on at once; of several workers, the least."""
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """How a worker does: its measured speed, its largest batch, its start in seconds since 1970."""
+
+    jobs_per_second: float
+    batch: int
+    since: float
 
 
 @dataclass(frozen=True)

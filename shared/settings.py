@@ -289,6 +289,12 @@ class Settings:
         _number(float, 0.1, 3600),
         "longest wait of a synchronous request; past it 504",
     )
+    batch_timeout: float = _setting(
+        "BATCH_TIMEOUT",
+        120.0,
+        _number(float, 0, 86_400),
+        "seconds in the model after which a worker counts as hung and is ended; 0 is never",
+    )
     job_lease: float = _setting(
         "JOB_LEASE",
         15.0,

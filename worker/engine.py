@@ -30,11 +30,12 @@ LONG_SECONDS = 0.05
 """A run that takes longer is timed once when the worker starts; shorter ones, which vary more, five times."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Engine:
     """A frozen model that runs batches of any size, in runs of the sizes that the warm-up has run.
 
-    `plans` says for each number of inputs in which runs they cost least, as the warm-up measured it.
+    `costs` are the seconds that a run of each size took in the warm-up, and `plans` says for each number of
+    inputs in which runs they cost least. `sizes` loses those for which there was not enough memory.
     """
 
     height: int
@@ -45,6 +46,7 @@ class Engine:
     fingerprint: str
     loader: str
     graph: Callable[[Pixels], Scores]
+    costs: dict[int, float] = field(default_factory=dict)
     plans: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -83,12 +85,48 @@ class Engine:
         return self.sizes[-1]
 
     def run(self, pixels: Pixels, /) -> Scores:
-        """Score uint8 [n, height, width, channels]; returns float32 [n, outputs] in the same order, n ≥ 1."""
+        """Score uint8 [n, height, width, channels]; returns float32 [n, outputs] in the same order, n ≥ 1.
+
+        Where there is not enough memory for a run, from then on only half as much goes into one.
+        """
+        while True:
+            size = self.input_batch
+            try:
+                return self._run_all(pixels)
+            except Exception as error:
+                if not _is_out_of_memory(error) or not self._halve(min(size, len(pixels))):
+                    raise
+
+    def _run_all(self, pixels: Pixels) -> Scores:
         parts, at = [], 0
         for size in self._plan(len(pixels)):
             parts.append(self._run(pixels[at : at + size], size))
             at += size
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _halve(self, size: int) -> bool:
+        """Run at most half of `size` inputs at once from now on; False where that is less than one."""
+        sizes = tuple(each for each in self.sizes if each <= size // 2)
+        if not sizes:
+            return False
+        logger.error(
+            "not enough memory for %d inputs at once: from now on the model runs at most %d; "
+            "a smaller INPUT_BATCH would say so from the start",
+            *(size, sizes[-1]),
+        )
+        self.sizes = sizes
+        self.costs = {size: cost for size, cost in self.costs.items() if size in sizes}
+        self.plans = plan_runs(self.costs)
+        return True
+
+    def _cost(self, size: int) -> float:
+        """Seconds that a run of so many inputs takes, after a first one."""
+        pixels = np.zeros((size, self.height, self.width, self.channels), np.uint8)
+        self._run(pixels, size)
+        seconds = _seconds(lambda: self._run(pixels, size))
+        if seconds < LONG_SECONDS:
+            seconds = min(_seconds(lambda: self._run(pixels, size)) for _ in range(5))
+        return seconds
 
     def _plan(self, count: int) -> tuple[int, ...]:
         whole, rest = divmod(count, self.input_batch)
@@ -107,17 +145,17 @@ class Engine:
 
     def warm_up(self) -> float:
         """Run every size, and plan by the times; return the seconds that the largest batch takes."""
-        costs = {}
         for size in self.sizes:
-            pixels = np.zeros((size, self.height, self.width, self.channels), np.uint8)
-            self._run(pixels, size)
-            costs[size] = _seconds(lambda: self._run(pixels, size))  # noqa: B023
-            if costs[size] < LONG_SECONDS:
-                costs[size] = min(_seconds(lambda: self._run(pixels, size)) for _ in range(5))  # noqa: B023
+            try:
+                self.costs[size] = self._cost(size)
+            except Exception as error:
+                if not _is_out_of_memory(error) or not self._halve(size):
+                    raise
+                break
         with suppress(AttributeError, OSError):  # glibc alone keeps what the start has freed
             ctypes.CDLL(None).malloc_trim(0)
-        self.plans.update(plan_runs(costs))
-        return sum(costs[size] for size in self.plans[self.input_batch])
+        self.plans = plan_runs(self.costs)
+        return sum(self.costs[size] for size in self.plans[self.input_batch])
 
 
 def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
@@ -126,7 +164,7 @@ def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
     Padding 17 inputs to 24 may cost a heavy model more than a run of 16 and one of 1; a light one less.
     """
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
-    for count in range(1, max(costs) + 1):
+    for count in range(1, max(costs, default=0) + 1):
         padded = min(size for size in costs if size >= count)
         choices: list[tuple[float, tuple[int, ...]]] = [(costs[padded], (padded,))]
         for size in (each for each in costs if each < count):
@@ -135,6 +173,12 @@ def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
             choices.append((1.03 * (costs[size] + seconds), (size, *runs)))
         best[count] = min(choices)
     return {count: tuple(sorted(runs, reverse=True)) for count, (_, runs) in best.items() if count}
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import tensorflow as tf
+
+    return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 class Model(Protocol):
     """What this stage needs of the engine."""
 
+    @property
+    def input_batch(self) -> int:
+        """The most inputs in one run of the model."""
+
     def run(self, pixels: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """uint8 [n, height, width, channels] to scores [n, classes], in the same order."""
 
@@ -62,6 +66,12 @@ class Inferer:
     ) -> None:
         self._model, self._batch, self._held, self._reply = model, batch, held, reply
         self._pace, self._figures = pace, figures
+        self._running: tuple[float, Sequence[Prepared]] | None = None
+
+    def hung(self, seconds: float) -> Sequence[Prepared]:
+        """The jobs that have been in the model for longer than `seconds`, if any."""
+        running = self._running
+        return running[1] if running and time.monotonic() - running[0] > seconds else ()
 
     def step(self) -> bool:
         """Run the next batch; False once there will be none."""
@@ -76,9 +86,10 @@ class Inferer:
         return True
 
     def _run(self, jobs: Sequence[Prepared]) -> tuple[list[Scored], list[Ending]]:
-        """Run jobs together; where the model raises, each alone, so that only the guilty one fails."""
+        """Run jobs together; where the model raises, by halves, until only the guilty one fails."""
         inputs = sum(len(each.pixels) for each in jobs)
         start = time.monotonic()
+        self._running = (start, jobs)
         try:
             scores = self._model.run(np.concatenate([each.pixels for each in jobs]))
         except Exception as error:
@@ -88,9 +99,12 @@ class Inferer:
                 return [], [
                     Ending.failed(jobs[0].claim, "model-failed", f"the model failed on this image: {error}")
                 ]
-            logger.warning("the model failed on a batch of %d jobs; running each alone: %s", len(jobs), error)
-            parts = [self._run([each]) for each in jobs]
+            logger.warning("the model failed on a batch of %d jobs; running its halves: %s", len(jobs), error)
+            half = len(jobs) // 2
+            parts = [self._run(jobs[:half]), self._run(jobs[half:])]
             return [s for part in parts for s in part[0]], [e for part in parts for e in part[1]]
+        finally:
+            self._running = None
         end = time.monotonic()
         self._pace.note(len(jobs), start, end)
         self._figures.run(inputs, end - start)

@@ -25,6 +25,7 @@ from rq import Queue, SimpleWorker, worker_registration
 from rq.serializers import JSONSerializer
 
 from shared.queue import QUEUES, JobQueue
+from shared.records import WorkerStatus
 from shared.settings import Settings
 from worker.batch import NextBatch
 from worker.decide import Decider
@@ -134,11 +135,26 @@ class BatchWorker(SimpleWorker):
     # ---------------------------------------------------------------- signs of life
 
     def _keep_leases(self) -> bool:
+        self._end_if_hung()
         try:
             self._beat()
         except RedisError as error:
             logger.warning("Redis does not answer (%s); leases are not renewed", error)
         return not self._ended.wait(min(self._settings.job_lease / 3, 2.0))
+
+    def _end_if_hung(self) -> None:
+        """A model that hangs is beyond help within its process; whoever started this one starts another."""
+        seconds = self._settings.batch_timeout
+        jobs = self._inferer.hung(seconds) if seconds else ()
+        if jobs:
+            requests = [each.claim.request_id or each.claim.job_id for each in jobs]
+            logger.critical(
+                "the model has not answered for %g s (BATCH_TIMEOUT): the worker ends, its jobs go to another; "
+                "requests %s",
+                *(seconds, ", ".join(requests)),
+                extra={"requests": requests},
+            )
+            os._exit(1)
 
     def _beat(self) -> None:
         """First what holds or frees jobs: it works on a server that is out of memory, the rest does not."""
@@ -148,7 +164,8 @@ class BatchWorker(SimpleWorker):
                 "job %s: its worker died; %s", job_id, "queued again" if word == "again" else "failed"
             )
         if not self._stopped.is_set():
-            self._jobs.publish(self.name, self._service.description, self._pace.jobs_per_second, self._since)
+            status = WorkerStatus(self._pace.jobs_per_second, self._service.model.input_batch, self._since)
+            self._jobs.publish(self.name, self._service.description, status)
         self._register()
         self._send_figures()
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import demo
 import worker.engine
@@ -200,3 +201,41 @@ def test_the_model_has_as_many_threads_as_it_is_given_cores() -> None:
         return int(subprocess.check_output([sys.executable, "-c", program], timeout=120))
 
     assert threads(5) - threads(1) == 4
+
+
+# -------------------------------------------------------------------- too little memory
+
+
+def starved(engine: Engine, most: int, ran: list[int]) -> Engine:
+    """The same engine on a machine where more than `most` inputs at once are too much."""
+    enough = engine.graph
+
+    def graph(pixels: np.ndarray) -> np.ndarray:
+        ran.append(len(pixels))
+        if len(pixels) > most:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return enough(pixels)
+
+    return replace(engine, graph=graph)
+
+
+def test_a_batch_that_is_too_much_for_the_memory_is_run_by_halves_from_then_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole, ran = build(), []
+    whole.warm_up()
+    engine, pixels = starved(whole, 5, ran), np.concatenate([PIXELS, PIXELS, PIXELS])[:32]
+    wanted = whole.run(pixels)
+    assert np.allclose(engine.run(pixels), wanted, atol=1e-5)
+    assert engine.input_batch == 4 and max(ran[-8:]) == 4
+    assert "not enough memory for 32 inputs at once: from now on the model runs at most 16" in caplog.text
+    ran.clear()
+    assert np.allclose(engine.run(pixels), wanted, atol=1e-5) and max(ran) == 4
+
+
+def test_the_warm_up_finds_what_the_memory_is_enough_for() -> None:
+    engine = starved(build(), 5, [])
+    engine.warm_up()
+    assert engine.input_batch == 3  # half of 6, the smallest that was too much
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        starved(build(), 0, []).warm_up()

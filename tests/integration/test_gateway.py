@@ -16,7 +16,7 @@ from shared.connection import connect
 from shared.job import JobFailure
 from shared.logs import JsonFormatter
 from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Ending, Reply
+from shared.records import Ending, Reply, WorkerStatus
 from shared.settings import Settings
 from tests.bad_input import encoded
 
@@ -50,7 +50,7 @@ def make(redis: Redis, **settings: object) -> FlaskClient:
     values = Settings(**{"job_lease": 30.0, "request_timeout": 5.0, **settings})  # type: ignore[arg-type]
     queue = JobQueue(redis, values)
     redis.sadd("rq:workers:interactive", "rq:worker:w1")
-    queue.publish("w1", MODEL, jobs_per_second=2.0)
+    queue.publish("w1", MODEL, WorkerStatus(2.0, 32, 0.0))
     return create_app(values, queue).test_client()
 
 

@@ -21,7 +21,7 @@ from rq.suspension import resume, suspend
 
 from shared.job import JobFailure, Options, Region
 from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Claim, Ending, NewJob, QueueFull, Reply
+from shared.records import Claim, Ending, NewJob, QueueFull, Reply, WorkerStatus
 from shared.settings import Settings
 from tests.valkey import Valkey
 
@@ -138,7 +138,7 @@ def test_the_bound_of_bytes_holds_for_both_queues_together(queue: JobQueue, redi
 def test_retry_after_is_the_queue_over_the_measured_rate(queue: JobQueue, redis: Redis) -> None:
     redis.sadd("rq:workers:interactive", "rq:worker:w1", "rq:worker:w2")
     for worker in ("w1", "w2"):
-        queue.publish(worker, {"id": "m"}, jobs_per_second=0.5)
+        queue.publish(worker, {"id": "m"}, WorkerStatus(0.5, 32, 0.0))
     submit(queue, *"abcdefgh")
     with pytest.raises(QueueFull) as caught:
         submit(queue, "i")
@@ -536,7 +536,7 @@ def test_what_workers_serve_ends_with_their_heartbeat(
 ) -> None:
     quick = JobQueue(redis, dataclasses.replace(settings, job_lease=1))
     redis.sadd("rq:workers:interactive", "rq:worker:w1")
-    quick.publish("w1", {"id": "m", "classes": ["á"]}, jobs_per_second=3)
+    quick.publish("w1", {"id": "m", "classes": ["á"]}, WorkerStatus(3.0, 32, 0.0))
     served = quick.served()
     assert served is not None and served.model["classes"] == ["á"] and served.workers == 1
     time.sleep(1.1)

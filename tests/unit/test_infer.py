@@ -19,6 +19,8 @@ from worker.patience import Patience
 class Doubler:
     """Scores each input by twice its first pixel; refuses any batch that holds a 13."""
 
+    input_batch = 32
+
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
@@ -61,16 +63,16 @@ def test_one_input_that_breaks_the_model_fails_alone(caplog: pytest.LogCaptureFi
     (ending,) = ended
     assert ending.claim.job_id == "bad" and ending.reply.failure is not None and ending.keep_image
     assert ending.reply.failure.code == "model-failed" and "unlucky" in ending.reply.failure.detail
-    assert model.sizes == [3, 1, 1, 1]
+    assert model.sizes == [3, 1, 2, 1, 1]
 
 
 def test_every_run_is_counted_and_every_job_once() -> None:
     figures, sent = Figures(), {}
     infer(job("a", 1, 2), job("bad", 13), job("b", 3), figures=figures)
     figures.send(lambda _, amounts: sent.update(amounts))
-    assert sent["batch_inputs::sum"] == 4 + 2 + 1 + 1
+    assert sent["batch_inputs::sum"] == 4 + 2 + 2 + 1 + 1
     runs = sum(n for name, n in sent.items() if name.startswith("inference") and not name.endswith("sum"))
-    assert runs == 4
+    assert runs == 5
     assert sent["decode_seconds::0.001"] == 3
 
 
@@ -128,3 +130,25 @@ def test_patience_ends_soon_after_the_stop() -> None:
     threading.Timer(0.1, patience.stop).start()
     with pytest.raises(RedisConnectionError):
         patience.insist(ask)
+
+
+def test_a_batch_that_hangs_is_told() -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    class Hanging(Doubler):
+        def run(self, pixels: np.ndarray, /) -> np.ndarray:
+            entered.set()
+            go.wait(10)
+            return super().run(pixels)
+
+    batch = NextBatch(32)
+    batch.add([job("a", 1)])
+    inferer = Inferer(Hanging(), batch, Held(), Pace(1.0), Figures(), lambda *_: None)
+    assert not inferer.hung(0.0)
+    thread = threading.Thread(target=inferer.step)
+    thread.start()
+    assert entered.wait(10)
+    assert [each.claim.job_id for each in inferer.hung(0.0)] == ["a"] and not inferer.hung(60.0)
+    go.set()
+    thread.join()
+    assert not inferer.hung(0.0)

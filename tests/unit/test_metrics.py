@@ -36,7 +36,7 @@ class Queue(JobQueue):
         return self.told
 
     def served(self) -> Served:
-        return Served(MODEL, 2, 10.0, ((MODEL, 2),))
+        return Served(MODEL, 2, 10.0, ((MODEL, 2),), 32)
 
 
 def client_of(queue: JobQueue):

@@ -6,7 +6,7 @@ from gateway.resources import Resources
 from shared.records import Served
 from shared.settings import Settings
 
-SERVED = Served({"id": "m"}, 1, 1.0, (({"id": "m"}, 1),))
+SERVED = Served({"id": "m"}, 1, 1.0, (({"id": "m"}, 1),), 32)
 
 
 class SlowQueue:
