@@ -149,7 +149,7 @@ class BatchWorker(SimpleWorker):
         if jobs:
             requests = [each.claim.request_id or each.claim.job_id for each in jobs]
             logger.critical(
-                "the model has not answered for %g s (BATCH_TIMEOUT): the worker ends, its jobs go to another; "
+                "the model has not answered for %g s (BATCH_TIMEOUT): the worker ends, others take its jobs; "
                 "requests %s",
                 *(seconds, ", ".join(requests)),
                 extra={"requests": requests},
