@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help serve test lint bench fuzz soak audit pictures lock clean
+.PHONY: help serve test lint bench fuzz chaos soak audit pictures lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   how fast the service is here (some: make bench ARGS='--model light')"
 	@echo "make fuzz    ten million broken inputs (fewer: make fuzz ARGS='--cases 100000 fields urls')"
+	@echo "make chaos   every fault many times, 100 killed workers (fewer: make chaos ARGS='--runs 1 --kills 3')"
 	@echo "make soak    an hour at 120 % of capacity (shorter: make soak ARGS='--seconds 600')"
 	@echo "make audit   look the locked packages up in the database of known faults (pip-audit; needs the network)"
 	@echo "make pictures  the screenshots of the documentation, taken anew"
@@ -39,6 +40,9 @@ pictures: $(VENV)/dev.stamp
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.soak $(ARGS)

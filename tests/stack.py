@@ -39,8 +39,8 @@ def eventually(holds: Callable[[], Any], seconds: float, what: str) -> Any:
 class Stack:
     """One gateway and any number of workers on one Valkey; `environ` holds the settings."""
 
-    def __init__(self, *, password: str = "", **environ: Any) -> None:
-        self.valkey = Valkey(password)
+    def __init__(self, *, password: str = "", redis_folder: Path | None = None, **environ: Any) -> None:
+        self.valkey = Valkey(password, redis_folder)
         self.folder = Path(tempfile.mkdtemp(prefix="stack"))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

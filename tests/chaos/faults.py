@@ -1,0 +1,213 @@
+"""The faults: each is done to a stack under load, and is over when its function returns."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import psutil
+import requests
+from PIL import Image
+
+import demo
+from tests.chaos.faulty_worker import MAGENTA, POISON
+from tests.chaos.proxy import Proxy
+from tests.pictures import saved
+from tests.stack import Stack, eventually
+
+LEASE, BATCH_TIMEOUT = 2, 2
+
+
+class Bench:
+    """A stack with two workers that can be made to fail, a webhook sender, and what the faults need."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.switch = stack.folder / "fault"
+        self.proxy = Proxy(stack.valkey.folder / "s", stack.folder / "proxy")
+        self.clock = stack.folder / "clock"
+        self.clock.write_text("0")
+        stack.start("webhooks", "webhooks")
+        self.keep_two()
+
+    def start_worker(self, **environ: str) -> "subprocess.Popen[bytes]":
+        environ = {"CHAOS_FILE": str(self.switch), "BATCH_TIMEOUT": str(BATCH_TIMEOUT), **environ}
+        process = self.stack.start("worker", "tests.chaos.faulty_worker", **environ)
+        self.stack.workers.append(process)
+        return process
+
+    def replace(self) -> None:
+        """As a supervisor would: start a worker for each that has ended."""
+        alive = [each for each in self.stack.workers if each.poll() is None]
+        for _ in range(2 - len(alive)):
+            self.start_worker()
+
+    def keep_two(self) -> None:
+        """Return when two workers serve."""
+        self.replace()
+        eventually(
+            lambda: self.stack.logs("worker").count("takes jobs") == len(self.stack.workers), 90, "they serve"
+        )
+        eventually(lambda: self.answers(), 60, "the service answers")
+
+    def answers(self) -> bool:
+        with contextlib.suppress(requests.RequestException):
+            return self.stack.classify(demo.SAMPLES / "siete.jpg").status_code == 200
+        return False
+
+    def a_worker(self) -> "subprocess.Popen[bytes]":
+        return random.choice([each for each in self.stack.workers if each.poll() is None])
+
+    def busy(self) -> None:
+        """Return when jobs are held under a lease."""
+        eventually(lambda: self.stack.valkey.client.zcard("rq:wip:interactive"), 20, "jobs are running")
+
+
+def worker_killed(bench: Bench) -> None:
+    bench.busy()
+    victim = bench.a_worker()
+    victim.kill()
+    victim.wait()
+
+
+def worker_stopped(bench: Bench) -> None:
+    bench.busy()
+    victim = bench.a_worker()
+    victim.terminate()
+    assert victim.wait(20) == 0
+
+
+def worker_frozen(bench: Bench) -> None:
+    """Longer than its lease: when it wakes, others have its jobs, and what it settles must not count."""
+    bench.busy()
+    victim = bench.a_worker()
+    victim.send_signal(signal.SIGSTOP)
+    time.sleep(LEASE + 2)
+    victim.send_signal(signal.SIGCONT)
+
+
+def gateway_killed(bench: Bench) -> None:
+    (child, *_) = psutil.Process(bench.stack.gateway.pid).children()
+    child.kill()
+
+
+def gateway_stopped(bench: Bench) -> None:
+    """A deployment: the old one ends what it has begun, then the new one listens."""
+    bench.stack.gateway.terminate()
+    assert bench.stack.gateway.wait(30) == 0
+    bench.stack.gateway = bench.stack.start(
+        "gateway", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()"
+    )
+
+
+def redis_killed(bench: Bench) -> None:
+    bench.stack.valkey.stop(signal.SIGKILL)
+    time.sleep(0.5)
+    bench.stack.valkey.start()
+
+
+def redis_frozen(bench: Bench) -> None:
+    process = bench.stack.valkey.process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(5)
+    process.send_signal(signal.SIGCONT)
+
+
+def redis_full(bench: Bench) -> None:
+    client = bench.stack.valkey.client
+    client.config_set("maxmemory", client.info("memory")["used_memory"] - 100_000)
+    answer = bench.stack.classify(demo.SAMPLES / "siete.jpg")
+    assert answer.status_code == 503, answer.text
+    time.sleep(2)
+    client.config_set("maxmemory", 0)
+
+
+def connection_cut(bench: Bench) -> None:
+    """Between one worker and Redis, for longer than the lease: what it settles late must not count."""
+    other = bench.start_worker(REDIS_URL=bench.proxy.url)
+    bench.keep_two()
+    bench.busy()
+    bench.proxy.cut()
+    time.sleep(LEASE + 2)
+    bench.proxy.mend()
+    time.sleep(1)
+    other.terminate()
+    assert other.wait(20) == 0
+
+
+def model_hangs(bench: Bench) -> None:
+    bench.switch.write_text("hang")
+    alive = [each for each in bench.stack.workers if each.poll() is None]
+    eventually(lambda: any(each.poll() == 1 for each in alive), BATCH_TIMEOUT + 20, "the watchdog ends it")
+
+
+def model_raises(bench: Bench) -> None:
+    """On one image: its caller is told, its neighbours are answered."""
+    for _ in range(5):
+        answer = bench.stack.classify(saved(Image.new("RGB", (64, 64), MAGENTA), "PNG"))
+        assert answer.status_code == 500 and "magenta" in answer.json()["detail"], answer.text
+
+
+def memory_short(bench: Bench) -> None:
+    bench.switch.write_text("oom")
+    eventually(lambda: "runs at most" in bench.stack.logs("worker"), 30, "batches are halved")
+    bench.switch.unlink()
+
+
+def image_kills(bench: Bench) -> None:
+    """Whoever decodes it dies: it is tried so often, the last time alone, and fails with the reason."""
+    image = (demo.SAMPLES / "digits" / "7.png").read_bytes() + POISON
+    answer = requests.post(f"{bench.stack.url}/jobs", files={"blob": image}, timeout=30)
+    href = answer.json()["jobs"][0]["href"]
+
+    def ended() -> dict[str, object]:
+        bench.replace()
+        return dict(requests.get(f"{bench.stack.url}{href}?wait=1", timeout=30).json())
+
+    eventually(lambda: ended()["status"] == "failed", 120, "the job is given up")
+    told = ended()
+    assert told["attempts"] == 3 and told["error"]["code"] == "attempts-exhausted", told  # type: ignore[index]
+
+
+def clock_jumps(bench: Bench) -> None:
+    """An hour ahead and back, for one worker; Redis' clock is the one that leases go by."""
+    other = bench.start_worker(CHAOS_CLOCK=str(bench.clock))
+    bench.keep_two()
+    for jump in ("3600", "-3600", "0"):
+        bench.clock.write_text(jump)
+        time.sleep(1)
+    other.terminate()
+    assert other.wait(20) == 0
+
+
+def disk_full(bench: Bench) -> None:
+    """Redis can't write its append-only file; what it can't keep, it must not accept."""
+    folder = bench.stack.valkey.folder
+    if not os.path.ismount(folder):
+        raise Missing("a small disk of its own (root only)")
+    ballast = folder / "ballast"
+    with ballast.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(65536))
+            file.flush()
+    eventually(lambda: bench.stack.classify(demo.SAMPLES / "siete.jpg").status_code == 503, 30, "refused")
+    time.sleep(1)
+    ballast.unlink()
+
+
+class Missing(Exception):
+    """What this machine lacks for a fault."""
+
+
+FAULTS: dict[str, Callable[[Bench], None]] = {
+    each.__name__: each
+    for each in (
+        *(worker_killed, worker_stopped, worker_frozen, gateway_killed, gateway_stopped),
+        *(redis_killed, redis_frozen, redis_full, disk_full, connection_cut),
+        *(model_hangs, model_raises, memory_short, image_kills, clock_jumps),
+    )
+}

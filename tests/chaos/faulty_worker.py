@@ -1,0 +1,57 @@
+"""A worker with faults that tests switch on: `python -m tests.chaos.faulty_worker`.
+
+The file that CHAOS_FILE names says which: "hang" (once, in the model), "oom" (more than two inputs at once).
+By as many seconds as the file of CHAOS_CLOCK says its clock is wrong. A magenta image makes the model raise; an image with POISON behind its data kills the process that decodes it.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import worker.take
+from worker import __main__ as program
+from worker.engine import Engine
+
+POISON = b"POISON"
+MAGENTA = (255, 0, 255)
+
+_run, _decode, _time = Engine._run, worker.take.decode, time.time
+
+
+def run(self: Engine, pixels: Any, size: int) -> Any:
+    """The engine's, with its faults."""
+    switch = Path(os.environ["CHAOS_FILE"])
+    fault = switch.read_text() if switch.exists() else ""
+    if fault == "hang":
+        switch.unlink()
+        time.sleep(3600)
+    if fault == "oom" and len(pixels) > 2:
+        import tensorflow as tf
+
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    if (pixels == MAGENTA).all(axis=(1, 2, 3)).any():
+        raise ValueError("this model can't bear magenta")
+    return _run(self, pixels, size)
+
+
+def decode(data: bytes, *arguments: Any) -> Any:
+    """The worker's, with its fault."""
+    if data.endswith(POISON):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return _decode(data, *arguments)
+
+
+def wrong_time() -> float:
+    """The time, as a clock that was set wrong tells it. libfaketime breaks Python's `sleep`."""
+    clock = os.environ.get("CHAOS_CLOCK")
+    return _time() + (float(Path(clock).read_text() or 0) if clock else 0.0)
+
+
+if __name__ == "__main__":
+    time.time = wrong_time
+    Engine._run = run  # type: ignore[method-assign]
+    worker.take.decode = decode
+    sys.exit(program.main())

@@ -1,0 +1,175 @@
+"""A steady mixed load: callers that wait, bulk jobs and their webhooks; every accepted job is followed up."""
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import uuid4
+
+import requests
+
+from tests.e2e.test_classify import DIGITS, best, digit_class
+from tests.stack import Stack, eventually
+
+CALLERS, PHOTOS = 8, [path.read_bytes() for path in DIGITS]
+CLASSES = [digit_class(path) for path in DIGITS]
+BULK_PAUSE, BULK_PHOTOS = 0.1, 3
+PATIENCE = 60.0
+"""Seconds for all that was accepted to end, once the fault is over."""
+
+
+class Mailbox(ThreadingHTTPServer):
+    """Where webhooks are sent to; counts the messages of each job."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Receive)
+        self.received: Counter[str] = Counter()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Receive(BaseHTTPRequestHandler):
+    server: Mailbox
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.received[body["data"]["id"]] += 1
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@dataclass
+class Call:
+    """A caller's request, from and to when, and the status; 0 where the connection broke, and it knows."""
+
+    begun: float
+    ended: float
+    status: int
+
+
+@dataclass
+class Load:
+    """Puts load on a stack until `stop`; then `settle` counts what became of it."""
+
+    stack: Stack
+    mailbox: Mailbox
+    calls: list[Call] = field(default_factory=list)
+    accepted: dict[str, str] = field(default_factory=dict)
+    """Bulk jobs, each with the class that is right."""
+    wrong: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    """What became of accepted jobs that have no right answer."""
+
+    def __enter__(self) -> "Load":
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(CALLERS)]
+        self._threads.append(threading.Thread(target=self._submit))
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self, number: int) -> None:
+        while not self._stop.is_set():
+            number = (number + 1) % len(PHOTOS)
+            begun, status = time.monotonic(), 0
+            with contextlib.suppress(requests.RequestException):
+                answer = self.stack.classify(PHOTOS[number])
+                status = answer.status_code
+                if status == 200 and best(answer.json()) != [CLASSES[number]]:
+                    self.wrong.append(answer.text)
+            self.calls.append(Call(begun, time.monotonic(), status))
+            if status != 200:
+                time.sleep(0.2)
+
+    def _submit(self) -> None:
+        number = 0
+        while not self._stop.wait(BULK_PAUSE):
+            chosen = [(number + n) % len(PHOTOS) for n in range(BULK_PHOTOS)]
+            number += BULK_PHOTOS
+            ids = self._accepted([PHOTOS[each] for each in chosen])
+            self.accepted.update(zip(ids, (CLASSES[each] for each in chosen), strict=False))
+
+    def _accepted(self, photos: list[bytes]) -> list[str]:
+        """The ids of new jobs; a careful client asks again under the same key until there is an answer."""
+        key = uuid4().hex
+        for _ in range(100):
+            with contextlib.suppress(requests.RequestException):
+                answer = requests.post(
+                    f"{self.stack.url}/jobs",
+                    files=[("blob", ("photo", photo)) for photo in photos],
+                    data={"webhook": self.mailbox.url},
+                    headers={"Idempotency-Key": key},
+                    timeout=30,
+                )
+                if answer.status_code == 202:
+                    return [each["id"] for each in answer.json()["jobs"]]
+                if answer.status_code not in (429, 503):
+                    self.wrong.append(f"POST /jobs: {answer.status_code} {answer.text}")
+                    return []
+            if self._stop.is_set():
+                return []
+            time.sleep(0.2)
+        return []
+
+    # ---------------------------------------------------------------- what became of it
+
+    def settle(self) -> "Outcome":
+        """Wait for the end of all that was accepted, and count."""
+        answered = [each for each in self.calls if each.status == 200]
+        unanswered = [each for each in self.calls if each.status not in (0, 200, 429, 503)]
+        with ThreadPoolExecutor(8) as pool:
+            ends = list(pool.map(self._end, self.accepted))
+        self.lost += [end for end, right in zip(ends, self.accepted.values(), strict=True) if end != right]
+        self.lost += [f"a caller had status {each.status}" for each in unanswered]
+        results = self.stack.valkey.client
+        twice = [job for job in self.accepted if results.xlen(f"rq:results:{job}") > 1]
+        accepted = len(answered) + len(unanswered) + len(self.accepted)
+        return Outcome(accepted, len(self.lost), len(twice), len(self.wrong))
+
+    def _end(self, job: str) -> str:
+        """The class that a job's answer names; else its state and why."""
+        end, body = time.monotonic() + PATIENCE, {"status": "unknown", "error": None}
+        while time.monotonic() < end:
+            with contextlib.suppress(requests.RequestException):
+                answer = requests.get(f"{self.stack.url}/jobs/{job}?wait=10", timeout=30)
+                if answer.status_code == 200:
+                    body = answer.json()
+                    if body["status"] == "finished":
+                        return str(body["result"]["regions"][0]["predictions"][0]["class"])
+                    if body["status"] not in ("queued", "started"):
+                        break
+            time.sleep(0.1)
+        return f"{job}: {body['status']} {body['error']}"
+
+    def told(self) -> None:
+        """Every accepted job's end has come to its webhook; some may come twice, as documented."""
+        missing = lambda: [job for job in self.accepted if not self.mailbox.received[job]]  # noqa: E731
+        eventually(lambda: not missing(), PATIENCE, "every webhook is delivered")
+
+    def recovery(self, fault: float) -> float:
+        """Seconds from the fault until what was in flight had ended and a new caller had an answer."""
+        flying = [each.ended for each in self.calls if each.begun <= fault < each.ended]
+        new = [each.ended for each in self.calls if each.begun > fault and each.status == 200]
+        return max([*flying, min(new, default=float("inf"))]) - fault
+
+
+@dataclass
+class Outcome:
+    """Jobs accepted; of these lost (no answer, or not the right one) or settled twice; and wrong answers."""
+
+    accepted: int
+    lost: int
+    duplicated: int
+    wrong: int
