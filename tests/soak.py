@@ -1,7 +1,7 @@
 """`python -m tests.soak`: the real service at 120 % of its capacity for an hour, and what must hold then.
 
 Interactive requests come at random moments whatever the answers do (`bench.load`), bulk jobs beside them, and
-a caller who, when refused, waits for as long as `Retry-After` says. Again and again the rate is set from what
+some callers who, when refused, wait as long as `Retry-After` says. Again and again the rate is set from what
 was answered: other work on the machine changes what it can do.
 """
 
@@ -9,12 +9,15 @@ import argparse
 import itertools
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import psutil
 import requests
@@ -24,16 +27,25 @@ from bench.load import Plan
 from bench.service import run_part
 from shared.queue import BULK, INTERACTIVE, JobQueue
 from shared.settings import Settings
-from tests.stack import Stack
+from tests.stack import ROOT, Stack
 
 LIMITS = {
-    "SCHEDULER_QUEUE_SIZE": 64,
+    "SCHEDULER_QUEUE_SIZE": 48,
     "BULK_QUEUE_SIZE": 200,
     "MAX_QUEUE_BYTES": 4_000_000,  # more than as many jobs have: small images would keep large ones out
     "RESULT_TTL": 20,  # what is kept of ended jobs is as much as it will be, soon
     "REQUEST_TIMEOUT": 30,
 }
 OVERLOAD = 1.2
+PATIENT = 6
+"""Callers who, when refused, come again as they were told."""
+
+FEW = 20
+"""Callers who were refused: of fewer, nothing is concluded."""
+
+PIECE_SECONDS = 15.0
+"""After which the rate is set anew."""
+
 WARM_UP_SHARE = 0.4
 """Of the time: allocators, caches and kept results grow at first."""
 
@@ -80,7 +92,8 @@ class Report:
             "some were refused, so it was more than it could do": refused > 0,
             "no answer is wrong": self.wrong == 0 and not self.odd,
             "every accepted bulk job has its right answer": self.bulk_right == self.bulk_accepted > 0,
-            "who waits as Retry-After says mostly gets in": self.retried_got_in * 2 > self.retried > 0,
+            "who waits as Retry-After says mostly gets in": self.retried < FEW
+            or self.retried_got_in * 2 > self.retried,
             "the slowest of a hundred is within the timeout": self.p99() < LIMITS["REQUEST_TIMEOUT"] * 1000,
             "waiting jobs are bounded": self.most_waiting.get(INTERACTIVE, 0)
             <= LIMITS["SCHEDULER_QUEUE_SIZE"]
@@ -199,7 +212,7 @@ class Soak:
         """Offer more than was answered before, in pieces."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 1:
-            piece = min(left, max(seconds / 12, 10))
+            piece = min(left, PIECE_SECONDS)
             outcome = self.load(piece, rate=self.rate)
             self.report.offered.append(self.rate)
             answered, refused = outcome["in_time"] / piece, outcome["statuses"].get("429", 0)
@@ -233,14 +246,22 @@ def _beside(over: threading.Event, *loops: Callable[[], None]) -> Iterator[None]
 
 def soak(seconds: float) -> Report:
     """Run the service for so long, after a few seconds in which its capacity is found."""
-    stack, report = Stack(**LIMITS), Report()
+    model = Path(tempfile.mkdtemp(prefix="soak")) / "model.h5"
+    # The demo model is so light that the gateway and the generator would be what is full.
+    subprocess.run(
+        [sys.executable, "-m", "tests.e2e.slow_model", str(model), "3"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    stack, report = Stack(INFERENCE_MODEL=model, **LIMITS), Report()
     try:
         stack.start_worker()
         running = Soak(stack, report)
         running.load(2, clients=32)
         report.capacity = running.load(5, clients=32)["in_time"] / 5
         running.rate = OVERLOAD * report.capacity
-        with _beside(running.over, running.watch, running.bulk, running.patient):
+        with _beside(running.over, running.watch, running.bulk, *[running.patient] * PATIENT):
             running.interactive(seconds)
     finally:
         stack.close()
