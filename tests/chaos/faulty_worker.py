@@ -1,7 +1,8 @@
 """A worker with faults that tests switch on: `python -m tests.chaos.faulty_worker`.
 
 The file that CHAOS_FILE names says which: "hang" (once, in the model), "oom" (more than two inputs at once).
-By as many seconds as the file of CHAOS_CLOCK says its clock is wrong. A magenta image makes the model raise; an image with POISON behind its data kills the process that decodes it.
+Its clock is wrong by as many seconds as the file of CHAOS_CLOCK says. A magenta image makes the model raise;
+one with POISON behind its data kills the process that decodes it.
 """
 
 import os
