@@ -7,6 +7,7 @@ and what is allowed.
 
 import difflib
 import os
+import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -115,23 +116,34 @@ _REDIS_OPTIONS = frozenset(
         *("ssl_cert_reqs", "ssl_ciphers", "ssl_keyfile", "ssl_password"),
     )
 )
+_SENTINEL = re.compile(r"(rediss?)\+sentinel://([^@/?#]*@)?([^@/?#]+)/[^@/?#]+((?:/\d*)?(?:\?[^#]*)?)")
 
 
-def _redis_url(text: str) -> str:
+def _is_redis_url(text: str, *more_options: str) -> bool:
     # Not by redis-py, which imports ssl: gunicorn reads settings before gevent takes its place.
     try:
         url = urlsplit(text)
         options = parse_qs(url.query, keep_blank_values=True, strict_parsing=True) if url.query else {}
         is_right = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
         is_right &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
-        is_right &= options.keys() <= _REDIS_OPTIONS and {"none", "required"} >= {
-            *options.get("ssl_cert_reqs", ())
-        }
+        is_right &= options.keys() <= _REDIS_OPTIONS.union(more_options)
+        return is_right and {"none", "required"} >= {*options.get("ssl_cert_reqs", ())}
     except ValueError:  # its message repeats a part, and that may be of a password
-        is_right = False
+        return False
+
+
+def _redis_url(text: str) -> str:
+    sentinel = _SENTINEL.fullmatch(text)
+    if sentinel:
+        scheme, login, hosts, rest = sentinel.groups("")
+        urls = [f"{scheme}://{login}{host}{rest}" for host in hosts.split(",")]
+        is_right = all(_is_redis_url(url, "sentinel_password") for url in urls)
+    else:
+        is_right = _is_redis_url(text)
     if not is_right:
         raise ValueError(
-            "it takes redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS) or unix://[:PASSWORD@]/PATH, "
+            "it takes redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS), unix://[:PASSWORD@]/PATH or "
+            "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB, "
             f"and after a ? some of {', '.join(sorted(_REDIS_OPTIONS))}; a / in a password is written %2F"
         )
     return text
