@@ -81,6 +81,7 @@ lock: $(VENV)/pyvenv.cfg
 	$(PIP) install --quiet 'uv>=0.9,<1'
 	$(LOCK) $(CPU) pyproject.toml --extra dev -o requirements/dev.lock
 	$(LOCK) $(CPU) $(ALIKE) pyproject.toml requirements/build.in --extra gateway --extra worker --extra webhooks --extra embedded --extra people -o requirements/serve.lock
-	$(LOCK) $(ALIKE) pyproject.toml requirements/build.in --extra gateway -o requirements/gateway.lock
+	$(LOCK) $(ALIKE) pyproject.toml requirements/build.in --extra gateway --extra webhooks -o requirements/gateway.lock
 	$(LOCK) $(CPU) $(ALIKE) pyproject.toml requirements/build.in --extra worker -o requirements/worker.lock
 	$(LOCK) $(ALIKE) pyproject.toml requirements/build.in --extra gpu -o requirements/gpu.lock
+	$(LOCK) $(ALIKE) pyproject.toml requirements/build.in --extra gateway --extra gpu --extra webhooks --extra embedded --extra people -o requirements/serve-gpu.lock

@@ -221,10 +221,7 @@ class JobQueue:
 
     def served(self) -> Served | None:
         """What the live workers serve, or None where no worker is alive with a warm model."""
-        keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
-        names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
-        raw = self._redis.mget([f"classification:worker:{name}" for name in names]) if names else []
-        alive = sorted((json.loads(each) for each in raw if each), key=lambda each: -each["since"])
+        alive = sorted(self.alive().values(), key=lambda each: -each["since"])
         counts = Counter(each["model"] for each in alive)  # in that order, too
         told = self._redis.mget([f"classification:model:{model}" for model in counts]) if counts else []
         models = tuple((json.loads(each), n) for each, n in zip(told, counts.values(), strict=True) if each)
@@ -239,6 +236,13 @@ class JobQueue:
         told = (StartFailure(host.decode(), **json.loads(each)) for host, each in raw.items())
         recent = (each for each in told if each.at > time.time() - START_FAILURE_TTL)
         return sorted(recent, key=lambda each: -each.at)
+
+    def alive(self) -> dict[str, dict[str, Any]]:
+        """What each worker told that is alive with a warm model, by the worker's name."""
+        keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
+        names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
+        raw = self._redis.mget([f"classification:worker:{name}" for name in names]) if names else []
+        return {name: json.loads(each) for name, each in zip(names, raw, strict=True) if each}
 
     def figures(self) -> QueueFigures:
         """How the queue is now, and what was counted since Redis began; in one trip."""

@@ -149,7 +149,7 @@ def pins(lock: Path) -> set[str]:
 
 def test_there_are_locks() -> None:
     names = {lock.name for lock in locks()}
-    assert names == {"dev.lock", "gateway.lock", "gpu.lock", "serve.lock", "worker.lock"}
+    assert names == {"dev.lock", "gateway.lock", "gpu.lock", "serve-gpu.lock", "serve.lock", "worker.lock"}
 
 
 @pytest.mark.parametrize("lock", locks(), ids=lambda lock: lock.name)
