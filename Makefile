@@ -1,10 +1,10 @@
-# make serve · make test · make lint · make bench · make fuzz · make soak · make audit · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
+# make serve · make test · make lint · make bench · make fuzz · make soak · make audit · make images · make compose-test · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help serve test lint bench fuzz chaos soak audit pictures lock clean
+.PHONY: help serve test lint bench fuzz chaos soak audit pictures lock clean images compose-test
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make audit   look the locked packages up in the database of known faults (pip-audit; needs the network)"
 	@echo "make pictures  the screenshots of the documentation, taken anew"
 	@echo "make lock    write requirements/*.lock anew, after a change of dependencies in pyproject.toml"
+	@echo "make images  the container images, with Docker; make compose-test tries them"
 	@echo "make clean   remove $(VENV)"
 	@echo "Another Python: make PYTHON=python3.12 serve"
 
@@ -50,6 +51,21 @@ soak: $(VENV)/dev.stamp
 # Each package must have been looked up: one that was skipped is a failure too.
 audit: $(VENV)/dev.stamp
 	for lock in requirements/*.lock; do $(BIN)/pip-audit --strict --disable-pip --no-deps -r $$lock || exit 1; done
+
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+IMAGE := docker build --build-arg REVISION=$(REVISION)
+
+images:
+	$(IMAGE) --tag classification-server .
+	for part in gateway worker proxy; do \
+	  $(IMAGE) --tag classification-server-$$part --file Dockerfile.$$part . || exit 1; done
+
+# A project of its own, so that no container or volume of yours is touched; ports 8001 and 8002 must be free.
+compose-test: export COMPOSE_PROJECT_NAME := classification-server-test
+compose-test: images
+	python3 -m tests.all_in_one
+	docker compose up --detach --wait && python3 -m tests.compose; \
+	  status=$$?; docker compose down --volumes; exit $$status
 
 clean:
 	rm -rf $(VENV)
