@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from shared.job import MOST_REGIONS
 from shared.keys import ApiKey, parse_keys
+from shared.redis_url import check_redis_url
 from shared.webhook import Allowed
 
 PREPROCESS_NAMES = (
@@ -108,45 +108,6 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
         raise ValueError(f"it takes one of {', '.join(allowed)}{hint}")
 
     return parse
-
-
-_REDIS_OPTIONS = frozenset(
-    (
-        *("db", "protocol", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_check_hostname"),
-        *("ssl_cert_reqs", "ssl_ciphers", "ssl_keyfile", "ssl_password"),
-    )
-)
-_SENTINEL = re.compile(r"(rediss?)\+sentinel://([^@/?#]*@)?([^@/?#]+)/[^@/?#]+((?:/\d*)?(?:\?[^#]*)?)")
-
-
-def _is_redis_url(text: str, *more_options: str) -> bool:
-    # Not by redis-py, which imports ssl: gunicorn reads settings before gevent takes its place.
-    try:
-        url = urlsplit(text)
-        options = parse_qs(url.query, keep_blank_values=True, strict_parsing=True) if url.query else {}
-        is_right = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
-        is_right &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
-        is_right &= options.keys() <= _REDIS_OPTIONS.union(more_options)
-        return is_right and {"none", "required"} >= {*options.get("ssl_cert_reqs", ())}
-    except ValueError:  # its message repeats a part, and that may be of a password
-        return False
-
-
-def _redis_url(text: str) -> str:
-    sentinel = _SENTINEL.fullmatch(text)
-    if sentinel:
-        scheme, login, hosts, rest = sentinel.groups("")
-        urls = [f"{scheme}://{login}{host}{rest}" for host in hosts.split(",")]
-        is_right = all(_is_redis_url(url, "sentinel_password") for url in urls)
-    else:
-        is_right = _is_redis_url(text)
-    if not is_right:
-        raise ValueError(
-            "it takes redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS), unix://[:PASSWORD@]/PATH or "
-            "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB, "
-            f"and after a ? some of {', '.join(sorted(_REDIS_OPTIONS))}; a / in a password is written %2F"
-        )
-    return text
 
 
 def _channels(text: str) -> int:
@@ -275,8 +236,8 @@ class Settings:
     redis_url: str | None = _setting(
         "REDIS_URL",
         None,
-        _redis_url,
-        "the Redis or Valkey server; unset: the embedded one",
+        check_redis_url,
+        "the Redis or Valkey server, or its Sentinels; unset: the embedded one",
         secret=True,
     )
     server_host: str = _setting("SERVER_HOST", "0.0.0.0", str, "address the HTTP server listens on")  # noqa: S104

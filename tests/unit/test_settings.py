@@ -60,8 +60,19 @@ def test_a_wrong_value_names_variable_value_and_what_is_allowed(name: str, value
         pytest.param("redis://:s3cret@localhost/0?ssl_ca_cert=s3cret", id="an unknown option"),
         pytest.param("rediss://:s3cret@localhost/0?ssl_cert_reqs=s3cret", id="an unknown value"),
         pytest.param("redis://:s3cret@[localhost", id="half an address"),
-        pytest.param("redis+sentinel://:s3cret@one,two:26379", id="Sentinels without a service"),
-        pytest.param("redis+sentinel://:s3cret@one,two:s3cret/images", id="a Sentinel's port that is none"),
+        pytest.param("redis+sentinel://:s3cret@a:26379,b:26379", id="Sentinels without a service"),
+        pytest.param("redis+sentinel://:s3cret@a:26379,/mymaster", id="Sentinels, and an empty one"),
+        pytest.param(
+            "redis+sentinel://:s3cret@a:26379,b:s3cret/mymaster", id="a Sentinel's port that is no number"
+        ),
+        pytest.param("redis+sentinel://:s3/cret@a:26379/mymaster", id="a slash in the password, Sentinels"),
+        pytest.param("redis+sentinel://:s3cret@a:26379/mymaster/0/s3cret", id="Sentinels, and a path"),
+        pytest.param(
+            "redis+sentinel://a/mymaster?sentinel_pasword=s3cret", id="an unknown option of Sentinels"
+        ),
+        pytest.param(
+            "redis://localhost/0?sentinel_password=s3cret", id="Sentinels' option without Sentinels"
+        ),
     ],
 )
 def test_a_wrong_redis_url_is_refused_and_not_told(url: str) -> None:
@@ -79,8 +90,8 @@ def test_a_wrong_redis_url_is_refused_and_not_told(url: str) -> None:
         "rediss://:a%2Fb@host:6380/0?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required",
         "unix:///run/redis.sock",
         "unix://:s3cret@/run/redis.sock?db=2",
-        "redis+sentinel://:s3cret@one:26379,two/images/1?sentinel_password=s3cret",
-        "rediss+sentinel://[::1]:26379/images?ssl_ca_certs=/etc/ca.pem",
+        "redis+sentinel://user:s3cret@a:26379,b,[::1]:26380/mymaster/1?sentinel_password=s3cret",
+        "rediss+sentinel://:a%2Fb@a:26379/mymaster?ssl_ca_certs=/etc/ca.pem",
     ],
 )
 def test_a_redis_url_stands_in_no_repr(url: str) -> None:
