@@ -7,7 +7,6 @@ and what is allowed.
 
 import difflib
 import os
-import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
