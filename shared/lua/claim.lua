@@ -108,6 +108,13 @@ local function lease_all(queue, picked)
   return claims
 end
 
+-- Whether a claim of interactive jobs leaves others behind whose turn must come: interactive ones, or bulk's suspects,
+-- which want an idle worker and would find none while interactive jobs keep coming.
+local function passes_over()
+  local first = redis.call('LINDEX', 'rq:queue:bulk', 0)
+  return redis.call('LLEN', 'rq:queue:interactive') > 0 or (first and read('bulk', first).losses > 0)
+end
+
 -- A bell for the next worker if there is more to do; none that would wake it in vain.
 local function ring()
   if redis.call('LLEN', 'rq:queue:interactive') + redis.call('LLEN', 'rq:queue:bulk') == 0 then
@@ -135,7 +142,7 @@ for _, queue in ipairs(order) do
     ring()
     if queue == 'bulk' then
       redis.call('DEL', 'classification:turns')
-    elseif contended and redis.call('LLEN', 'rq:queue:interactive') > 0 then
+    elseif contended and passes_over() then
       redis.call('INCR', 'classification:turns')
       redis.call('EXPIRE', 'classification:turns', 3600)
     end
@@ -143,6 +150,9 @@ for _, queue in ipairs(order) do
   end
   if reason ~= '' then
     why = reason
+  end
+  if reason == 'suspects' then
+    break -- jobs of the other queue would keep the worker from ever being idle
   end
 end
 return {why == '' and 'empty' or why, '', {}}

@@ -261,6 +261,23 @@ def test_suspects_run_apart_six_together_then_alone(queue: JobQueue, redis: Redi
     assert [ids(take(queue)) for _ in range(3)] == [["a"], ["z"], []]
 
 
+def test_suspects_are_not_starved_by_the_other_queue(queue: JobQueue, redis: Redis) -> None:
+    submit(queue, "a")
+    submit(queue, "b", lane=BULK)
+    take(queue), take(queue)
+    die(redis)
+    queue.reap()
+    submit(queue, "c", lane=BULK)
+    busy = queue.claim("w2", ROOM, idle=False)  # bulk would keep it busy, and "a" waiting, for ever
+    assert (busy.jobs, busy.why) == ([], "suspects")
+    assert ids(take(queue)) == ["a"]
+    order = []
+    for number in range(10):  # a caller's job is there whenever the worker is idle
+        submit(queue, f"i{number}")
+        order += ids(take(queue))
+    assert "b" in order
+
+
 def test_a_full_lane_is_told_from_an_empty_queue(queue: JobQueue) -> None:
     submit(queue, "a", lane=BULK)
     assert queue.claim("w1", {INTERACTIVE: 32, BULK: 0}, idle=False).why == "room"
