@@ -26,7 +26,7 @@ def run(*options: str) -> str:
 
 def main() -> None:
     container = run("--rm", "-e", "INPUT_BATCH=64")
-    assert ask("/cfg", url=URL)["batch"] == 64
+    assert ask("/cfg", url=URL)["input_batch"] == 64
     for name in EXPECTED:
         classify(name, URL)
     docker("stop", container)

@@ -1,0 +1,280 @@
+"""The files that start the service elsewhere: by what their own tools say of them, and against the code."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.queue import QUEUES
+from shared.settings import table
+from tests.unit.test_house_rules import imported, modules
+from tests.unit.test_metrics import Queue, client_of
+
+ROOT = Path(__file__).parent.parent.parent
+TOOLS = Path(sys.executable).parent
+DOCKERFILES = sorted(ROOT.glob("Dockerfile*"))
+KUBERNETES = ROOT / "deploy/kubernetes"
+SETTINGS = {setting.name for _, setting in table()}
+ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
+DASHBOARD = ROOT / "deploy/grafana/dashboard.json"
+
+named = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: in the package prometheus)"
+)
+
+
+def told(*command: str | Path, **environ: str) -> str:
+    """What a tool prints, which must find nothing wrong."""
+    clean = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    done = subprocess.run(command, cwd=ROOT, env=clean | environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+# ------------------------------------------------------------------- images
+
+
+@named
+def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
+    assert told(TOOLS / "hadolint", "--no-color", dockerfile) == ""
+
+
+@named
+def test_an_image_can_be_built_without_a_registrys_frontend_and_runs_as_nobody(dockerfile: Path) -> None:
+    text = dockerfile.read_text()
+    assert not re.search(r"^# *syntax=|@sha256:", text, re.M)
+    last = text[text.rindex("\nFROM ") :]
+    assert re.search(r"^USER [1-9]\d*$", last, re.M) and "\nHEALTHCHECK " in last
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nARG VERSION={version}\n" in last
+
+
+@named
+def test_an_image_holds_every_package_that_its_own_import(dockerfile: Path) -> None:
+    ours = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    held = ours & set(re.findall(r"^COPY (\w+) ", dockerfile.read_text(), re.M))
+    needed = {name for each in held for path in modules(each) for name in imported(walked(path))}
+    assert needed & ours <= held
+
+
+def walked(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text()))
+
+
+@named
+def test_what_is_copied_is_there_and_not_ignored(dockerfile: Path) -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"]
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile.read_text(), re.M)
+    for source in " ".join(copied).split():
+        assert (ROOT / source).exists()
+        assert any(Path(source).match(each) or source.startswith(f"{each}/") for each in allowed), source
+
+
+# ------------------------------------------------------------------- compose
+
+
+def services(*files: str, profiles: str = "") -> dict[str, Any]:
+    """The services as docker compose reads them."""
+    flags = [word for file in files for word in ("--file", file)]
+    environ = {"COMPOSE_PROFILES": profiles, "COMPOSE_DISABLE_ENV_FILE": "1"}
+    text = told(TOOLS / "docker-compose", *flags, "config", "--format", "json", **environ)
+    found: dict[str, Any] = json.loads(text)["services"]
+    return found
+
+
+def test_compose_starts_the_parts_with_their_conditions() -> None:
+    parts = services("docker-compose.yml", profiles="webhooks")
+    assert parts.keys() == {"redis", "worker", "gateway", "proxy", "webhooks"}
+    assert {name for name, part in parts.items() if part.get("ports")} == {"proxy"}
+    for name, part in parts.items():
+        assert part["restart"] == "unless-stopped" and "container_name" not in part
+        assert "gpu" not in json.dumps(part)
+        for other, how in part.get("depends_on", {}).items():
+            assert how["condition"] == "service_healthy", (name, other)
+    assert parts.keys() - {"webhooks"} == services("docker-compose.yml").keys()
+    assert {"noeviction", "--appendonly"} <= set(" ".join(parts["redis"]["command"]).split())
+
+
+@pytest.mark.parametrize(("profiles", "count"), [("", 1), ("gpus-2", 2), ("gpus-4", 4)])
+def test_each_gpu_has_one_worker(profiles: str, count: int) -> None:
+    parts = services("docker-compose.yml", "docker-compose.gpu.yml", profiles=profiles)
+    workers = [part for name, part in parts.items() if name.startswith("worker")]
+    devices = [part["deploy"]["resources"]["reservations"]["devices"] for part in workers]
+    assert sorted(each["device_ids"] for (each,) in devices) == [[str(gpu)] for gpu in range(count)]
+    for part in workers:
+        assert part["build"]["args"] == {"VARIANT": "gpu"} and part["environment"]["REDIS_URL"]
+        assert part["image"].endswith(":gpu")
+
+
+def test_the_example_of_env_names_what_is_read() -> None:
+    names = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
+    files = "".join(path.read_text() for path in ROOT.glob("docker-compose*.yml"))
+    read = set(re.findall(r"\$\{([A-Z_]+)", files)) | SETTINGS | {"COMPOSE_PROFILES"}
+    assert len(names) > 10 and names <= read
+
+
+# ------------------------------------------------------------------- Kubernetes
+
+
+def documents(path: Path) -> list[Any]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def kustomization(folder: str) -> Any:
+    return documents(KUBERNETES / folder / "kustomization.yaml")[0]
+
+
+FOLDERS = sorted(path.name for path in KUBERNETES.iterdir())
+RESOURCES = [
+    pytest.param(each, id=f"{folder}-{each['kind']}-{each['metadata']['name']}")
+    for folder in FOLDERS
+    for file in kustomization(folder).get("resources", ())
+    for each in documents(KUBERNETES / folder / file)
+]
+
+
+def resource(kind: str, name: str) -> Any:
+    (found,) = [
+        each
+        for (each,) in (param.values for param in RESOURCES)
+        if (each["kind"], each["metadata"]["name"]) == (kind, name)
+    ]
+    return found
+
+
+def merged(base: Any, patch: Any) -> Any:
+    """`patch` over `base`, as a strategic merge does it: objects by name, lists of named objects by name."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return base | {key: merged(base.get(key), value) for key, value in patch.items()}
+    if isinstance(base, list) and isinstance(patch, list) and "name" in patch[0]:
+        changes = {each["name"]: each for each in patch}
+        return [merged(each, changes.get(each["name"], {})) for each in base]
+    return deepcopy(patch)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_kustomization_names_every_file_of_its_folder(folder: str) -> None:
+    told = kustomization(folder)
+    named = {
+        *told.get("resources", ()),
+        *(each["path"] for each in told.get("patches", ()) if "path" in each),
+    }
+    assert named | {"kustomization.yaml"} == {path.name for path in (KUBERNETES / folder).iterdir()}
+
+
+@pytest.mark.parametrize(
+    "document", [each for each in RESOURCES if "keda" not in each.values[0]["apiVersion"]]
+)
+def test_a_manifest_is_what_the_api_takes(document: Any) -> None:
+    kubernetes_validate.validate(document, "1.31", strict=True)
+    kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_a_worker_with_a_gpu_is_what_the_api_takes() -> None:
+    (patch,) = documents(KUBERNETES / "gpu/worker.yaml")
+    worker = merged(resource("Deployment", "worker"), patch)
+    kubernetes_validate.validate(worker, "1.31", strict=True)
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["readinessProbe"] and kustomization("gpu")["images"][0]["newTag"] == "gpu"
+
+
+@pytest.mark.parametrize("name", ["worker", "gateway", "webhooks", "redis"])
+def test_pods_are_hardened_and_selected(name: str) -> None:
+    owner = resource("StatefulSet" if name == "redis" else "Deployment", name)
+    template = owner["spec"]["template"]
+    labels, pod = template["metadata"]["labels"], template["spec"]
+    assert owner["spec"]["selector"]["matchLabels"] == labels
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] and container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["readinessProbe"] and container["resources"]["limits"]["memory"]
+    if name in ("worker", "gateway"):
+        assert resource("PodDisruptionBudget", name)["spec"]["selector"]["matchLabels"] == labels
+    if name in ("redis", "gateway"):
+        assert resource("Service", name)["spec"]["selector"] == labels
+
+
+def test_the_manifests_settings_are_the_services() -> None:
+    (generated,) = kustomization("base")["configMapGenerator"]
+    assert {each.partition("=")[0] for each in generated["literals"]} <= SETTINGS
+
+
+def test_keda_looks_at_the_lists_that_jobs_wait_in() -> None:
+    # There is no schema of KEDA's to be had offline: what it reads is compared with what it is about.
+    scaled = resource("ScaledObject", "worker")
+    assert scaled["apiVersion"] == "keda.sh/v1alpha1"
+    assert resource("Deployment", scaled["spec"]["scaleTargetRef"]["name"])
+    assert 1 <= scaled["spec"]["minReplicaCount"] < scaled["spec"]["maxReplicaCount"]
+    triggers = [each["metadata"] for each in scaled["spec"]["triggers"] if each["type"] == "redis"]
+    assert [each["listName"] for each in triggers] == [f"rq:queue:{queue}" for queue in QUEUES]
+    port = resource("Service", "redis")["spec"]["ports"][0]["port"]
+    for each in triggers:
+        assert each["address"] == f"redis.{kustomization('base')['namespace']}.svc:{port}"
+        assert each["listLength"].isdecimal()
+
+
+# ------------------------------------------------------------------- alerts and dashboard
+
+
+def expressions() -> list[str]:
+    """Every query of the dashboard and the alerts, with Grafana's variables filled in."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    filled = [each.replace("$__rate_interval", "5m").replace("$job", ".+") for each in queries]
+    return filled + [rule["expr"] for group in documents(ALERTS)[0]["groups"] for rule in group["rules"]]
+
+
+def test_dashboard_and_alerts_name_metrics_that_are_told() -> None:
+    client = client_of(Queue())
+    client.get("/health/live")
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = {sample.name: set(sample.labels) for each in families for sample in each.samples}
+    asked = [each for each in expressions() if "classification_" in each]
+    assert len(asked) > 30
+    for expression in asked:
+        for name, labels in re.findall(r"(classification_\w+)(\{[^}]*\})?", expression):
+            assert name in samples, expression
+            assert set(re.findall(r"(\w+)=", labels)) <= samples[name] | {"job"}, expression
+    assert not re.search(r"\$\w", " ".join(asked).replace("$labels", "").replace("$value", ""))
+
+
+@needs_promtool
+def test_the_dashboards_queries_are_promql(tmp_path: Path) -> None:
+    rules = [{"record": f"query:{n}", "expr": each} for n, each in enumerate(expressions())]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert "SUCCESS" in told("promtool", "check", "rules", file)
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should_and_only_then() -> None:
+    assert "SUCCESS" in told("promtool", "check", "rules", ALERTS)
+    told("promtool", "test", "rules", ROOT / "tests/unit/alerts.yaml")
+
+
+def test_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
+        taken |= cells
