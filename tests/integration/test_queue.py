@@ -1,7 +1,9 @@
 """The queue on a real server: bounds, leases, attempts, fencing, and RQ's own tools on our records."""
 
 import dataclasses
+import itertools
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -222,6 +224,30 @@ def test_a_late_attempt_cannot_overwrite_the_next_one(queue: JobQueue, redis: Re
     assert queue.settle("w1", [bad(old)]) == [False]
     assert queue.settle("w2", [good(new)]) == [True]
     assert queue.states(["a"])["a"].reply == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
+
+
+def test_of_many_attempts_at_a_job_one_alone_delivers(redis: Redis) -> None:
+    queue = JobQueue(redis, Settings(job_lease=0.03, job_max_attempts=1000))
+    names = [f"j{number}" for number in range(40)]
+    submit(queue, *names)
+    delivered: list[str] = []
+
+    def work(worker: str) -> None:
+        end = time.monotonic() + 20
+        while len(delivered) < len(names) and time.monotonic() < end:
+            claims = take(queue, worker, interactive=3)
+            time.sleep(random.choice((0.0, 0.06)))  # in time, or past the lease
+            queue.reap()
+            written = queue.settle(worker, [good(each) for each in claims]) if claims else []
+            delivered.extend(itertools.compress(ids(claims), written))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, ("w1", "w2", "w3", "w4")))
+    assert sorted(delivered) == sorted(names)
+    assert {redis.xlen(f"rq:results:{name}") for name in names} == {1}
+    assert sorted(reply.job_id for reply in queue.replies("replies")) == sorted(names)
+    attempts = [int(redis.hget(f"rq:job:{name}", "attempts") or 0) for name in names]
+    assert max(attempts) > 1
 
 
 def test_a_renewed_lease_holds_and_a_lost_one_is_told(queue: JobQueue, redis: Redis) -> None:
