@@ -23,7 +23,6 @@ OPTIONS = {
     "port": "0",
     "unixsocketperm": "700",
     "appendonly": "yes",
-    "appendfsync": "everysec",
     "save": "",
     "maxmemory-policy": "noeviction",
     "stream-node-max-bytes": "512",  # a finished job's result takes 1.1 KB rather than 4.7
@@ -37,15 +36,17 @@ class EmbeddedRedis:
     `server.lock` is inherited by the server, so that one that outlived a killed supervisor still holds it.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, fsync: str = "everysec") -> None:
         """Take the folder, and stop a server that an earlier supervisor left there.
 
-        Without a folder the data live in a temporary one, and end with `close`.
+        Without a folder the data live in a temporary one, and end with `close`. `fsync` is when the server
+        has the system write them to the disk, in its own words.
 
         Raises:
             CommandError: another supervisor has it, or its server does not go.
         """
         self.lasts = folder is not None
+        self._fsync = fsync
         self.folder = folder or Path(tempfile.mkdtemp(prefix="classification-"))
         self._note = self.folder / "socket"
         self._binary = find_server()
@@ -66,7 +67,8 @@ class EmbeddedRedis:
     def part(self) -> Part:
         """The server as a process to keep running."""
         log = self.folder / "redis.log"
-        options = OPTIONS | {"unixsocket": str(self.socket), "dir": str(self.folder), "logfile": str(log)}
+        places = {"unixsocket": str(self.socket), "dir": str(self.folder), "logfile": str(log)}
+        options = OPTIONS | {"appendfsync": self._fsync} | places
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         return Part(
             name="redis",

@@ -136,7 +136,7 @@ def _redis(settings: Settings) -> Iterator[tuple[str, list[Part]]]:
         return
     from cli.embedded import EmbeddedRedis, data_folder
 
-    embedded = EmbeddedRedis(data_folder(settings.data_dir, settings.server_port))
+    embedded = EmbeddedRedis(data_folder(settings.data_dir, settings.server_port), settings.fsync)
     if not embedded.lasts:
         say("there is no folder to keep data in (SERVER_DATA_DIR), so jobs and results end with this run")
     with contextlib.closing(embedded):

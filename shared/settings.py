@@ -255,6 +255,12 @@ class Settings:
         Path,
         "where the embedded Redis server keeps its data; unset: a folder of the user's, one a port",
     )
+    fsync: str = _setting(
+        "SERVER_FSYNC",
+        "everysec",
+        _one_of("everysec", "always"),
+        "when the embedded Redis server's data are on disk: within a second, or before each answer",
+    )
     request_timeout: float = _setting(
         "REQUEST_TIMEOUT",
         60.0,

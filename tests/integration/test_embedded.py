@@ -73,3 +73,15 @@ def test_without_a_folder_the_data_are_removed_at_the_end() -> None:
     assert embedded.folder.exists()
     embedded.close()
     assert not embedded.folder.exists()
+
+
+@pytest.mark.parametrize("fsync", ["everysec", "always"])
+def test_the_data_are_on_disk_when_the_setting_says(fsync: str) -> None:
+    embedded = EmbeddedRedis(None, fsync)
+    server = Kept(embedded.part())
+    server.start()
+    eventually(server.part.ready, 10, "redis")
+    found = Redis(unix_socket_path=str(embedded.socket), decode_responses=True).config_get("appendfsync")
+    server.kill()
+    embedded.close()
+    assert found == {"appendfsync": fsync}
