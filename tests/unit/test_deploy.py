@@ -88,10 +88,10 @@ def test_what_is_copied_is_there_and_not_ignored(dockerfile: Path) -> None:
 # ------------------------------------------------------------------- compose
 
 
-def services(*files: str, profiles: str = "") -> dict[str, Any]:
+def services(*files: str, profiles: str = "", **environ: str) -> dict[str, Any]:
     """The services as docker compose reads them."""
     flags = [word for file in files for word in ("--file", file)]
-    environ = {"COMPOSE_PROFILES": profiles, "COMPOSE_DISABLE_ENV_FILE": "1"}
+    environ |= {"COMPOSE_PROFILES": profiles, "COMPOSE_DISABLE_ENV_FILE": "1"}
     text = told(TOOLS / "docker-compose", *flags, "config", "--format", "json", **environ)
     found: dict[str, Any] = json.loads(text)["services"]
     return found
@@ -119,6 +119,18 @@ def test_each_gpu_has_one_worker(profiles: str, count: int) -> None:
     for part in workers:
         assert part["build"]["args"] == {"VARIANT": "gpu"} and part["environment"]["REDIS_URL"]
         assert part["image"].endswith(":gpu")
+
+
+def test_redis_is_reached_from_elsewhere_with_a_password_only() -> None:
+    files = ("docker-compose.yml", "docker-compose.fleet.yml")
+    parts = services(*files, REDIS_BIND="10.0.0.1", REDIS_PASSWORD="secret")
+    assert [each["host_ip"] for each in parts["redis"]["ports"]] == ["10.0.0.1"]
+    assert '--requirepass "secret"' in parts["redis"]["command"]
+    for name in ("worker", "gateway"):
+        assert parts[name]["environment"]["REDIS_URL"] == "redis://:secret@redis:6379/0"
+    with pytest.raises(AssertionError, match="REDIS_PASSWORD is missing a value"):
+        services(*files, REDIS_BIND="10.0.0.1")
+    assert "REDIS_URL': 'redis://redis:6379/0'" in str(services("docker-compose.yml"))
 
 
 def test_the_example_of_env_names_what_is_read() -> None:
