@@ -5,7 +5,7 @@ from flask import Response
 _ANSWERS = "default-src 'none'; frame-ancestors 'none'"
 """Of answers that are no pages: shown in a browser, they load nothing and stand in no frame."""
 
-_PAGES = (
+_PAGES = (  # blob: is a picture that the page's reader has chosen, before it is sent
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
