@@ -34,7 +34,7 @@ def main() -> None:
     classify("siete.jpg", URL)
     asked = ask("/jobs", [("blob", "x", (SAMPLES / "siete.jpg").read_bytes())] * 100, URL)["jobs"]
     start = time.monotonic()
-    subprocess.run(["docker", "stop", "--time", "60", container], check=True, capture_output=True)
+    subprocess.run(["docker", "stop", "-t", "60", container], check=True, capture_output=True)
     status = docker("inspect", "--format", "{{.State.ExitCode}}", container)
     assert status == "0", f"told to stop, it ended with status {status}"
     print(f"stopped in {time.monotonic() - start:.1f} s")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from copy import deepcopy
@@ -204,6 +205,27 @@ def test_a_worker_with_a_gpu_is_what_the_api_takes() -> None:
     (container,) = worker["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["readinessProbe"] and kustomization("gpu")["images"][0]["newTag"] == "gpu"
+
+
+@pytest.mark.skipif(shutil.which("kustomize") is None, reason="kustomize is not installed")
+def test_the_documented_kustomization_adds_up(tmp_path: Path) -> None:
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    (example,) = re.findall(
+        r"^    resources: \[../base\]\n(?:    .*\n)+", (ROOT / "docs/scaling.md").read_text(), re.M
+    )
+    mine = tmp_path / "kubernetes/mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(textwrap.dedent(example))
+    built = {
+        each["kind"] + each["metadata"]["name"]: each
+        for each in yaml.safe_load_all(told("kustomize", "build", mine))
+    }
+    worker = built["Deploymentworker"]
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("registry.") and "nvidia.com/gpu" in container["resources"]["limits"]
+    assert "replicas" not in worker["spec"] and "Deploymentwebhooks" in built
+    config = next(each["data"] for each in built.values() if each["kind"] == "ConfigMap")
+    assert {"INPUT_BATCH", "REDIS_URL"} <= config.keys() <= SETTINGS
 
 
 @pytest.mark.parametrize("name", ["worker", "gateway", "webhooks", "redis"])
