@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import requests
@@ -95,8 +96,18 @@ def gateway_killed(bench: Bench) -> None:
 
 
 def gateway_stopped(bench: Bench) -> None:
-    """A deployment: the old one ends what it has begun, then the new one listens."""
-    bench.stack.gateway.terminate()
+    """A deployment: the old one ends what it has begun, held up by workers; then the new one listens."""
+    workers = [each for each in bench.stack.workers if each.poll() is None]
+    for each in workers:
+        each.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(4) as pool:
+        flying = [pool.submit(bench.answers) for _ in range(4)]
+        time.sleep(0.7)
+        bench.stack.gateway.terminate()
+        time.sleep(0.3)
+        for each in workers:
+            each.send_signal(signal.SIGCONT)
+        assert all(each.result() for each in flying), "requests in flight were not answered"
     assert bench.stack.gateway.wait(30) == 0
     bench.stack.gateway = bench.stack.start(
         "gateway", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()"

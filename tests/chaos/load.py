@@ -21,6 +21,9 @@ BULK_PAUSE, BULK_PHOTOS = 0.1, 3
 PATIENCE = 60.0
 """Seconds for all that was accepted to end, once the fault is over."""
 
+WEBHOOK_PATIENCE = 180.0
+"""Seconds for the webhooks: RQ finds a delivery whose sender lost Redis in mid-step within two minutes."""
+
 
 class Mailbox(ThreadingHTTPServer):
     """Where webhooks are sent to; counts the messages of each job."""
@@ -156,12 +159,32 @@ class Load:
     def told(self) -> None:
         """Every accepted job's end has come to its webhook; some may come twice, as documented."""
         missing = lambda: [job for job in self.accepted if not self.mailbox.received[job]]  # noqa: E731
-        eventually(lambda: not missing(), PATIENCE, "every webhook is delivered")
+        eventually(lambda: not missing(), WEBHOOK_PATIENCE, "every webhook is delivered")
 
-    def recovery(self, fault: float) -> float:
-        """Seconds from the fault until what was in flight had ended and a new caller had an answer."""
+    def left_over(self) -> dict[str, int]:
+        """What should not be in Redis once all has ended; a failure's image is kept for a requeue."""
+        client = self.stack.valkey.client
+        images = [key.decode().partition(":")[2] for key in client.scan_iter("image:*", count=1000)]
+        found = {"images": sum(client.hget(f"rq:job:{each}", "status") != b"failed" for each in images)}
+        found["bytes"] = int(client.get("classification:bytes") or 0)
+        for lane in ("interactive", "bulk"):
+            found[f"{lane} waiting"] = client.llen(f"rq:queue:{lane}")
+            found[f"{lane} running"] = client.zcard(f"rq:wip:{lane}")
+        return {what: count for what, count in found.items() if count}
+
+    def cleared(self) -> None:
+        """Nothing is left of it, half-written or held: what callers gave up on is reaped, too."""
+        try:
+            eventually(lambda: not self.left_over(), PATIENCE, "nothing is left over")
+        except AssertionError:
+            raise AssertionError(f"left over in Redis: {self.left_over()}") from None
+
+    def recovery(self, fault: float, over: float) -> float:
+        """Seconds from the fault until what was in flight had ended, and a new caller an answer for good."""
         flying = [each.ended for each in self.calls if each.begun <= fault < each.ended]
-        new = [each.ended for each in self.calls if each.begun > fault and each.status == 200]
+        refused = [each.begun for each in self.calls if fault < each.begun < over and each.status != 200]
+        since = max([fault, *refused])
+        new = [each.ended for each in self.calls if each.begun > since and each.status == 200]
         return max([*flying, min(new, default=float("inf"))]) - fault
 
 

@@ -48,10 +48,11 @@ def strike(bench: Bench, name: str, runs: int) -> tuple[Outcome, list[float]]:
             FAULTS[name](bench)
             bench.keep_two()
             time.sleep(0.5)
-            faults.append(fault)
+            faults.append((fault, time.monotonic()))
     outcome = load.settle()
     load.told()
+    load.cleared()
     load.mailbox.shutdown()
     for line in (*load.lost, *load.wrong):
         print(line, file=sys.stderr)
-    return outcome, [load.recovery(fault) for fault in faults]
+    return outcome, [load.recovery(*each) for each in faults]
