@@ -208,25 +208,40 @@ def test_a_worker_with_a_gpu_is_what_the_api_takes() -> None:
     assert container["readinessProbe"] and kustomization("gpu")["images"][0]["newTag"] == "gpu"
 
 
-@pytest.mark.skipif(shutil.which("kustomize") is None, reason="kustomize is not installed")
-def test_the_documented_kustomization_adds_up(tmp_path: Path) -> None:
+KUSTOMIZE = ("kustomize", "build") if shutil.which("kustomize") else ("kubectl", "kustomize")
+needs_kustomize = pytest.mark.skipif(
+    shutil.which(KUSTOMIZE[0]) is None, reason="neither kustomize nor kubectl is installed"
+)
+
+
+def build(tmp_path: Path, text: str) -> dict[str, Any]:
+    """What kustomize makes of a kustomization beside ours, by kind and name."""
     shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    mine = tmp_path / "kubernetes/mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(text)
+    built = yaml.safe_load_all(told(*KUSTOMIZE, mine))
+    return {each["kind"] + each["metadata"]["name"]: each for each in built}
+
+
+@needs_kustomize
+def test_the_documented_kustomization_adds_up(tmp_path: Path) -> None:
     (example,) = re.findall(
         r"^    resources: \[../base\]\n(?:    .*\n)+", (ROOT / "docs/scaling.md").read_text(), re.M
     )
-    mine = tmp_path / "kubernetes/mine"
-    mine.mkdir()
-    (mine / "kustomization.yaml").write_text(textwrap.dedent(example))
-    built = {
-        each["kind"] + each["metadata"]["name"]: each
-        for each in yaml.safe_load_all(told("kustomize", "build", mine))
-    }
+    built = build(tmp_path, textwrap.dedent(example))
     worker = built["Deploymentworker"]
     (container,) = worker["spec"]["template"]["spec"]["containers"]
     assert container["image"].startswith("registry.") and "nvidia.com/gpu" in container["resources"]["limits"]
     assert "replicas" not in worker["spec"] and "Deploymentwebhooks" in built
     config = next(each["data"] for each in built.values() if each["kind"] == "ConfigMap")
     assert {"INPUT_BATCH", "REDIS_URL"} <= config.keys() <= SETTINGS
+
+
+@needs_kustomize
+def test_a_redis_elsewhere_leaves_none_here(tmp_path: Path) -> None:
+    built = build(tmp_path, "resources: [../base]\ncomponents: [../external-redis]\n")
+    assert "Deploymentgateway" in built and [name for name in built if name.endswith("redis")] == []
 
 
 @pytest.mark.parametrize("name", ["worker", "gateway", "webhooks", "redis"])
