@@ -21,8 +21,11 @@ from webhooks.deliver import Undeliverable, deliver
 
 logger = logging.getLogger(__name__)
 
-MAINTENANCE_SECONDS = 30
-"""How often the deliveries of a killed sender are looked for; RQ's own default is ten minutes."""
+MAINTENANCE_SECONDS = 20
+"""How often the deliveries of a sender that was killed, or lost Redis, are looked for; by RQ, ten minutes."""
+
+IDLE_SECONDS = 5
+"""Longest wait for a delivery. RQ's own is 405 s, and it looks for others' between two waits only."""
 
 
 class Delivery(Job):
@@ -55,6 +58,11 @@ class Sender(SimpleWorker):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "maintenance_interval": MAINTENANCE_SECONDS})
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """Seconds that RQ's loop waits for a delivery before it looks around."""
+        return min(IDLE_SECONDS, MAINTENANCE_SECONDS)
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -77,7 +77,9 @@ def receiver() -> Iterator[Receiver]:
     server.shutdown()
 
 
-def start(valkey: Valkey, **environ: str) -> subprocess.Popen[bytes]:
+def start(
+    valkey: Valkey, program: Sequence[str] = ("-m", "webhooks"), **environ: str
+) -> subprocess.Popen[bytes]:
     ours = {
         "REDIS_URL": valkey.url,
         "WEBHOOK_SECRET": SECRET,
@@ -85,7 +87,7 @@ def start(valkey: Valkey, **environ: str) -> subprocess.Popen[bytes]:
         "WEBHOOK_WORKERS": "2",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "webhooks"], env=os.environ | ours | environ, stderr=subprocess.PIPE
+        [sys.executable, *program], env=os.environ | ours | environ, stderr=subprocess.PIPE
     )
 
 
@@ -264,6 +266,26 @@ def test_a_killed_senders_delivery_is_sent_again(redis: Redis, valkey: Valkey, r
     eventually(lambda: len(receiver.at("/hang/200")) == 2, 30, "sent again")
     process.terminate()
     assert process.wait(30) == 0
+
+
+HASTY = "import webhooks.__main__ as program; program.MAINTENANCE_SECONDS = 1; program.main()"
+
+
+def test_a_delivery_is_found_that_a_sender_had_in_hand_when_it_lost_redis(
+    redis: Redis, valkey: Valkey, receiver: Receiver
+) -> None:
+    enqueue(redis, f"{receiver.url}/in-hand", 1)
+    in_hand = Queue(webhook.QUEUE, connection=redis).intermediate_queue
+    redis.lmove("rq:queue:webhooks", in_hand.key, "LEFT", "RIGHT")
+    process = start(valkey, program=("-c", HASTY), WEBHOOK_WORKERS="1")
+    seen = in_hand.get_first_seen_key("webhook-x")
+    try:
+        eventually(lambda: redis.exists(seen), 20, "a sender has seen it")
+        redis.set(seen, time.time() - 61)
+        eventually(lambda: receiver.at("/in-hand"), 20, "it is sent, though nothing else is to do")
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_a_name_with_one_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
