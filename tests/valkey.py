@@ -22,6 +22,7 @@ class Valkey:
         self.password = password
         login = f":{quote(password, safe='')}@" if password else ""
         self.url = f"unix://{login}{self.folder}/s"
+        self.environ: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -39,7 +40,7 @@ class Valkey:
             "requirepass": self.password,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self.process = subprocess.Popen([str(get_binary_path()), *arguments])
+        self.process = subprocess.Popen([str(get_binary_path()), *arguments], env=os.environ | self.environ)
         self.client = Redis.from_url(self.url)
         for _ in range(200):
             try:

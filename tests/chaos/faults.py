@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import requests
@@ -195,6 +196,33 @@ def clock_jumps(bench: Bench) -> None:
     assert other.wait(20) == 0
 
 
+def redis_clock_jumps(bench: Bench) -> None:
+    """Half a minute ahead, so that every lease is over, and back, as a clock that is set by hand."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        raise Missing("libfaketime")
+    bench.clock.write_text("+0")
+    valkey = bench.stack.valkey
+    valkey.stop()
+    valkey.environ = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(bench.clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    valkey.start()
+    eventually(bench.answers, 30, "the service answers again")
+    for jump in ("+30", "-30", "+0"):
+        bench.busy()
+        bench.clock.write_text(jump)
+        time.sleep(2)
+        assert abs(valkey.client.time()[0] - time.time() - int(jump)) < 2
+    bench.clock.write_text("0")
+    valkey.stop()
+    valkey.environ = {}
+    valkey.start()
+
+
 def disk_full(bench: Bench) -> None:
     """Redis can't write its append-only file; what it can't keep, it must not accept."""
     folder = bench.stack.valkey.folder
@@ -219,6 +247,6 @@ FAULTS: dict[str, Callable[[Bench], None]] = {
     for each in (
         *(worker_killed, worker_stopped, worker_frozen, gateway_killed, gateway_stopped),
         *(redis_killed, redis_frozen, redis_full, disk_full, connection_cut),
-        *(model_hangs, model_raises, memory_short, image_kills, clock_jumps),
+        *(model_hangs, model_raises, memory_short, image_kills, clock_jumps, redis_clock_jumps),
     )
 }
