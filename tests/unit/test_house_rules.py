@@ -168,6 +168,11 @@ def test_smaller_locks_agree_with_the_developers(name: str) -> None:
     assert {pin.split(" ;")[0] for pin in pins(ROOT / f"requirements/{name}.lock")} <= dev
 
 
+@pytest.mark.parametrize("name", ["gateway", "gpu"])
+def test_the_whole_service_with_a_gpu_has_what_its_parts_have(name: str) -> None:
+    assert pins(ROOT / f"requirements/{name}.lock") <= pins(ROOT / "requirements/serve-gpu.lock")
+
+
 def test_locks_for_the_cpu_take_the_small_tensorflow_on_linux() -> None:
     entries = {pin for pin in pins(ROOT / "requirements/serve.lock") if pin.startswith("tensorflow")}
     assert {pin.split("==")[0] for pin in entries} == {"tensorflow", "tensorflow-cpu"}
