@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     for module in (classify, jobs, info, health, docs, page, status):
         app.register_blueprint(module.bp)
     register_metrics(app)
-    logger.info("version %s takes requests", version())
+    logging.getLogger("gateway").info("version %s takes requests", version())
     return app
 
 
