@@ -34,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "folder", type=Path, metavar="FOLDER", help="where the photos are; hidden files are left out"
     )
     parser.add_argument(
+        "-o",
         "--output",
         type=Path,
         metavar="FILE",
