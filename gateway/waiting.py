@@ -93,17 +93,17 @@ class ReplyListener:
                         del self._waiters[job_id]
 
     def _listen(self) -> None:
-        look_at = time.monotonic() + LOOK_SECONDS
+        look_at, age = time.monotonic() + LOOK_SECONDS, LOOK_SECONDS
         while True:
             try:
                 for reply in self._queue.replies(self.reply_to):
                     self._deliver(reply)
                 if time.monotonic() >= look_at:
-                    self._look_up()
-                    look_at = time.monotonic() + LOOK_SECONDS
+                    self._look_up(age)
+                    look_at, age = time.monotonic() + LOOK_SECONDS, LOOK_SECONDS
             except RedisError as error:
                 logger.warning("waiting for replies: %s", error)
-                look_at = 0.0  # replies may have been lost with the connection
+                look_at, age = 0.0, 0.0  # replies may have been lost with the connection, also young ones
                 time.sleep(0.5)
             except Exception:
                 logger.exception("a reply could not be read")
@@ -117,9 +117,9 @@ class ReplyListener:
         for waiter in self._waiting_for(reply.job_id):
             waiter.deliver(reply)
 
-    def _look_up(self) -> None:
-        """Ask for the jobs of those that have waited long: nobody is stranded by a reply that got lost."""
-        before = time.monotonic() - LOOK_SECONDS
+    def _look_up(self, age: float) -> None:
+        """Ask for the jobs that have waited `age` seconds: nobody is stranded by a reply that got lost."""
+        before = time.monotonic() - age
         with self._lock:
             old = [job_id for job_id, each in self._waiters.items() if any(w.since < before for w in each)]
         found = self._queue.states(old) if old else {}

@@ -130,3 +130,22 @@ def test_waiters_outlast_a_restart_of_redis(own_valkey: Valkey) -> None:
         ask(queue, listener, "a", waiter)
         threading.Timer(1.5, lambda: (own_valkey.stop(), own_valkey.start(), answer(queue))).start()
         assert waiter.wait(30) and waiter.replies["a"].result == {"of": "a"}
+
+
+def test_what_was_lost_with_the_connection_is_looked_up_at_once(
+    own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 1000.0)
+    queue = JobQueue(connect(own_valkey.url), Settings(job_lease=2.0))
+    listener = ReplyListener(queue, reply_list(uuid4().hex))
+    with listener.expect("answered") as answered, listener.expect("gone") as gone:
+        ask(queue, listener, "answered", answered)
+        own_valkey.client.hset("rq:job:answered", "reply_to", "")
+        answer(queue)
+        ask(queue, listener, "gone", gone)
+        own_valkey.client.delete("rq:job:gone")
+        own_valkey.stop()
+        time.sleep(1)
+        own_valkey.start()
+        assert answered.wait(20) and answered.replies["answered"].result == {"of": "answered"}
+        assert gone.wait(20) and gone.lost == {"gone"}
