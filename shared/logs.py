@@ -32,5 +32,6 @@ def setup_logging(log_format: str) -> None:
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     # Nobody reads who called, in which thread: not to look it up takes a third off a record's time.
     logging._srcfile = None  # so the standard library's HOWTO says
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logThreads = logging.logMultiprocessing = False  # the process stays: gunicorn's own lines have it
+    logging.raiseExceptions = False  # a record that can't be written is not to show its arguments instead
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
