@@ -225,7 +225,10 @@ def test_an_interrupted_run_and_one_whose_line_breaks_go_on_where_they_stopped(
 
     broken = Run(here, *arguments, "--in-flight", "2", **key)
     broken.wait_ended(done + 20)
+    broken.process.send_signal(signal.SIGSTOP)  # or it may be through before the gateway is gone
     own.gateway.terminate()
+    own.gateway.wait(60)
+    broken.process.send_signal(signal.SIGCONT)
     status, _, err = broken.finish()
     assert status == 1 and f"{done} of {MANY} photos are done; going on with the others" in err
     assert "the same command goes on from there" in err.splitlines()[-1] and broken.ended() < MANY

@@ -1,5 +1,7 @@
 """Clients who send next to nothing are let go, and those who are only slow are served."""
 
+import contextlib
+import select
 import socket
 import threading
 import time
@@ -45,21 +47,25 @@ def is_up(port: int) -> bool:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes."""
+    """All that comes until the other side closes, or resets what is still being sent to it."""
     connection.settimeout(30)
     received = b""
-    while data := connection.recv(65536):
-        received += data
+    with contextlib.suppress(ConnectionResetError):
+        while data := connection.recv(65536):
+            received += data
     return received
 
 
 def drip(connection: socket.socket, data: bytes, pause: float) -> threading.Thread:
+    """Send a byte at a time until something comes back: a reset would discard an unread answer."""
+
     def run() -> None:
         try:
             for start in range(len(data)):
                 connection.sendall(data[start : start + 1])
-                time.sleep(pause)
-        except OSError:
+                if select.select([connection], [], [], pause)[0]:
+                    return
+        except (OSError, ValueError):  # closed
             return
 
     thread = threading.Thread(target=run)
