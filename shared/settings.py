@@ -283,7 +283,7 @@ class Settings:
         "JOB_MAX_ATTEMPTS",
         3,
         _number(int, 1, 100),
-        "times a job is begun, if workers die of it, before it fails",
+        "times a job is begun, if workers die of it, before it fails; 1: nothing is run again",
     )
     result_ttl: int = _setting(
         "RESULT_TTL", 3600, _number(int, 1, 31_536_000), "seconds for which results and failures are kept"

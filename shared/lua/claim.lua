@@ -1,5 +1,6 @@
 -- Move the next jobs of one queue into a worker's lease, so that no id is ever only in a worker's memory.
--- Jobs that came back from a dead worker (suspects) are never mixed with fresh ones: six together, then alone.
+-- Jobs that came back from a dead worker (suspects) are never mixed with fresh ones: six together, then alone, and
+-- always alone at the last attempt.
 -- ARGV  1 worker's name  2 token of this claim  3 lease, seconds  4 inputs of a full batch
 --       5 room for interactive inputs  6 room for bulk inputs  7 '1' where the worker holds nothing
 --       8 retries_left of a fresh job  9 now, as RQ writes it  10 bytes up to which an image is answered with its job
@@ -34,6 +35,11 @@ local function read(queue, id)
   return job
 end
 
+-- How many suspects may share a run with this one.
+local function company(job)
+  return (job.losses > 1 or job.losses >= tonumber(ARGV[8])) and 1 or SUSPECTS_TOGETHER
+end
+
 local function pick(queue)
   local picked, total, why = {}, 0, ''
   if room[queue] <= 0 and redis.call('LLEN', 'rq:queue:' .. queue) > 0 then
@@ -59,7 +65,7 @@ local function pick(queue)
       break
     elseif #picked > 0 and job.losses ~= picked[1].losses then
       break
-    elseif #picked > 0 and job.losses > 0 and #picked >= (job.losses > 1 and 1 or SUSPECTS_TOGETHER) then
+    elseif #picked > 0 and job.losses > 0 and #picked >= company(job) then
       break
     elseif total + job.inputs > room[queue] and (#picked > 0 or room[queue] < full) then
       why = 'room'

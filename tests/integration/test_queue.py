@@ -287,6 +287,23 @@ def test_suspects_run_apart_six_together_then_alone(queue: JobQueue, redis: Redi
     assert [ids(take(queue)) for _ in range(3)] == [["a"], ["z"], []]
 
 
+def test_the_last_attempt_is_alone_where_there_are_but_two(redis: Redis) -> None:
+    queue = JobQueue(redis, Settings(job_max_attempts=2))
+    submit(queue, "poison", "b", "c")
+    take(queue)
+    die(redis)
+    queue.reap()
+    order = []
+    while claims := take(queue):
+        order += [ids(claims)]
+        if ids(claims) == ["poison"]:
+            die(redis)
+            assert queue.reap() == [("poison", "failed")]
+        else:
+            assert all(queue.settle("w2", [good(each) for each in claims]))
+    assert sorted(order) == [["b"], ["c"], ["poison"]]
+
+
 def test_suspects_are_not_starved_by_the_other_queue(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a")
     submit(queue, "b", lane=BULK)
