@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from redis import Redis
+from redis.client import Pipeline
 
 from shared.connection import BLOCK_SECONDS
 from shared.figures import Count, QueueFigures
@@ -38,6 +39,7 @@ from shared.records import (
     exc_string,
     job_words,
     read_claim,
+    read_number,
     read_reply,
     read_state,
     rq_time,
@@ -75,9 +77,10 @@ _EXHAUSTED = JobFailure(
 )
 
 
-_SUBMIT, _CLAIM, _RENEW = Script("ended", "submit"), Script("claim"), Script("renew")
-_SETTLE, _GIVE_BACK, _REAP = Script("ended", "settle"), Script("give_back"), Script("ended", "reap")
-_WATCH, _CANCEL, _COUNT = Script("watch"), Script("ended", "cancel"), Script("count")
+_ENDS = ("fields", "ended")
+_SUBMIT, _CANCEL, _COUNT = Script(*_ENDS, "submit"), Script(*_ENDS, "cancel"), Script("count")
+_CLAIM, _RENEW, _GIVE_BACK = (Script("fields", each) for each in ("claim", "renew", "give_back"))
+_SETTLE, _REAP, _WATCH = Script(*_ENDS, "settle"), Script(*_ENDS, "reap"), Script("fields", "watch")
 
 
 class JobQueue:
@@ -191,11 +194,11 @@ class JobQueue:
         for job_id in job_ids:
             pipe.hmget(f"rq:job:{job_id}", *STATE_FIELDS)
             pipe.xrevrange(f"rq:results:{job_id}", count=1)
-        answers = pipe.execute()
+        answers = _readable(pipe)
         found = {}
         for job_id, fields, entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
-            if fields[0] is not None and owner in (None, (fields[-2] or b"").decode()):
-                found[job_id] = read_state(job_id, fields, entries)
+            if fields and fields[0] is not None and owner in (None, (fields[-2] or b"").decode()):
+                found[job_id] = read_state(job_id, fields, entries or [])
         for state in found.values() if positions else ():
             if state.status == "queued":
                 found[state.id] = self._placed(state)
@@ -261,7 +264,7 @@ class JobQueue:
             waiting=dict(zip(QUEUES, rest[::3], strict=True)),
             running=dict(zip(QUEUES, rest[1::3], strict=True)),
             oldest_wait={
-                queue: max(now - float(first[0]), 0.0) if first and first[0] else 0.0
+                queue: max(now - read_number(first[0], now), 0.0) if first else 0.0
                 for queue, first in zip(QUEUES, rest[2::3], strict=True)
             },
             image_bytes=int(held or 0),
@@ -299,7 +302,7 @@ class JobQueue:
         pipe = self._redis.pipeline(transaction=False)
         for claim in apart:
             pipe.get(f"image:{claim.job_id}")
-        fetched = iter(pipe.execute())
+        fetched = iter(_readable(pipe))
         return [next(fetched) if claim.image is None else claim.image for claim in claims]
 
     def renew(self, worker: str, claims: Iterable[Claim]) -> set[str]:
@@ -360,6 +363,15 @@ class JobQueue:
     def unpublish(self, worker: str) -> None:
         """Tell the gateways that `worker` takes no more jobs."""
         self._redis.delete(f"classification:worker:{worker}")
+
+
+def _readable(pipe: Pipeline) -> list[Any]:
+    """The answers of a pipeline that reads; None where something else stands than what is looked for."""
+    answers = pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE"):
+            raise answer
+    return [None if isinstance(answer, Exception) else answer for answer in answers]
 
 
 def reply_list(process: str) -> str:

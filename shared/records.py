@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import math
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -297,8 +298,17 @@ def read_state(job_id: str, fields: list[bytes | None], entries: list[Any]) -> J
         status = "expired"  # RQ has no such status: to it, the job failed
     return JobState(
         *(job_id, status, queue, submitted, started or None, ended or None),
-        *(int(attempts or 0), cache, reply),
+        *(int(read_number(attempts, 0)), cache, reply),
     )
+
+
+def read_number(text: bytes | str | None, otherwise: float) -> float:
+    """Read a number that can be counted with, or return `otherwise`."""
+    try:
+        number = float(text or otherwise)
+    except ValueError:
+        return otherwise
+    return number if math.isfinite(number) else otherwise
 
 
 def _ended(job_id: str, error: bytes | None, entries: list[Any]) -> Reply:

@@ -2,7 +2,7 @@
 -- ARGV  1 job id  2 its owner  3 seconds to keep its record  4 now, as RQ writes it  5 the error as JSON
 -- Answers the job's status: 'canceled' if it waited, or what it was and stays; '' where it is unknown.
 local id = ARGV[1]
-local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'origin', 'owner', 'leader')
+local f = fields('rq:job:' .. id, 'status', 'origin', 'owner', 'leader')
 if (f[3] or '') ~= ARGV[2] then
   return ''
 elseif f[1] == 'queued' then

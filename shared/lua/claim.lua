@@ -12,10 +12,11 @@ local TURNS = 8 -- claims in a row that leave interactive jobs waiting, before b
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 local lease, full, idle, small = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7] == '1', tonumber(ARGV[10])
+local fresh = tonumber(ARGV[8])
 local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])}
 
 local function runs_elsewhere(queue, id)
-  for _, execution in ipairs(redis.call('ZRANGE', 'rq:executions:' .. id, 0, -1)) do
+  for _, execution in ipairs(redis.pcall('ZRANGE', 'rq:executions:' .. id, 0, -1)) do
     local expiry = redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. execution)
     if expiry and tonumber(expiry) > now then
       return true
@@ -25,19 +26,19 @@ local function runs_elsewhere(queue, id)
 end
 
 local function read(queue, id)
-  local f = redis.call('HMGET', 'rq:job:' .. id, 'status', 'inputs', 'retries_left', 'data', 'deadline', 'attempts',
-    'request_id', 'submitted', 'bytes')
-  local job = {id = id, status = f[1], inputs = tonumber(f[2] or 1), data = f[4] or '', deadline = tonumber(f[5] or nil),
-    attempts = tonumber(f[6] or 0), request_id = f[7] or '', submitted = tonumber(f[8] or now), bytes = tonumber(f[9] or 0)}
-  job.losses = tonumber(ARGV[8]) - tonumber(f[3] or ARGV[8])
-  -- Gone, cancelled, or a second copy: RQ's own cleanup takes no lock and can queue a job twice.
+  local f, odd = fields('rq:job:' .. id, 'status', 'inputs', 'retries_left', 'data', 'deadline', 'attempts', 'request_id',
+    'submitted', 'bytes')
+  local job = {id = id, status = f[1], inputs = math.max(whole(f[2], 1), 1), data = f[4] or '', deadline = number(f[5]),
+    attempts = whole(f[6], 0), request_id = f[7] or '', submitted = number(f[8], now), bytes = whole(f[9], 0), odd = odd}
+  job.losses = fresh - whole(f[3], fresh)
+  -- Gone, no record at all, cancelled, or a second copy: RQ's own cleanup takes no lock and can queue a job twice.
   job.stale = f[1] ~= 'queued' or (job.losses > 0 and runs_elsewhere(queue, id))
   return job
 end
 
 -- How many suspects may share a run with this one.
 local function company(job)
-  return (job.losses > 1 or job.losses >= tonumber(ARGV[8])) and 1 or SUSPECTS_TOGETHER
+  return (job.losses > 1 or job.losses >= fresh) and 1 or SUSPECTS_TOGETHER
 end
 
 local function pick(queue)
@@ -54,11 +55,13 @@ local function pick(queue)
     if job.stale then
       redis.call('LPOP', 'rq:queue:' .. queue)
       if job.status == 'canceled' then -- by RQ's own tools, which know nothing of the image
-        redis.call('DECRBY', 'classification:bytes', redis.call('HGET', 'rq:job:' .. id, 'bytes') or 0)
+        redis.call('DECRBY', 'classification:bytes', job.bytes)
         redis.call('HSET', 'rq:job:' .. id, 'bytes', 0)
         if redis.call('EXISTS', 'classification:followers:' .. id) == 0 then -- or one of them will take it over
           redis.call('DEL', 'image:' .. id)
         end
+      elseif job.odd then
+        redis.call('DEL', 'rq:job:' .. id, 'image:' .. id)
       end
     elseif job.losses > 0 and not idle then
       why = 'suspects'
@@ -89,14 +92,15 @@ local function lease_out(job, execution)
   redis.call('HSET', 'rq:execution:' .. member, 'id', execution, 'job_id', job.id, 'created_at', now,
     'last_heartbeat', now, 'worker_name', ARGV[1])
   redis.call('EXPIRE', 'rq:execution:' .. member, keep)
-  redis.call('ZADD', 'rq:executions:' .. job.id, now + lease + 60, execution)
+  put('ZADD', 'rq:executions:' .. job.id, now + lease + 60, execution)
   redis.call('EXPIRE', 'rq:executions:' .. job.id, keep)
   return member
 end
 
 -- Through a script, large images cost more than a trip of their own.
 local function image_of(job)
-  return job.bytes > 0 and job.bytes <= small and redis.call('GET', 'image:' .. job.id) or ''
+  local image = job.bytes > 0 and job.bytes <= small and redis.pcall('GET', 'image:' .. job.id)
+  return type(image) == 'string' and image or ''
 end
 
 local function lease_all(queue, picked)

@@ -38,8 +38,9 @@ end
 
 local function write_pending()
   for list, messages in pairs(pending.replies) do
-    in_parts({'RPUSH', list}, messages)
-    redis.call('EXPIRE', list, 120)
+    if apart(in_parts, {'RPUSH', list}, messages) then
+      redis.call('EXPIRE', list, 120)
+    end
   end
   for registry, members in pairs(pending.ends) do
     in_parts({'ZADD', registry}, members)
@@ -56,9 +57,9 @@ end
 -- Queue RQ's job that posts the webhook; its record was made when the job was submitted.
 local function queue_webhook(id, webhook, e)
   local hook, key = cjson.decode(webhook), 'rq:job:webhook-' .. id
-  local f = redis.call('HMGET', 'rq:job:' .. id, 'enqueued_at', 'started_at', 'attempts')
+  local f = fields('rq:job:' .. id, 'enqueued_at', 'started_at', 'attempts')
   local times = ',"submitted_at":"' .. f[1] .. '","started_at":' .. (f[2] and f[2] ~= '' and '"' .. f[2] .. '"' or 'null')
-    .. ',"ended_at":"' .. e.at .. '","attempts":' .. (f[3] or 0)
+    .. ',"ended_at":"' .. e.at .. '","attempts":' .. whole(f[3], 0)
   local body = '{"type":"job.' .. e.told .. '","timestamp":"' .. e.at .. '","data":{"id":"' .. id .. '","status":"'
     .. e.told .. '"' .. times .. ',"result":' .. e.result .. ',"error":' .. e.error .. '}}'
   redis.call('HSET', key, 'created_at', e.at, 'enqueued_at', e.at,
@@ -72,7 +73,7 @@ local function promote(leader, digest, followers)
   local heir
   for _, id in ipairs(followers) do
     local job = 'rq:job:' .. id
-    local f = redis.call('HMGET', job, 'status', 'origin')
+    local f = fields(job, 'status', 'origin')
     if f[1] == 'deferred' and heir then
       redis.call('HSET', job, 'leader', heir)
       redis.call('RPUSH', 'classification:followers:' .. heir, id)
@@ -108,8 +109,8 @@ local function share(id, digest, e)
     return promote(id, digest, followers)
   end
   for _, follower in ipairs(followers) do
-    local f = redis.call('HMGET', 'rq:job:' .. follower, 'status', 'origin')
-    if f[1] == 'deferred' then
+    local f = fields('rq:job:' .. follower, 'status', 'origin')
+    if f[1] == 'deferred' and f[2] then
       redis.call('ZREM', 'rq:deferred:' .. f[2], follower)
       end_job(f[2], follower, e)
     end
@@ -118,20 +119,20 @@ end
 
 function end_job(queue, id, e)
   local job = 'rq:job:' .. id
-  local f = redis.call('HMGET', job, 'bytes', 'reply_to', 'digest', 'webhook')
-  redis.call('HSET', job, 'status', e.status, 'ended_at', e.at, 'last_heartbeat', e.at, 'bytes', 0,
+  local f = fields(job, 'bytes', 'reply_to', 'digest', 'webhook')
+  put('HSET', job, 'status', e.status, 'ended_at', e.at, 'last_heartbeat', e.at, 'bytes', 0,
     'error', e.error == 'null' and '' or e.error)
   redis.call('EXPIRE', job, e.keep)
   if e.stream then
-    redis.call('XADD', 'rq:results:' .. id, 'MAXLEN', 10, '*', unpack(e.stream))
+    put('XADD', 'rq:results:' .. id, 'MAXLEN', 10, '*', unpack(e.stream))
     redis.call('EXPIRE', 'rq:results:' .. id, e.keep)
   end
   append(pending.ends, 'rq:' .. e.status .. ':' .. queue, math.floor(e.clock) + e.keep, id)
   local count = 'jobs:' .. queue .. ':' .. (e.code or '')
   pending.counts[count] = (pending.counts[count] or 0) + 1
-  pending.bytes = pending.bytes + (f[1] or 0)
+  pending.bytes = pending.bytes + whole(f[1], 0)
   if f[3] then
-    share(id, f[3], e)
+    apart(share, id, f[3], e)
   end
   if e.image then
     redis.call('EXPIRE', 'image:' .. id, e.keep)
@@ -143,6 +144,6 @@ function end_job(queue, id, e)
       .. ',"failure":' .. e.error .. '}')
   end
   if f[4] then
-    queue_webhook(id, f[4], e)
+    apart(queue_webhook, id, f[4], e)
   end
 end

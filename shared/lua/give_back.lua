@@ -5,10 +5,10 @@ for i = #ARGV - 2, 2, -3 do
   local member = id .. ':' .. execution
   if redis.call('ZREM', 'rq:wip:' .. queue, member) == 1 then
     redis.call('DEL', 'rq:execution:' .. member)
-    redis.call('ZREM', 'rq:executions:' .. id, execution)
+    put('ZREM', 'rq:executions:' .. id, execution)
     redis.call('SREM', 'rq:worker:' .. ARGV[1] .. ':executions', member)
-    redis.call('HSET', 'rq:job:' .. id, 'status', 'queued', 'started_at', '', 'worker_name', '')
-    redis.call('HINCRBY', 'rq:job:' .. id, 'attempts', -1)
+    local attempts = whole(fields('rq:job:' .. id, 'attempts')[1], 1)
+    put('HSET', 'rq:job:' .. id, 'status', 'queued', 'started_at', '', 'worker_name', '', 'attempts', attempts - 1)
     redis.call('LPUSH', 'rq:queue:' .. queue, id)
     redis.call('LPUSH', 'classification:wake', 1)
   end

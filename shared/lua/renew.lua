@@ -12,9 +12,9 @@ for i = 3, #ARGV, 3 do
   local member = id .. ':' .. execution
   if redis.call('ZSCORE', 'rq:wip:' .. queue, member) then
     redis.call('ZADD', 'rq:wip:' .. queue, now + lease, member)
-    redis.call('HSET', 'rq:execution:' .. member, 'last_heartbeat', now)
+    put('HSET', 'rq:execution:' .. member, 'last_heartbeat', now)
     redis.call('EXPIRE', 'rq:execution:' .. member, keep)
-    redis.call('ZADD', 'rq:executions:' .. id, now + lease + 60, execution)
+    put('ZADD', 'rq:executions:' .. id, now + lease + 60, execution)
     redis.call('EXPIRE', 'rq:executions:' .. id, keep)
   else
     lost[#lost + 1] = execution

@@ -10,7 +10,7 @@ local now, settled, ended, members = seconds(), {}, {finished = 0, failed = 0}, 
 
 -- A job may have been submitted when other workers served another model: its answer is not for that one's cache.
 local function may_keep(id)
-  local digest = cache > 0 and redis.call('HGET', 'rq:job:' .. id, 'digest')
+  local digest = cache > 0 and fields('rq:job:' .. id, 'digest')[1]
   return digest and string.sub(digest, 1, #serves) == serves
 end
 
@@ -23,7 +23,7 @@ local function settle(queue, id, execution, code, result, timing, failure, value
   if code ~= '' then
     status, field = 'failed', 'exc_string'
   end
-  local started = redis.call('HGET', 'rq:execution:' .. member, 'created_at')
+  local started = fields('rq:execution:' .. member, 'created_at')[1]
   append(pending, 'gone', 'rq:execution:' .. member, 'rq:executions:' .. id)
   members[#members + 1] = member
   ended[status] = ended[status] + 1

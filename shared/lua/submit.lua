@@ -29,7 +29,7 @@ end
 -- The job in flight that an equal one may wait for. A caller that waits never waits for one in bulk's line.
 local function leader_of(digest)
   local id = redis.call('GET', 'classification:leader:' .. digest)
-  local f = id and redis.call('HMGET', 'rq:job:' .. id, 'status', 'origin') or {}
+  local f = id and fields('rq:job:' .. id, 'status', 'origin') or {}
   if f[1] == 'started' or (f[1] == 'queued' and (f[2] == queue or f[2] == 'interactive')) then
     return id
   end
@@ -51,7 +51,7 @@ end
 
 local before_us = redis.call('LLEN', list) + redis.call('ZCARD', 'rq:deferred:' .. queue)
 local most_jobs, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
-local held = tonumber(redis.call('GET', 'classification:bytes') or '0')
+local held = number(redis.call('GET', 'classification:bytes'), 0)
 local leads, waiting, bytes = {}, before_us, 0
 
 -- What becomes of a job: nothing is written yet. Also sets `refused`, the reason if it can't be taken.
@@ -104,7 +104,7 @@ end
 local function wait_for_leader(job)
   redis.call('HSET', 'rq:job:' .. job.id, 'status', 'deferred', 'leader', job.leader)
   redis.call('ZADD', 'rq:deferred:' .. queue, now, job.id)
-  redis.call('RPUSH', 'classification:followers:' .. job.leader, job.id)
+  put('RPUSH', 'classification:followers:' .. job.leader, job.id)
   redis.call('EXPIRE', 'classification:followers:' .. job.leader, A_DAY)
   redis.call('DEL', 'image:' .. job.id)
 end

@@ -4,7 +4,7 @@
 local ended, waits = {}, {queued = true, deferred = true, started = true}
 for i = 3, #ARGV do
   local job = 'rq:job:' .. ARGV[i]
-  local f = redis.call('HMGET', job, 'status', 'owner', 'reply_to')
+  local f = fields(job, 'status', 'owner', 'reply_to')
   if waits[f[1]] and (f[2] or '') == ARGV[2] then
     local lists = f[3] or ''
     if not string.find(' ' .. lists .. ' ', ' ' .. ARGV[1] .. ' ', 1, true) then
