@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from shared.figures import DISTRIBUTIONS, JOBS, SUM, Distribution, QueueFigures
+from shared.figures import DISTRIBUTIONS, JOBS, LATE, SUM, Count, Distribution, QueueFigures
 from shared.job import FAILURES
 from shared.queue import QUEUES
 from shared.records import Served
@@ -52,6 +52,7 @@ class Cluster(Collector):
             yield from _of_workers(self._told.served)
             yield from _of_queues(self._told.figures)
             yield _jobs_ended(self._told.figures)
+            yield _late(self._told.figures)
             yield from (_histogram(each, self._told.figures) for each in DISTRIBUTIONS)
 
 
@@ -100,6 +101,14 @@ def _jobs_ended(figures: QueueFigures) -> Metric:
     for (queue, reason), amount in ended.items():
         outcome = _OUTCOMES.get(reason, "failed")
         family.add_metric((queue, outcome, reason if outcome == "failed" else ""), amount)
+    return family
+
+
+def _late(figures: QueueFigures) -> Metric:
+    text = "Attempts whose result was dropped, as the job's lease had gone."
+    family = CounterMetricFamily("classification_late_attempts", text, labels=("queue",))
+    for queue in QUEUES:
+        family.add_metric((queue,), figures.counts.get(Count(LATE, queue, ""), 0.0))
     return family
 
 

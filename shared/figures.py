@@ -10,6 +10,9 @@ from typing import NamedTuple
 JOBS = "jobs"
 """The kind of the counts of ended jobs, which the scripts write: by queue, the rest is the failure's code."""
 
+LATE = "late"
+"""The kind of the counts of attempts that workers made in vain, by queue."""
+
 SUM = "sum"
 """The rest of a distribution's name under which its values are added up; else it is a bucket's bound."""
 

@@ -1,13 +1,17 @@
 """What this worker has measured, until it is added to the figures of all workers in Redis."""
 
+import logging
 import threading
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
-from shared.figures import BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT, SUM, Count, Distribution
+from shared.figures import BATCH_INPUTS, DECODE, INFERENCE, LATE, QUEUE_WAIT, SUM, Count, Distribution
+from shared.records import Claim
 from worker.batch import Prepared
+
+logger = logging.getLogger(__name__)
 
 Amounts = Mapping[str, float]
 
@@ -34,6 +38,17 @@ class Figures:
         with self._counting:
             self._observe(BATCH_INPUTS, inputs)
             self._observe(INFERENCE, seconds)
+
+    def late(self, claims: Iterable[Claim]) -> None:
+        """Tell and count attempts in vain: their leases had gone, to others or by an earlier try."""
+        with self._counting:
+            for claim in claims:
+                logger.warning(
+                    "job %s: attempt %d comes too late and is dropped, its lease has gone; request %s",
+                    *(claim.job_id, claim.attempt, claim.request_id),
+                    extra={"job": claim.job_id, "requests": [claim.request_id]},
+                )
+                self._new[LATE, claim.queue, ""] += 1
 
     def _observe(self, what: Distribution, value: float, label: str = "") -> None:
         index = bisect_left(what.bounds, value)

@@ -79,7 +79,9 @@ class Inferer:
         if not taken:
             return False
         wanted = [each for each in taken if not self._held.is_lost(each.claim)]
-        self._held.drop(each.claim for each in taken if self._held.is_lost(each.claim))
+        lost = [each.claim for each in taken if self._held.is_lost(each.claim)]
+        self._figures.late(lost)
+        self._held.drop(lost)
         if wanted:
             self._figures.begin(wanted, time.monotonic())
             self._reply(*self._run(wanted))

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from shared.queue import JobQueue
 from shared.records import Ending, Reply
 from worker.decide import Decider
+from worker.figures import Figures
 from worker.held import Held
 from worker.infer import Scored
 from worker.patience import Patience
@@ -32,6 +33,7 @@ class Replier:
     identity: dict[str, str]
     serves: str
     patience: Patience
+    figures: Figures
     _work: SimpleQueue[Work | None] = field(default_factory=SimpleQueue)
 
     def put(self, scored: list[Scored], ended: list[Ending]) -> None:
@@ -56,7 +58,8 @@ class Replier:
     def _settle(self, endings: Sequence[Ending]) -> None:
         try:
             # A repeated settle changes nothing: the lease is gone after the first.
-            self.patience.insist(lambda: self.queue.settle(self.worker, endings, self.serves))
+            written = self.patience.insist(lambda: self.queue.settle(self.worker, endings, self.serves))
+            self.figures.late(each.claim for each, was in zip(endings, written, strict=True) if not was)
         finally:
             self.held.drop(ending.claim for ending in endings)
 

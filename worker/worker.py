@@ -67,7 +67,9 @@ class BatchWorker(SimpleWorker):
         description = service.description
         identity = {"model": description["fingerprint"], "thresholds": description["thresholds"]}
         common = (self.name, self._jobs, self._held)
-        self._replier = Replier(*common, service.decider, identity, description["id"], self._patience)
+        self._replier = Replier(
+            *common, service.decider, identity, description["id"], self._patience, self._figures
+        )
         self._taker = Taker(*common, self._batch, service.spec, self._refuse, self._patience)
         measured = (self._pace, self._figures)
         self._inferer = Inferer(service.model, self._batch, self._held, *measured, self._replier.put)

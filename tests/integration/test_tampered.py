@@ -1,4 +1,4 @@
-"""A record that is odd, as if another had written it, stands in nobody else's way, whatever is done with it."""
+"""A record that is odd, as another may have written it, stands in nobody's way, whatever is done with it."""
 
 import math
 from collections.abc import Callable

@@ -206,3 +206,14 @@ def test_what_redis_refused_is_sent_again_under_its_number_and_apart_from_what_c
     numbers = [number for number, _ in receiver.sent]
     assert len(numbers) == 2 and numbers == sorted(set(numbers)) and numbers[0] >= 1
     assert [amounts["batch_inputs::sum"] for _, amounts in receiver.sent] == [1, 2]
+
+
+def test_attempts_that_came_too_late_are_told_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    figures, receiver = Figures(), Receiver()
+    figures.late([prepared("a").claim, prepared("b").claim])
+    figures.send(receiver.count)
+    ((_, amounts),) = receiver.sent
+    assert amounts == {"late:interactive:": 2}
+    assert "job a: attempt 1 comes too late" in caplog.text
+    told = read(client_of(Queue(**amounts)).get("/metrics").text)
+    assert told("late_attempts_total", queue="interactive") == 2
