@@ -93,14 +93,22 @@ _TF_OPERATIONS = """
     Shape Sigmoid Slice Softmax Split SplitV Sqrt Square Squeeze StridedSlice Sub Sum Tanh Tile Transpose
 """
 _BEYOND = """
-    CreateSummaryDbWriter CreateSummaryFileWriter DatasetToTFRecord DebugIdentity DebugIdentityV2
-    DebugIdentityV3 EagerPyFunc FixedLengthRecordDataset FixedLengthRecordDatasetV2 FixedLengthRecordReader
-    FixedLengthRecordReaderV2 ImmutableConst LMDBReader LoadDataset MatchingFiles PrintV2 PyFunc
-    PyFuncStateless ReadFile Save SaveDataset SaveDatasetV2 SaveSlices TFRecordDataset TFRecordDatasetV2
-    TFRecordReader TFRecordReaderV2 TextLineDataset TextLineReader TextLineReaderV2 WholeFileReader
-    WholeFileReaderV2 WriteFile
+    CSVDataset CSVDatasetV2 CacheDataset CacheDatasetV2 CalibrationStatisticsSaver CreateSummaryDbWriter
+    CreateSummaryFileWriter DTensorRestoreV2 DataServiceDataset DataServiceDatasetV2 DataServiceDatasetV3
+    DataServiceDatasetV4 DatasetToTFRecord DebugIdentity DebugIdentityV2 DebugIdentityV3 DistributedSave
+    DumpTensor EagerPyFunc ExperimentalCSVDataset ExperimentalDatasetToTFRecord ExperimentalLMDBDataset
+    ExperimentalMatchingFilesDataset ExperimentalSqlDataset FileSystemSetConfiguration
+    FixedLengthRecordDataset FixedLengthRecordDatasetV2 FixedLengthRecordReader FixedLengthRecordReaderV2
+    FixedUnigramCandidateSampler GenerateVocabRemapping ImmutableConst InitializeTableFromTextFile
+    InitializeTableFromTextFileV2 LMDBDataset LMDBReader ListSnapshotChunksDataset LoadAndRemapMatrix
+    LoadDataset MatchingFiles MatchingFilesDataset PrintV2 PyFunc PyFuncStateless ReadFile RecordInput
+    RegisterDataset RegisterDatasetV2 Restore RestoreSlice RpcCall RpcClient RpcServer RpcServerRegister
+    RpcServerStart Save SaveDataset SaveDatasetV2 SaveSlices Skipgram SnapshotChunkDataset SnapshotDataset
+    SnapshotDatasetReader SnapshotDatasetV2 SnapshotNestedDatasetReader SqlDataset TFRecordDataset
+    TFRecordDatasetV2 TFRecordReader TFRecordReaderV2 TextLineDataset TextLineReader TextLineReaderV2
+    WholeFileReader WholeFileReaderV2 WriteFile
 """
-"""Operations of a TensorFlow graph that reach files or Python."""
+"""Operations of a TensorFlow graph that reach files, the network or Python (a test looks for others)."""
 
 _TF_INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
 """The one module outside of Keras: tf_keras' EfficientNetV2 names an initializer of it."""
@@ -115,8 +123,9 @@ _LOOKS_LIKE = {
 def inspect(path: Path) -> Inspection:
     """Say what is in a model file (.h5, .hdf5, .keras) or SavedModel folder.
 
-    Of a SavedModel only its operations are checked: it holds no Python, but each holds `SaveV2`, by which
-    a hostile one could still write a checkpoint where the worker may write.
+    Of a SavedModel only its operations are checked: it holds no Python, but each holds `SaveV2` and
+    `MergeV2Checkpoints`, by which a hostile one could still write a checkpoint, or move one, where the worker
+    may write.
 
     Raises:
         ModelError: it is missing, damaged, without its architecture, or holds code or unknown layers.

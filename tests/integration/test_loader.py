@@ -2,6 +2,7 @@
 
 import inspect as python
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tensorflow.core.framework import op_def_pb2
+from tensorflow.python.client import pywrap_tf_session as c_api
 from tf_keras.src.utils.generic_utils import func_dump
 
-from worker.inspect_model import KNOWN, ModelError, inspect
+from worker.inspect_model import _BEYOND, KNOWN, ModelError, inspect
 from worker.loader import LoadedModel, load
 
 KERASES = [pytest.param(keras, id="keras"), pytest.param(tf_keras, id="tf_keras")]
@@ -24,6 +27,10 @@ NOT_SERVED = """
     AbstractRNNCell DenseFeatures FlaxLayer HashedCrossing Hashing IntegerLookup JaxLayer Lambda Layer
     StringLookup TFSMLayer TextVectorization TorchModuleWrapper Wrapper
 """
+
+
+IN_EACH_SAVED_MODEL = {"MergeV2Checkpoints", "RestoreV2", "SaveV2"}
+NO_PLACES = {"counter_prefix", "is_files", "top_paths"}
 
 
 def open_model(path: Path) -> LoadedModel:
@@ -195,6 +202,30 @@ def test_a_saved_model_that_writes_files_is_refused(tmp_path: Path) -> None:
     path = Module(tf.float32, writes).save(tmp_path / "model")
     with pytest.raises(ModelError, match="holds the operation WriteFile"):
         open_model(path)
+
+
+def takes_a_place(op: Any) -> bool:
+    """Whether one of an operation's arguments is where something is: a file, a folder, another machine."""
+    place = re.compile(r"file|path|(^|_)dir(ectory)?($|_)|prefix|address|uri")
+    names = [each.name for each in (*op.input_arg, *op.attr)]
+    return any(place.search(each) for each in names if each not in NO_PLACES)
+
+
+def test_no_operation_that_reads_or_writes_files_is_unknown() -> None:
+    ops = op_def_pb2.OpList()
+    ops.ParseFromString(c_api.TF_GetBuffer(c_api.TF_GetAllOpList()))
+    found = {each.name for each in ops.op if takes_a_place(each)}
+    assert len(found) > 40
+    assert found - {*_BEYOND.split()} == IN_EACH_SAVED_MODEL
+
+
+@pytest.mark.parametrize(
+    "name", ["CSVDatasetV2", "CacheDataset", "InitializeTableFromTextFileV2", "RpcServer"]
+)
+def test_a_saved_model_that_reaches_beyond_itself_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"\x0a\x01w\x12" + bytes([len(name)]) + name.encode())
+    with pytest.raises(ModelError, match=f"holds the operation {name},"):
+        inspect(tmp_path)
 
 
 def test_a_saved_model_without_a_signature_is_refused(tmp_path: Path) -> None:
