@@ -18,7 +18,7 @@ def live() -> dict[str, str]:
 
 @bp.get("/ready")
 def ready() -> dict[str, object]:
-    """Redis answers, at least one worker is alive with a warm model, and this process is not stopping.
+    """Redis answers, a worker is alive with a warm model and may take jobs, and this process is not stopping.
 
     Asked anew each time. It also tells why workers of the last hour did not start.
     """
@@ -31,4 +31,6 @@ def ready() -> dict[str, object]:
         reasons = [f"; the worker on {each['host']} did not start: {each['reason']}" for each in failures]
         detail = "no worker with a model is ready" + "".join(reasons)
         raise Problem(503, detail, retry_after=RETRY_SECONDS)
+    if shared.queue.suspended():
+        raise Problem(503, "no jobs are taken: the queue was suspended; `rq resume` ends that")
     return {"status": "ready", "workers": served.workers, "start_failures": failures}

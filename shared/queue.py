@@ -233,6 +233,10 @@ class JobQueue:
         speed = sum(each["jobs_per_second"] for each in alive)
         return Served(models[0][0], len(alive), speed, models, min(each["batch"] for each in alive))
 
+    def suspended(self) -> bool:
+        """Whether someone has told all workers to take no jobs, with `rq suspend`."""
+        return bool(self._redis.exists("rq:suspended"))
+
     def start_failures(self) -> list[StartFailure]:
         """Why workers did not start, of the last `START_FAILURE_TTL` seconds; the latest first."""
         raw: dict[bytes, bytes] = self._redis.hgetall(_START_FAILURES)  # type: ignore[assignment]

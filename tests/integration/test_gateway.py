@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
+from rq.suspension import resume, suspend
 
 from gateway.app import create_app
 from shared.connection import connect
@@ -164,6 +165,15 @@ def test_no_worker_is_503_with_the_reason(redis: Redis) -> None:
     for answer in (post(client), client.get("/cfg"), client.get("/health/ready")):
         assert answer.status_code == 503 and "no worker" in answer.json["detail"]
         assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_a_suspended_queue_is_not_ready_and_says_why(redis: Redis) -> None:
+    client = make(redis)
+    suspend(redis)
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503 and "rq resume" in answer.json["detail"]
+    resume(redis)
+    assert client.get("/health/ready").status_code == 200
 
 
 def test_a_fault_of_ours_is_a_problem_with_the_requests_id(
