@@ -271,7 +271,7 @@ class Settings:
         "BATCH_TIMEOUT",
         120.0,
         _number(float, 0, 86_400),
-        "seconds in the model after which a worker counts as hung and is ended; 0 is never",
+        "seconds in the model, or to decode its batch, after which a worker is hung and ended; 0 is never",
     )
     job_lease: float = _setting(
         "JOB_LEASE",

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.records import Ending
+from shared.records import Claim, Ending
 from worker.batch import NextBatch, Prepared
 from worker.figures import Figures
 from worker.held import Held
@@ -68,10 +68,11 @@ class Inferer:
         self._pace, self._figures = pace, figures
         self._running: tuple[float, Sequence[Prepared]] | None = None
 
-    def hung(self, seconds: float) -> Sequence[Prepared]:
+    def hung(self, seconds: float) -> Sequence[Claim]:
         """The jobs that have been in the model for longer than `seconds`, if any."""
         running = self._running
-        return running[1] if running and time.monotonic() - running[0] > seconds else ()
+        late = running is not None and time.monotonic() - running[0] > seconds
+        return [each.claim for each in running[1]] if running and late else ()
 
     def step(self) -> bool:
         """Run the next batch; False once there will be none."""

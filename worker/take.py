@@ -50,6 +50,12 @@ class Taker:
         self.spec, self.refuse, self.patience = spec, refuse, patience
         self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
         self._recent = 0
+        self._decoding: tuple[float, Sequence[Claim]] | None = None
+
+    def hung(self, seconds: float) -> Sequence[Claim]:
+        """The jobs that have been decoded together for longer than `seconds`, if any."""
+        decoding = self._decoding
+        return decoding[1] if decoding and time.monotonic() - decoding[0] > seconds else ()
 
     def step(self) -> None:
         """Claim once, or wait a moment for the reason why there was nothing to claim."""
@@ -74,11 +80,13 @@ class Taker:
 
     def _prepare(self, claims: Sequence[Claim]) -> None:
         images = self.patience.insist(lambda: self.queue.images(claims))
+        self._decoding = (time.monotonic(), claims)
         groups = _groups(list(zip(claims, images, strict=True)))
         run: Any = map if len(groups) == 1 else self._pool.map
         outcomes: list[Prepared | Ending] = [
             each for group in run(self._decode_all, groups) for each in group
         ]
+        self._decoding = None
         refused = [each for each in outcomes if isinstance(each, Ending)]
         if refused:
             self.refuse(refused)

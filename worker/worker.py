@@ -145,18 +145,18 @@ class BatchWorker(SimpleWorker):
         return not self._ended.wait(min(self._settings.job_lease / 3, 2.0))
 
     def _end_if_hung(self) -> None:
-        """A model that hangs is beyond help within its process; whoever started this one starts another."""
+        """What hangs is beyond help within its process; whoever started this one starts another."""
         seconds = self._settings.batch_timeout
-        jobs = self._inferer.hung(seconds) if seconds else ()
-        if jobs:
-            requests = [each.claim.request_id or each.claim.job_id for each in jobs]
-            logger.critical(
-                "the model has not answered for %g s (BATCH_TIMEOUT): the worker ends, others take its jobs; "
-                "requests %s",
-                *(seconds, ", ".join(requests)),
-                extra={"requests": requests},
-            )
-            os._exit(1)
+        for stage, watched in (("the model", self._inferer), ("decoding", self._taker)):
+            if seconds and (claims := watched.hung(seconds)):
+                requests = [each.request_id or each.job_id for each in claims]
+                logger.critical(
+                    "%s has not ended for %g s (BATCH_TIMEOUT): the worker ends, others take its jobs; "
+                    "requests %s",
+                    *(stage, seconds, ", ".join(requests)),
+                    extra={"requests": requests},
+                )
+                os._exit(1)
 
     def _beat(self) -> None:
         """First what holds or frees jobs: it works on a server that is out of memory, the rest does not."""

@@ -148,7 +148,7 @@ def test_a_batch_that_hangs_is_told() -> None:
     thread = threading.Thread(target=inferer.step)
     thread.start()
     assert entered.wait(10)
-    assert [each.claim.job_id for each in inferer.hung(0.0)] == ["a"] and not inferer.hung(60.0)
+    assert [each.job_id for each in inferer.hung(0.0)] == ["a"] and not inferer.hung(60.0)
     go.set()
     thread.join()
     assert not inferer.hung(0.0)
