@@ -55,9 +55,7 @@ class Stack:
         }
         self.processes: list[subprocess.Popen[bytes]] = []
         self.workers: list[subprocess.Popen[bytes]] = []
-        self.gateway = self.start(
-            "gateway", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()"
-        )
+        self.start_gateway()
 
     def start(self, name: str, module: str, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
         """Run a Python module as a process, its output in NAME-N.log."""
@@ -71,6 +69,10 @@ class Stack:
             )
         self.processes.append(process)
         return process
+
+    def start_gateway(self) -> None:
+        arguments = ("-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()")
+        self.gateway = self.start("gateway", "gunicorn", *arguments)
 
     def start_worker(self, *, wait: bool = True, **environ: str) -> subprocess.Popen[bytes]:
         process = self.start("worker", "worker", **environ)

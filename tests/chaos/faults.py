@@ -8,7 +8,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import requests
@@ -21,6 +23,8 @@ from tests.pictures import saved
 from tests.stack import Stack, eventually
 
 LEASE, BATCH_TIMEOUT = 2, 2
+TOO_LATE = "comes too late and is dropped"
+"""What a worker logs of a result that it may not write any more."""
 
 
 class Bench:
@@ -67,9 +71,39 @@ class Bench:
         """Return when jobs are held under a lease."""
         eventually(lambda: self.stack.valkey.client.zcard("rq:wip:interactive"), 20, "jobs are running")
 
+    def count(self, line: str) -> int:
+        """How often workers have logged this; of what earlier faults left, too."""
+        return self.stack.logs("worker").count(line)
+
+    def held_by(self, worker: "subprocess.Popen[bytes]") -> set[bytes]:
+        """What this very worker has under a lease."""
+        client = self.stack.valkey.client
+        keys = [key for key in client.smembers("rq:workers") if f"-{worker.pid}-".encode() in key]
+        return {each for key in keys for each in client.smembers(key + b":executions")}
+
+    def strike_while_it_holds(
+        self,
+        worker: "subprocess.Popen[bytes]",
+        strike: Callable[[], None],
+        undo: Callable[[], None],
+        lead: float = 0.0,
+    ) -> None:
+        """Do something to a worker at a moment at which it has jobs, and has had them for `lead` seconds."""
+        for _ in range(300):
+            held = self.held_by(worker)
+            time.sleep(lead)
+            strike()
+            time.sleep(0.05)  # what it had sent by then, arrives
+            if held & self.held_by(worker):
+                return
+            undo()
+            time.sleep(random.uniform(0, 0.1))
+        raise AssertionError("the worker never had a job in hand")
+
 
 def worker_killed(bench: Bench) -> None:
     bench.busy()
+    time.sleep(random.uniform(0, 0.3))
     victim = bench.a_worker()
     victim.kill()
     victim.wait()
@@ -84,16 +118,26 @@ def worker_stopped(bench: Bench) -> None:
 
 def worker_frozen(bench: Bench) -> None:
     """Longer than its lease: when it wakes, others have its jobs, and what it settles must not count."""
-    bench.busy()
-    victim = bench.a_worker()
-    victim.send_signal(signal.SIGSTOP)
+    victim, before = bench.a_worker(), bench.count(TOO_LATE)
+    stop, go_on = (partial(victim.send_signal, each) for each in (signal.SIGSTOP, signal.SIGCONT))
+    bench.strike_while_it_holds(victim, stop, go_on)
     time.sleep(LEASE + 2)
-    victim.send_signal(signal.SIGCONT)
+    go_on()
+    eventually(lambda: bench.count(TOO_LATE) > before, 20, "what it settles is dropped")
 
 
 def gateway_killed(bench: Bench) -> None:
     (child, *_) = psutil.Process(bench.stack.gateway.pid).children()
     child.kill()
+
+
+def gateway_master_killed(bench: Bench) -> None:
+    """Its children see that it is gone, and end; then another one listens."""
+    children = psutil.Process(bench.stack.gateway.pid).children()
+    bench.stack.gateway.kill()
+    bench.stack.gateway.wait()
+    assert not psutil.wait_procs(children, 20)[1], "a gateway without a master lives on"
+    bench.stack.start_gateway()
 
 
 def gateway_stopped(bench: Bench) -> None:
@@ -110,9 +154,7 @@ def gateway_stopped(bench: Bench) -> None:
             each.send_signal(signal.SIGCONT)
         assert all(each.result() for each in flying), "requests in flight were not answered"
     assert bench.stack.gateway.wait(30) == 0
-    bench.stack.gateway = bench.stack.start(
-        "gateway", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()"
-    )
+    bench.stack.start_gateway()
 
 
 def redis_killed(bench: Bench) -> None:
@@ -140,13 +182,13 @@ def redis_full(bench: Bench) -> None:
 
 def connection_cut(bench: Bench) -> None:
     """Between one worker and Redis, for longer than the lease: what it settles late must not count."""
-    other = bench.start_worker(REDIS_URL=bench.proxy.url)
+    other = bench.start_worker(REDIS_URL=bench.proxy.url, CHAOS_PAUSE="0.2")
     bench.keep_two()
-    bench.busy()
-    bench.proxy.cut()
+    before = bench.count(TOO_LATE)
+    bench.strike_while_it_holds(other, bench.proxy.cut, bench.proxy.mend, 0.02)
     time.sleep(LEASE + 2)
     bench.proxy.mend()
-    time.sleep(1)
+    eventually(lambda: bench.count(TOO_LATE) > before, 20, "what it settles is dropped")
     other.terminate()
     assert other.wait(20) == 0
 
@@ -165,8 +207,16 @@ def model_raises(bench: Bench) -> None:
 
 
 def memory_short(bench: Bench) -> None:
+    old = [each for each in bench.stack.workers if each.poll() is None]
+    for _ in old:  # new ones, which run batches of full size
+        bench.start_worker()
+    bench.keep_two()
+    for each in old:
+        each.terminate()
+        assert each.wait(20) == 0
+    before = bench.count("runs at most")
     bench.switch.write_text("oom")
-    eventually(lambda: "runs at most" in bench.stack.logs("worker"), 30, "batches are halved")
+    eventually(lambda: bench.count("runs at most") > before, 30, "batches are halved")
     bench.switch.unlink()
 
 
@@ -176,13 +226,22 @@ def image_kills(bench: Bench) -> None:
     answer = requests.post(f"{bench.stack.url}/jobs", files={"blob": image}, timeout=30)
     href = answer.json()["jobs"][0]["href"]
 
-    def ended() -> dict[str, object]:
+    def ended() -> dict[str, Any]:
         bench.replace()
         return dict(requests.get(f"{bench.stack.url}{href}?wait=1", timeout=30).json())
 
     eventually(lambda: ended()["status"] == "failed", 120, "the job is given up")
     told = ended()
-    assert told["attempts"] == 3 and told["error"]["code"] == "attempts-exhausted", told  # type: ignore[index]
+    assert told["attempts"] == 3 and told["error"]["code"] == "attempts-exhausted", told
+
+
+def decoder_hangs(bench: Bench) -> None:
+    """Its worker looks alive and takes no job any more, until the watchdog sees it."""
+    before = bench.count("decoding has not ended for")
+    bench.switch.write_text("hang decoder")
+    alive = [each for each in bench.stack.workers if each.poll() is None]
+    eventually(lambda: any(each.poll() == 1 for each in alive), BATCH_TIMEOUT + 20, "the watchdog ends it")
+    assert bench.count("decoding has not ended for") > before
 
 
 def clock_jumps(bench: Bench) -> None:
@@ -245,8 +304,16 @@ class Missing(Exception):
 FAULTS: dict[str, Callable[[Bench], None]] = {
     each.__name__: each
     for each in (
-        *(worker_killed, worker_stopped, worker_frozen, gateway_killed, gateway_stopped),
-        *(redis_killed, redis_frozen, redis_full, disk_full, connection_cut),
-        *(model_hangs, model_raises, memory_short, image_kills, clock_jumps, redis_clock_jumps),
+        *(worker_killed, worker_stopped, worker_frozen, gateway_killed, gateway_master_killed),
+        *(gateway_stopped, redis_killed, redis_frozen, redis_full, disk_full, connection_cut),
+        *(
+            model_hangs,
+            model_raises,
+            memory_short,
+            image_kills,
+            decoder_hangs,
+            clock_jumps,
+            redis_clock_jumps,
+        ),
     )
 }

@@ -1,10 +1,13 @@
 """A worker with faults that tests switch on: `python -m tests.chaos.faulty_worker`.
 
-The file that CHAOS_FILE names says which: "hang" (once, in the model), "oom" (more than two inputs at once).
-Its clock is wrong by as many seconds as the file of CHAOS_CLOCK says. A magenta image makes the model raise;
-one with POISON behind its data kills the process that decodes it.
+The file that CHAOS_FILE names says which: "hang" (once, in the model), "hang decoder" (once), "oom" (more
+than two inputs at once).
+Each run of the model takes CHAOS_PAUSE seconds longer. Its clock is wrong by as many seconds as the file of
+CHAOS_CLOCK says. A magenta image makes the model raise; one with POISON behind its data kills the process
+that decodes it.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -22,12 +25,19 @@ MAGENTA = (255, 0, 255)
 _run, _decode, _time = Engine._run, worker.take.decode, time.time
 
 
+def switched() -> str:
+    """The fault that is switched on, if any."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(os.environ["CHAOS_FILE"]).read_text()
+    return ""
+
+
 def run(self: Engine, pixels: Any, size: int) -> Any:
     """The engine's, with its faults."""
-    switch = Path(os.environ["CHAOS_FILE"])
-    fault = switch.read_text() if switch.exists() else ""
+    time.sleep(float(os.environ.get("CHAOS_PAUSE", "0")))
+    fault = switched()
     if fault == "hang":
-        switch.unlink()
+        Path(os.environ["CHAOS_FILE"]).unlink(missing_ok=True)
         time.sleep(3600)
     if fault == "oom" and len(pixels) > 2:
         import tensorflow as tf
@@ -39,9 +49,12 @@ def run(self: Engine, pixels: Any, size: int) -> Any:
 
 
 def decode(data: bytes, *arguments: Any) -> Any:
-    """The worker's, with its fault."""
+    """The worker's, with its faults."""
     if data.endswith(POISON):
         os.kill(os.getpid(), signal.SIGSEGV)
+    if switched() == "hang decoder":
+        Path(os.environ["CHAOS_FILE"]).unlink(missing_ok=True)
+        time.sleep(3600)
     return _decode(data, *arguments)
 
 

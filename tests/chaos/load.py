@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import math
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from uuid import uuid4
 
 import requests
@@ -26,11 +28,11 @@ WEBHOOK_PATIENCE = 180.0
 
 
 class Mailbox(ThreadingHTTPServer):
-    """Where webhooks are sent to; counts the messages of each job."""
+    """Where webhooks are sent to; keeps what the messages of each job told."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Receive)
-        self.received: Counter[str] = Counter()
+        self.received: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -40,7 +42,7 @@ class _Receive(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.received[body["data"]["id"]] += 1
+        self.server.received[body["data"]["id"]].append(body["data"])
         self.send_response(204)
         self.end_headers()
 
@@ -50,19 +52,26 @@ class _Receive(BaseHTTPRequestHandler):
 
 @dataclass
 class Call:
-    """A caller's request, from and to when, and the status; 0 where the connection broke, and it knows."""
+    """A caller's request, from and to when; `status` is 0 where the connection broke."""
 
     begun: float
     ended: float
     status: int
+    job: str
+    told: str
+    """What was answered, if it is not the answer."""
 
 
 @dataclass
 class Load:
-    """Puts load on a stack until `stop`; then `settle` counts what became of it."""
+    """Puts load on a stack until `stop`; then `settle` counts what became of it.
+
+    Where the gateway itself is what fails, `may_break`: a caller's connection may end without an answer.
+    """
 
     stack: Stack
     mailbox: Mailbox
+    may_break: bool = False
     calls: list[Call] = field(default_factory=list)
     accepted: dict[str, str] = field(default_factory=dict)
     """Bulk jobs, each with the class that is right."""
@@ -86,13 +95,16 @@ class Load:
     def _call(self, number: int) -> None:
         while not self._stop.is_set():
             number = (number + 1) % len(PHOTOS)
-            begun, status = time.monotonic(), 0
-            with contextlib.suppress(requests.RequestException):
+            begun, status, job, told = time.monotonic(), 0, "", ""
+            try:
                 answer = self.stack.classify(PHOTOS[number])
-                status = answer.status_code
+                status, job = answer.status_code, answer.headers.get("X-Job-Id", "")
+                told = "" if status == 200 else answer.text
                 if status == 200 and best(answer.json()) != [CLASSES[number]]:
                     self.wrong.append(answer.text)
-            self.calls.append(Call(begun, time.monotonic(), status))
+            except requests.RequestException as error:
+                told = str(error)
+            self.calls.append(Call(begun, time.monotonic(), status, job, told))
             if status != 200:
                 time.sleep(0.2)
 
@@ -129,17 +141,25 @@ class Load:
     # ---------------------------------------------------------------- what became of it
 
     def settle(self) -> "Outcome":
-        """Wait for the end of all that was accepted, and count."""
+        """Wait for the end of all that was accepted and for its webhook, and count."""
         answered = [each for each in self.calls if each.status == 200]
-        unanswered = [each for each in self.calls if each.status not in (0, 200, 429, 503)]
+        unanswered = [each for each in self.calls if self._is_lost(each)]
         with ThreadPoolExecutor(8) as pool:
             ends = list(pool.map(self._end, self.accepted))
         self.lost += [end for end, right in zip(ends, self.accepted.values(), strict=True) if end != right]
-        self.lost += [f"a caller had status {each.status}" for each in unanswered]
+        self.lost += [f"a caller had status {each.status}: {each.told}" for each in unanswered]
+        self._told()
         results = self.stack.valkey.client
-        twice = [job for job in self.accepted if results.xlen(f"rq:results:{job}") > 1]
+        jobs = [*self.accepted, *(each.job for each in answered)]
+        twice = [job for job in jobs if results.xlen(f"rq:results:{job}") > 1]
         accepted = len(answered) + len(unanswered) + len(self.accepted)
         return Outcome(accepted, len(self.lost), len(twice), len(self.wrong))
+
+    def _is_lost(self, call: Call) -> bool:
+        """Whether a caller's job was accepted, or may have been, and has no answer."""
+        if call.status == 0:
+            return not self.may_break
+        return call.status not in (200, 429, 503) or "lost the job" in call.told
 
     def _end(self, job: str) -> str:
         """The class that a job's answer names; else its state and why."""
@@ -150,16 +170,20 @@ class Load:
                 if answer.status_code == 200:
                     body = answer.json()
                     if body["status"] == "finished":
-                        return str(body["result"]["regions"][0]["predictions"][0]["class"])
+                        return _class_of(body)
                     if body["status"] not in ("queued", "started"):
                         break
             time.sleep(0.1)
         return f"{job}: {body['status']} {body['error']}"
 
-    def told(self) -> None:
-        """Every accepted job's end has come to its webhook; some may come twice, as documented."""
+    def _told(self) -> None:
+        """Every accepted job's answer has come to its webhook; some may come twice, as documented."""
         missing = lambda: [job for job in self.accepted if not self.mailbox.received[job]]  # noqa: E731
         eventually(lambda: not missing(), WEBHOOK_PATIENCE, "every webhook is delivered")
+        for job, right in self.accepted.items():
+            for message in self.mailbox.received[job]:
+                if message["status"] != "finished" or _class_of(message) != right:
+                    self.wrong.append(f"the webhook of {job}: wanted {right}, got {message}")
 
     def left_over(self) -> dict[str, int]:
         """What should not be in Redis once all has ended; a failure's image is kept for a requeue."""
@@ -179,6 +203,13 @@ class Load:
         except AssertionError:
             raise AssertionError(f"left over in Redis: {self.left_over()}") from None
 
+    def recovered(self, fault: float, over: float) -> float:
+        """The time that `recovery` tells, once a new caller had an answer; infinite if none had one."""
+        end = time.monotonic() + PATIENCE
+        while not math.isfinite(self.recovery(fault, over)) and time.monotonic() < end:
+            time.sleep(0.1)
+        return self.recovery(fault, over)
+
     def recovery(self, fault: float, over: float) -> float:
         """Seconds from the fault until what was in flight had ended, and a new caller an answer for good."""
         flying = [each.ended for each in self.calls if each.begun <= fault < each.ended]
@@ -186,6 +217,10 @@ class Load:
         since = max([fault, *refused])
         new = [each.ended for each in self.calls if each.begun > since and each.status == 200]
         return max([*flying, min(new, default=float("inf"))]) - fault
+
+
+def _class_of(body: dict[str, Any]) -> str:
+    return str(body["result"]["regions"][0]["predictions"][0]["class"])
 
 
 @dataclass

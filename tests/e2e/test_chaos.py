@@ -1,10 +1,11 @@
 """Each fault of `make chaos` once, on real processes under load: nothing is lost, doubled or wrong."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.faults import FAULTS, Bench, Missing
+from tests.chaos.faults import FAULTS, LEASE, Bench, Missing
 from tests.chaos.run import bench_of_faults, strike
 
 
@@ -17,8 +18,9 @@ def bench() -> Iterator[Bench]:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_accepted_job_has_its_right_answer_once(bench: Bench, fault: str) -> None:
     try:
-        outcome, _ = strike(bench, fault, 3 if fault == "worker_killed" else 1)
+        outcome, recoveries = strike(bench, fault, 3 if fault == "worker_killed" else 1)
     except Missing as what:
         pytest.skip(f"needs {what}")
     assert outcome.accepted > 20
     assert (outcome.lost, outcome.duplicated, outcome.wrong) == (0, 0, 0)
+    assert max(recoveries) < (LEASE + 5 if fault == "worker_killed" else math.inf)
