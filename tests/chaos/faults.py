@@ -6,8 +6,9 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,19 @@ class Bench:
         keys = [key for key in client.smembers("rq:workers") if f"-{worker.pid}-".encode() in key]
         return {each for key in keys for each in client.smembers(key + b":executions")}
 
+    def clock_of(self, worker: "subprocess.Popen[bytes]") -> float:
+        """Seconds by which the clock is ahead that this worker writes its times by."""
+        client = self.stack.valkey.client
+        (key,) = (key for key in client.smembers("rq:workers") if f"-{worker.pid}-".encode() in key)
+        written = client.hget(key, "last_heartbeat").decode()
+        return datetime.fromisoformat(written).timestamp() - time.time()
+
     def strike_while_it_holds(
         self,
         worker: "subprocess.Popen[bytes]",
         strike: Callable[[], None],
         undo: Callable[[], None],
-        lead: float = 0.0,
+        lead: float,
     ) -> None:
         """Do something to a worker at a moment at which it has jobs, and has had them for `lead` seconds."""
         for _ in range(300):
@@ -118,12 +126,17 @@ def worker_stopped(bench: Bench) -> None:
 
 def worker_frozen(bench: Bench) -> None:
     """Longer than its lease: when it wakes, others have its jobs, and what it settles must not count."""
-    victim, before = bench.a_worker(), bench.count(TOO_LATE)
+    # One whose watchdog does not take this for a model that hangs.
+    victim = bench.start_worker(BATCH_TIMEOUT="60", CHAOS_PAUSE="0.2")
+    bench.keep_two()
+    before = bench.count(TOO_LATE)
     stop, go_on = (partial(victim.send_signal, each) for each in (signal.SIGSTOP, signal.SIGCONT))
-    bench.strike_while_it_holds(victim, stop, go_on)
+    bench.strike_while_it_holds(victim, stop, go_on, 0.02)
     time.sleep(LEASE + 2)
     go_on()
     eventually(lambda: bench.count(TOO_LATE) > before, 20, "what it settles is dropped")
+    victim.terminate()
+    assert victim.wait(20) == 0
 
 
 def gateway_killed(bench: Bench) -> None:
@@ -248,8 +261,9 @@ def clock_jumps(bench: Bench) -> None:
     """An hour ahead and back, for one worker; Redis' clock is the one that leases go by."""
     other = bench.start_worker(CHAOS_CLOCK=str(bench.clock))
     bench.keep_two()
-    for jump in ("3600", "-3600", "0"):
-        bench.clock.write_text(jump)
+    for jump in (3600, -3600, 0):
+        bench.clock.write_text(str(jump))
+        eventually(lambda jump=jump: abs(bench.clock_of(other) - jump) < 60, 20, "its clock has jumped")
         time.sleep(1)
     other.terminate()
     assert other.wait(20) == 0
@@ -282,19 +296,41 @@ def redis_clock_jumps(bench: Bench) -> None:
     valkey.start()
 
 
-def disk_full(bench: Bench) -> None:
-    """Redis can't write its append-only file; what it can't keep, it must not accept."""
+@contextlib.contextmanager
+def full_disk(bench: Bench) -> Iterator[None]:
+    """There is no room left beside Redis' append-only file."""
     folder = bench.stack.valkey.folder
     if not os.path.ismount(folder):
         raise Missing("a small disk of its own (root only)")
     ballast = folder / "ballast"
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(65536))
-            file.flush()
-    eventually(lambda: bench.stack.classify(demo.SAMPLES / "siete.jpg").status_code == 503, 30, "refused")
-    time.sleep(1)
-    ballast.unlink()
+    try:
+        with ballast.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(65536))
+                file.flush()
+        yield
+    finally:
+        ballast.unlink()
+
+
+def disk_full(bench: Bench) -> None:
+    """Redis can't write its append-only file; what it can't keep, it must not accept."""
+    with full_disk(bench):
+        eventually(lambda: bench.stack.classify(demo.SAMPLES / "siete.jpg").status_code == 503, 30, "refused")
+        time.sleep(1)
+
+
+def disk_full_always(bench: Bench) -> None:
+    """With `appendfsync always` Redis ends itself instead; whoever started it, starts it again."""
+    valkey = bench.stack.valkey
+    process = valkey.process
+    assert process is not None
+    valkey.client.config_set("appendfsync", "always")
+    with full_disk(bench):
+        eventually(lambda: process.poll() == 1, 30, "Redis ends")
+        time.sleep(1)
+    valkey.process = None
+    valkey.start()
 
 
 class Missing(Exception):
@@ -305,7 +341,7 @@ FAULTS: dict[str, Callable[[Bench], None]] = {
     each.__name__: each
     for each in (
         *(worker_killed, worker_stopped, worker_frozen, gateway_killed, gateway_master_killed),
-        *(gateway_stopped, redis_killed, redis_frozen, redis_full, disk_full, connection_cut),
+        *(gateway_stopped, redis_killed, redis_frozen, redis_full, disk_full, disk_full_always),
         *(
             model_hangs,
             model_raises,

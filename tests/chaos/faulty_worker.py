@@ -8,6 +8,7 @@ that decodes it.
 """
 
 import contextlib
+import datetime
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import shared.records
 import worker.take
 from worker import __main__ as program
 from worker.engine import Engine
@@ -64,8 +66,18 @@ def wrong_time() -> float:
     return _time() + (float(Path(clock).read_text() or 0) if clock else 0.0)
 
 
+class WrongDatetime(datetime.datetime):
+    """What writes the times in Redis, by that clock."""
+
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> "WrongDatetime":
+        """The time that the clock tells."""
+        return cls.fromtimestamp(wrong_time(), tz)
+
+
 if __name__ == "__main__":
     time.time = wrong_time
+    datetime.datetime = shared.records.datetime = WrongDatetime  # type: ignore[assignment, misc]
     Engine._run = run  # type: ignore[method-assign]
     worker.take.decode = decode
     sys.exit(program.main())
