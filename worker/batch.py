@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.job import Options
-from shared.queue import QUEUES
+from shared.queue import BULK, QUEUES
 from shared.records import Claim
+
+TURNS = 8
+"""Batches in a row for which a batch of bulk jobs waits here, while interactive ones keep coming."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class NextBatch:
         self._lanes: dict[str, list[Prepared]] = {queue: [] for queue in QUEUES}
         self._changed = threading.Condition()
         self._closed = False
+        self._passed_over = 0
 
     def room(self) -> dict[str, int]:
         """How many more inputs fit, for each queue."""
@@ -55,18 +59,28 @@ class NextBatch:
             self._changed.notify_all()
 
     def take(self) -> list[Prepared]:
-        """Wait for the next batch and return it; interactive jobs first. Empty once closed."""
+        """Wait for the next batch and return it; interactive jobs first, `TURNS` times. Empty once closed."""
         with self._changed:
             while not self._closed:
-                lane = next((lane for lane in self._lanes.values() if lane), None)
+                lane = self._next_lane()
                 wait = self._seconds_to_flush(lane) if lane else None
                 if lane and wait == 0.0:
-                    batch = lane[:]
-                    lane.clear()
-                    self._changed.notify_all()
-                    return batch
+                    return self._empty(lane)
                 self._changed.wait(wait)
             return []
+
+    def _next_lane(self) -> list[Prepared] | None:
+        if self._passed_over >= TURNS and self._lanes[BULK]:
+            return self._lanes[BULK]
+        return next((lane for lane in self._lanes.values() if lane), None)
+
+    def _empty(self, lane: list[Prepared]) -> list[Prepared]:
+        bulk = self._lanes[BULK]
+        self._passed_over = 0 if lane is bulk or not bulk else self._passed_over + 1
+        batch = lane[:]
+        lane.clear()
+        self._changed.notify_all()
+        return batch
 
     def wait_taken(self, seconds: float) -> None:
         """Return when a batch was taken, or after `seconds`."""

@@ -36,6 +36,15 @@ def test_interactive_jobs_are_taken_before_bulk_and_never_with_it() -> None:
     assert [names(batch.take()), names(batch.take())] == [["phone"], ["bulk"]]
 
 
+def test_bulk_is_not_passed_over_for_ever_where_interactive_jobs_keep_coming() -> None:
+    batch, order = NextBatch(8), []
+    batch.add([prepared("bulk", queue=BULK)])
+    for number in range(12):
+        batch.add([prepared(f"i{number}")])
+        order += names(batch.take())
+    assert order[:9] == [*(f"i{n}" for n in range(8)), "bulk"]
+
+
 def test_room_is_counted_in_inputs_for_each_queue() -> None:
     batch = NextBatch(8)
     batch.add([prepared("a", 3), prepared("bulk", 20, BULK)])
