@@ -109,3 +109,35 @@ def test_the_usual_gateway_has_the_patience_of_half_a_minute(stack: Stack) -> No
         connection.sendall(FORM[9:])
         assert answer(connection).startswith(b"HTTP/1.1 200 ")
     assert best(stack.classify(IMAGE).json()) == ["Digitus septem albus"]
+
+
+def test_hundreds_of_uploads_at_a_byte_a_second_hold_up_nobody(stack: Stack) -> None:
+    over, times = threading.Event(), []
+    with contextlib.ExitStack() as opened:
+        slow = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=10))
+            for _ in range(300)
+        ]
+
+        def drip_all() -> None:
+            for number in range(len(FORM)):
+                for each in slow:
+                    each.sendall(FORM[number : number + 1])
+                if over.wait(1):
+                    return
+
+        for each in slow:
+            each.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(FORM))
+        dripping = threading.Thread(target=drip_all)
+        dripping.start()
+        try:
+            for _ in range(30):
+                begun = time.monotonic()
+                assert best(stack.classify(IMAGE).json()) == ["Digitus septem albus"]
+                times.append(time.monotonic() - begun)
+                time.sleep(0.15)
+        finally:
+            over.set()
+            dripping.join()
+        assert not select.select(slow, [], [], 0)[0], "they are still being read"
+    assert sorted(times)[len(times) // 2] < 0.5 and max(times) < 3
