@@ -16,9 +16,9 @@ from gateway.auth import register_auth
 from gateway.checks import api_keys, check_rate_limit
 from gateway.errors import register_errors
 from gateway.forms import Request
-from gateway.headers import secure
+from gateway.headers import CommonHeaders
 from gateway.metrics import count_request, register_metrics
-from gateway.resources import Resources, resources
+from gateway.resources import Resources
 from gateway.submitter import Submitter
 from gateway.uploads import FORM_SLACK, OTHER_PARTS
 from gateway.waiting import ReplyListener
@@ -31,12 +31,6 @@ from shared.version import version
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-_EXPOSED = (
-    "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location, "
-    "Cache-Status, Idempotency-Replayed, Preference-Applied, WWW-Authenticate, "
-    "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
-)
-_ACCEPTED = "Content-Type, X-Request-Id, Authorization, X-API-Key"
 
 
 def create_app(settings: Settings | None = None, queue: JobQueue | None = None) -> Flask:
@@ -65,6 +59,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     for module in (classify, jobs, info, health, docs, page, status):
         app.register_blueprint(module.bp)
     register_metrics(app)
+    app.wsgi_app = CommonHeaders(app.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
     logging.getLogger("gateway").info("version %s takes requests", version())
     return app
 
@@ -102,8 +97,6 @@ def _begin() -> Response | None:
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
-    secure(response)
-    _allow_origin(response)
     milliseconds = (time.monotonic() - g.started) * 1000
     count_request(response.status_code, milliseconds / 1000)
     logger.log(
@@ -123,20 +116,3 @@ def _end(response: Response) -> Response:
         },
     )
     return response
-
-
-def _allow_origin(response: Response) -> None:
-    origin, allowed = request.headers.get("Origin"), resources().settings.cors_origins
-    if "*" in allowed:
-        response.headers["Access-Control-Allow-Origin"] = "*"
-    else:
-        response.headers.add("Vary", "Origin")
-        if origin not in allowed:
-            return
-        response.headers["Access-Control-Allow-Origin"] = origin
-    response.headers["Access-Control-Expose-Headers"] = _EXPOSED
-    if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
-        asked = request.headers.get("Access-Control-Request-Headers", "")
-        response.headers["Access-Control-Allow-Headers"] = asked or _ACCEPTED
-        response.headers["Access-Control-Max-Age"] = "86400"
