@@ -3,7 +3,7 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 COLUMNS = (
     "load",
@@ -14,8 +14,9 @@ COLUMNS = (
     "gateway",
     "Redis",
     "worker",
-    "all CPU ms",
+    "CPU ms",
     "batch",
+    "busy",
 )
 
 
@@ -28,6 +29,8 @@ def show(result: dict[str, Any], console: Console) -> None:
             f" ({bare['cpu_ms_per_image']:.1f} CPU ms each), a lone image {bare['lone_ms']:.1f} ms"
         )
         console.print(_sizes(bare))
+        for line in _against_predict(bare):
+            console.print(line)
     console.print(_runs(result))
     if "served_to_bare" in result:
         console.print(f"served / bare: {result['served_to_bare']:.2f}")
@@ -51,10 +54,21 @@ def _sizes(bare: dict[str, Any]) -> Table:
     return table
 
 
+def _against_predict(bare: dict[str, Any]) -> list[str]:
+    """How many times as fast as Keras' own `model.predict` the engine is, at the sizes that both ran."""
+    predict = bare.get("predict") or {}
+    lines = []
+    for name, speeds in (("float32", bare["sizes"]), ("bfloat16", bare.get("bfloat16") or {})):
+        ratios = [f"{speeds[size] / predict[size]:.1f} at {size}" for size in predict if size in speeds]
+        if ratios:
+            lines.append(f"{name} / model.predict: {', '.join(ratios)}")
+    return lines
+
+
 def _runs(result: dict[str, Any]) -> Table:
-    table = Table(*COLUMNS, "faults")
+    table = Table(Column(COLUMNS[0], no_wrap=True), *COLUMNS[1:], "faults")
     for run in result["runs"]:
-        load = f"{run['clients']} clients" if run["clients"] else f"{run['rate']:.0f}/s at random"
+        load = f"{run['clients']} clients" if run["clients"] else f"{run['rate']:.0f}/s random"
         times = [_figure(run[f"p{each}_ms"], 1) for each in (50, 95, 99)]
         cpu = [_figure(run["cpu_ms"].get(part), 2) for part in ("gateway", "redis", "worker")]
         total = _figure(sum(run["cpu_ms"].values()) if run["cpu_ms"] else None, 2)
@@ -66,6 +80,7 @@ def _runs(result: dict[str, Any]) -> Table:
             *cpu,
             total,
             _figure(run["mean_batch"], 1),
+            f"{run['model_busy']:.0%}",
             faults or "none",
         )
     return table

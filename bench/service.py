@@ -37,13 +37,12 @@ class Service:
     ) -> dict[str, Any]:
         """Put load on it; returns rates, times in milliseconds, CPU and memory by part, the mean batch."""
         plan = Plan(self.url, [str(each) for each in images], seconds, clients, rate, self.key)
-        cpu, batches = self._cpu(), self._batches()
+        cpu, before = self._cpu(), self._model()
         outcome = json.loads(run_part("bench.load", asdict(plan)))
         count = max(len(outcome["times"]), 1)
         spent = {part: (used - cpu[part]) * 1000 / count for part, used in self._cpu().items()}
         time.sleep(FLUSH_SECONDS)
-        after = self._batches()
-        runs = after[1] - batches[1]
+        inputs, runs, busy = (now - then for now, then in zip(self._model(), before, strict=True))
         refused = sum(amount for status, amount in outcome["statuses"].items() if status == "429")
         return {
             "clients": clients,
@@ -54,7 +53,8 @@ class Service:
             "cpu_ms": spent,
             "generator_ms": outcome["cpu_seconds"] * 1000 / count,
             "memory_mb": self._memory(),
-            "mean_batch": (after[0] - batches[0]) / runs if runs else None,
+            "mean_batch": inputs / runs if runs else None,
+            "model_busy": busy / outcome["seconds"],
             "stages_ms": {name: total / count for name, total in outcome["stages"].items()},
             "refused": refused,
             "failed": sum(outcome["statuses"].values()) - len(outcome["times"]) - refused + outcome["broken"],
@@ -77,17 +77,19 @@ class Service:
     def _memory(self) -> dict[str, float]:
         return {part: sum(map(_bytes, processes)) / 1e6 for part, processes in self.processes.items()}
 
-    def _batches(self) -> tuple[float, float]:
-        """Inputs and runs of the model so far."""
+    def _model(self) -> tuple[float, float, float]:
+        """Inputs and runs of the model so far, and its seconds, of all workers."""
         ask = urllib.request.Request(
             f"{self.url}/metrics", headers={"X-API-Key": self.key} if self.key else {}
         )
         with urllib.request.urlopen(ask, timeout=30) as answer:
             text = answer.read().decode()
-        found = [
-            re.search(rf"^classification_batch_inputs_{each} (\S+)", text, re.M) for each in ("sum", "count")
-        ]
-        return (float(found[0][1]), float(found[1][1])) if found[0] and found[1] else (0.0, 0.0)
+
+        def told(name: str) -> float:
+            found = re.search(rf"^classification_{name} (\S+)", text, re.M)
+            return float(found[1]) if found else 0.0
+
+        return told("batch_inputs_sum"), told("batch_inputs_count"), told("inference_seconds_sum")
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ import os
 import re
 import socket
 import time
+from secrets import token_hex
 from urllib.parse import quote
-from uuid import uuid4
 
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
         # Each waiting request may be in a command at once; those that wait for replies share one connection.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
         queue = JobQueue(redis, settings)
-    process = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+    process = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
     app = Flask(__name__, static_folder=None)
     app.request_class = Request
     _configure(app, settings)
@@ -89,7 +89,7 @@ def _begin() -> Response | None:
     g.started = time.monotonic()
     g.owner = ""
     given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(16)
     if request.method == "OPTIONS" and request.headers.get("Access-Control-Request-Method"):
         return Response(status=204)  # a preflight; `_end` adds what it asks for
     return None

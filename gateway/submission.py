@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from uuid import uuid4
+from secrets import token_hex
 
 from flask import Response, g, jsonify, request
 
@@ -19,7 +19,7 @@ _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 def new_job(image: bytes, options: Options, *, reply_to: str = "", webhook: str = "") -> NewJob:
     """A job for this request, of the caller whose key it came with."""
     return NewJob(
-        id=uuid4().hex,
+        id=token_hex(16),
         image=image,
         options=options,
         request_id=g.request_id,

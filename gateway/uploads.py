@@ -72,25 +72,28 @@ def read_uploads(request: Request, settings: Settings) -> tuple[list[bytes], Opt
 
 def _options(request: Request, settings: Settings, size: tuple[int, int]) -> Options:
     wrong: dict[str, FieldError] = {}
+    form = request.form
 
-    def field(name: str, default: str, parse: Callable[[str], T]) -> T | None:
-        sent = request.form.getlist(name) or [default]
+    def field(name: str, default: T, parse: Callable[[str], T]) -> T:
+        sent = form.getlist(name)
+        if not sent:
+            return default
         try:
             if len(sent) > 1:
                 raise FieldError(400, f"it was sent {len(sent)} times, and is taken once")
             return parse(sent[0].strip())
         except FieldError as error:
             wrong[name] = error
-            return None
+            return default
 
-    regions = field("regions", "", lambda text: _regions(text, size, settings))
-    top_n = field("top_n", "5", _top_n)
-    consolidate = field("consolidate", "0", _flag)
+    regions = field("regions", None, lambda text: _regions(text, size, settings))
+    top_n = field("top_n", 5, _top_n)
+    consolidate = field("consolidate", False, _flag)
     if wrong:
         status = min(error.status for error in wrong.values())
         fields = {name: str(error) for name, error in wrong.items()}
         raise Problem(status, "; ".join(f"{name}: {text}" for name, text in fields.items()), fields=fields)
-    return Options(regions, top_n or 5, bool(consolidate))
+    return Options(regions, top_n, consolidate)
 
 
 def _files(request: Request) -> list[FileStorage]:

@@ -38,6 +38,7 @@ def test_a_run_measures_the_model_and_the_service_around_it(
         assert run["requests"] > 10 and run["failed"] == run["wrong"] == run["refused"] == 0
         assert 0 < run["p50_ms"] <= run["p95_ms"] <= run["p99_ms"]
         assert set(run["cpu_ms"]) == PARTS == set(run["memory_mb"]) and all(run["memory_mb"].values())
+        assert 0 < run["model_busy"] <= 1.05
         assert {"queue", "decode", "infer", "total"} <= set(run["stages_ms"])
     assert sum(run["cpu_ms"]["worker"] for run in result["runs"]) > 0
     one, sixteen = result["runs"][:2]
@@ -46,7 +47,8 @@ def test_a_run_measures_the_model_and_the_service_around_it(
     assert Image.open(tmp_path / "bench-light.png").size[0] > 1000
     assert "<svg" in (tmp_path / "bench-light.svg").read_text()[:1000]
     text = capsys.readouterr().out
-    assert all(word in text for word in ("16 clients", "served / bare", "model.predict", "memory: gateway"))
+    words = ("16 clients", "busy", "served / bare", "float32 / model.predict", "memory: gateway")
+    assert all(word in text for word in words)
 
 
 def test_a_service_elsewhere_is_measured(stack: Stack, tmp_path: Path) -> None:
