@@ -25,8 +25,9 @@ help:
 serve: $(VENV)/serve.stamp
 	@exec $(BIN)/classification-server serve $(ARGS)
 
+# Two at once, as many wait for something most of the time; more would want more memory than a laptop has.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --no-cache .
