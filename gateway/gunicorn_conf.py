@@ -7,9 +7,12 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 from typing import Any
+
+import gevent
 
 from gateway.checks import check
 from shared.settings import Settings, SettingsError
@@ -39,7 +42,7 @@ if _soft != resource.RLIM_INFINITY and _soft < _wanted:  # each is an open file,
     )
 
 # A stop lets the requests in flight finish: their answers come within the request timeout, or never.
-graceful_timeout = int(_settings.request_timeout) + 5
+graceful_timeout = int(_settings.request_timeout + _settings.server_drain_seconds) + 5
 timeout = 60
 # Idle connections hold up a stop for as long.
 keepalive = 5
@@ -80,9 +83,27 @@ def pre_fork(server: Any, worker: Any) -> None:
     os.chown(folder, server.cfg.uid, server.cfg.gid)
 
 
+class _Drain:
+    """What SIGTERM does to a process: /health tells at once, and some seconds later no more is taken.
+
+    A balancer that asks /health has then sent its requests elsewhere. gunicorn alone closes its listener at
+    once, and the kernel resets the connections that wait in it.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self.begun = False
+
+    def __call__(self, *what: Any) -> None:
+        self.begun = True
+        gevent.spawn_later(_settings.server_drain_seconds, self._worker.handle_exit, *what)
+
+
 def post_worker_init(worker: Any) -> None:
-    """Let /health/ready know when gunicorn has told the process to stop."""
-    worker.wsgi.extensions["classification"].draining = lambda: not worker.alive
+    """Let the process be drained before gunicorn stops it."""
+    drain = _Drain(worker)
+    signal.signal(signal.SIGTERM, drain)
+    worker.wsgi.extensions["classification"].draining = lambda: drain.begun or not worker.alive
 
 
 def on_exit(server: Any) -> None:

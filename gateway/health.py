@@ -12,8 +12,8 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 @bp.get("/live")
 def live() -> dict[str, str]:
-    """The process answers."""
-    return {"status": "live"}
+    """The process answers. "stopping" tells a balancer that the next request is better sent elsewhere."""
+    return {"status": "stopping" if resources().draining() else "live"}
 
 
 @bp.get("/ready")

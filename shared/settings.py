@@ -249,6 +249,12 @@ class Settings:
         _number(int, 0, 16),
         "proxies in front, each of which adds the address it sees to X-Forwarded-For; with 0 it is ignored",
     )
+    server_drain_seconds: float = _setting(
+        "SERVER_DRAIN_SECONDS",
+        0.0,
+        _number(float, 0, 300),
+        "how long a gateway that is told to stop takes requests yet, for a balancer to notice",
+    )
     data_dir: Path | None = _setting(
         "SERVER_DATA_DIR",
         None,

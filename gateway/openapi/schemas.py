@@ -166,7 +166,7 @@ _SERVED = {
         },
         "How queue and workers are now, and what was counted since Redis began: the same at every gateway.",
     ),
-    "Live": record({"status": text(const="live")}),
+    "Live": record({"status": text("stopping: a moment yet", enum=["live", "stopping"])}),
     "Ready": record(
         {
             "status": text(const="ready"),

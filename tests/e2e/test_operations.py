@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,6 +45,10 @@ def other(slow_model: Path, tmp_path: Path) -> dict[str, str]:
 
 def ready(stack: Stack, session: requests.Session | None = None) -> requests.Response:
     return (session or requests).get(f"{stack.url}/health/ready", timeout=10)
+
+
+def live(stack: Stack) -> str:
+    return requests.get(f"{stack.url}/health/live", timeout=10).text
 
 
 def cfg(stack: Stack) -> dict:
@@ -117,6 +122,23 @@ def test_a_worker_that_cannot_load_its_model_says_why(stack: Stack, tmp_path: Pa
     assert stack.start("worker", "worker", INFERENCE_MODEL=str(broken)).wait(60) == 2
     (told,) = ready(stack).json()["start_failures"]
     assert "a web page" in told["reason"] and ready(stack).status_code == 200
+
+
+def test_a_gateway_takes_requests_until_a_balancer_has_noticed_that_it_stops() -> None:
+    stack = Stack(SERVER_DRAIN_SECONDS=2)
+    try:
+        stack.start_worker()
+        assert live(stack) == '{"status":"live"}\n'  # what deploy/haproxy.cfg looks for
+        stack.gateway.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        eventually(lambda: "stopping" in live(stack), 1, "a new connection is told that it stops")
+        assert ready(stack).status_code == 503
+        while time.monotonic() < told + 1.8:
+            assert stack.classify(IMAGE).status_code == 200
+        assert stack.gateway.wait(5) == 0
+        assert time.monotonic() - told >= 2
+    finally:
+        stack.close()
 
 
 def test_a_gateway_that_stops_is_not_ready_and_ends_what_it_has_begun(

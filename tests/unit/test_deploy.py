@@ -20,7 +20,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.queue import QUEUES
-from shared.settings import table
+from shared.settings import Settings, table
 from tests.unit.test_house_rules import imported, modules
 from tests.unit.test_metrics import Queue, client_of
 
@@ -121,6 +121,20 @@ def test_each_gpu_has_one_worker(profiles: str, count: int) -> None:
     for part in workers:
         assert part["build"]["args"] == {"VARIANT": "gpu"} and part["environment"]["REDIS_URL"]
         assert part["image"].endswith(":gpu")
+
+
+def test_a_gateway_takes_requests_until_the_proxy_has_noticed_that_it_stops() -> None:
+    proxy = (ROOT / "deploy/haproxy.cfg").read_text()
+    ((asks_every, fall),) = re.findall(r"check inter (\d)s fall (\d) ", proxy)
+    gateway = services("docker-compose.yml")["gateway"]
+    drain = int(gateway["environment"]["SERVER_DRAIN_SECONDS"])
+    assert drain > int(asks_every) * int(fall)
+    assert gateway["stop_grace_period"] == "1m10s" and Settings().request_timeout + 5 + drain < 70
+    client = client_of(Queue())
+    (wanted,) = re.findall(r"http-check expect string '(.+)'", proxy)
+    assert wanted in client.get("/health/live").text
+    client.application.extensions["classification"].draining = lambda: True
+    assert wanted not in client.get("/health/live").text
 
 
 def test_redis_is_reached_from_elsewhere_with_a_password_only() -> None:
