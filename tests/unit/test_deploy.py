@@ -107,9 +107,16 @@ def test_compose_starts_the_parts_with_their_conditions() -> None:
         assert part["restart"] == "unless-stopped" and "container_name" not in part
         assert "gpu" not in json.dumps(part)
         for other, how in part.get("depends_on", {}).items():
-            assert how["condition"] == "service_healthy", (name, other)
+            assert how["condition"] == ("service_started" if other == "worker" else "service_healthy"), name
     assert parts.keys() - {"webhooks"} == services("docker-compose.yml").keys()
     assert {"noeviction", "--appendonly"} <= set(" ".join(parts["redis"]["command"]).split())
+
+
+def test_compose_stops_a_part_before_those_that_it_needs() -> None:
+    parts = services("docker-compose.yml")
+    assert {"gateway"} == parts["proxy"]["depends_on"].keys()
+    assert {"redis", "worker"} == parts["gateway"]["depends_on"].keys()
+    assert {"redis"} == parts["worker"]["depends_on"].keys()
 
 
 @pytest.mark.parametrize(("profiles", "count"), [("", 1), ("gpus-2", 2), ("gpus-4", 4)])
@@ -118,6 +125,7 @@ def test_each_gpu_has_one_worker(profiles: str, count: int) -> None:
     workers = [part for name, part in parts.items() if name.startswith("worker")]
     devices = [part["deploy"]["resources"]["reservations"]["devices"] for part in workers]
     assert sorted(each["device_ids"] for (each,) in devices) == [[str(gpu)] for gpu in range(count)]
+    assert {name for name in parts if name.startswith("worker")} <= parts["gateway"]["depends_on"].keys()
     for part in workers:
         assert part["build"]["args"] == {"VARIANT": "gpu"} and part["environment"]["REDIS_URL"]
         assert part["image"].endswith(":gpu")
