@@ -54,12 +54,14 @@ audit: $(VENV)/dev.stamp
 	for lock in requirements/*.lock; do $(BIN)/pip-audit --strict --disable-pip --no-deps -r $$lock || exit 1; done
 
 REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE := docker build --build-arg REVISION=$(REVISION)
 
+# Compose takes the ones without a version, Kubernetes the ones with it.
 images:
-	$(IMAGE) --tag classification-server .
-	for part in gateway worker proxy; do \
-	  $(IMAGE) --tag classification-server-$$part --file Dockerfile.$$part . || exit 1; done
+	$(IMAGE) --tag classification-server --tag classification-server:$(VERSION) .
+	for name in gateway worker proxy; do image=classification-server-$$name; \
+	  $(IMAGE) --tag $$image --tag $$image:$(VERSION) --file Dockerfile.$$name . || exit 1; done
 
 # A project of its own, so that no container or volume of yours is touched; ports 8001 and 8002 must be free.
 compose-test: export COMPOSE_PROJECT_NAME := classification-server-test

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.queue import QUEUES
+from shared.queue import INTERACTIVE, QUEUES
 from shared.settings import Settings, table
 from tests.unit.test_house_rules import imported, modules
 from tests.unit.test_metrics import Queue, client_of
@@ -273,6 +273,19 @@ def test_a_worker_with_a_gpu_is_what_the_api_takes() -> None:
     assert container["readinessProbe"] and kustomization("gpu")["images"][0]["newTag"] == "gpu"
 
 
+def test_kubernetes_runs_the_images_that_are_made() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    tags = {each["name"]: each["newTag"] for each in kustomization("base")["images"]}
+    ours = {f"classification-server-{part}" for part in ("gateway", "worker")}
+    assert tags == dict.fromkeys(ours, version)
+    owners = [each.values[0] for each in RESOURCES if each.values[0]["kind"] in ("Deployment", "StatefulSet")]
+    used = {each["image"] for owner in owners for each in owner["spec"]["template"]["spec"]["containers"]}
+    assert {each for each in used if ":" not in each} == ours
+    made = told("make", "--dry-run", "images", MAKEFLAGS="")
+    assert f"image:{version} " in made and "--tag $image " in made
+    assert f"newTag: {version}" in (ROOT / "docs/scaling.md").read_text()
+
+
 KUSTOMIZE = ("kustomize", "build") if shutil.which("kustomize") else ("kubectl", "kustomize")
 needs_kustomize = pytest.mark.skipif(
     shutil.which(KUSTOMIZE[0]) is None, reason="neither kustomize nor kubectl is installed"
@@ -342,6 +355,8 @@ def test_keda_looks_at_the_lists_that_jobs_wait_in() -> None:
     triggers = [each["metadata"] for each in scaled["spec"]["triggers"] if each["type"] == "redis"]
     assert [each["listName"] for each in triggers] == [f"rq:queue:{queue}" for queue in QUEUES]
     port = resource("Service", "redis")["spec"]["ports"][0]["port"]
+    interactive = int(triggers[QUEUES.index(INTERACTIVE)]["listLength"])
+    assert Settings().queue_size / interactive >= scaled["spec"]["maxReplicaCount"]
     for each in triggers:
         assert each["address"] == f"redis.{kustomization('base')['namespace']}.svc:{port}"
         assert each["listLength"].isdecimal()
