@@ -207,6 +207,20 @@ def test_the_example_of_env_names_what_is_read() -> None:
     assert len(names) > 10 and names <= read
 
 
+def test_the_docs_tell_which_settings_compose_takes_from_the_shell() -> None:
+    read = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    told = (ROOT / "docs/scaling.md").read_text()
+    for name in read:
+        assert f"`{name}`" in told or re.fullmatch("REDIS_.+|.+_IMAGE", name), name
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.es.md", "docs/scaling.md"])
+def test_the_docs_tell_which_docker_it_takes(name: str) -> None:
+    assert "--start-interval" in (ROOT / "Dockerfile").read_text()  # of Engine 25
+    assert "required: false" in (ROOT / "docker-compose.yml").read_text()  # of Compose 2.24
+    assert re.search(r"Docker Engine 25 .*Compose 2\.24", (ROOT / name).read_text())
+
+
 # ------------------------------------------------------------------- Kubernetes
 
 
