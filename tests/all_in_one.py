@@ -1,7 +1,9 @@
 """What `make compose-test` asks of the image of all in one: the original's command, then a strict one."""
 
+import contextlib
 import subprocess
 import time
+from collections.abc import Iterator
 
 from tests.compose import EXPECTED, SAMPLES, ask, classify, docker, eventually
 
@@ -13,38 +15,51 @@ MODEL = [
 ]
 
 
-def run(*options: str) -> str:
-    """Start a container as the original's users do, and return its id when it serves."""
+@contextlib.contextmanager
+def running(*options: str) -> Iterator[str]:
+    """A container, started as the original's users do, that serves; it is gone afterwards, come what may."""
     container = docker("run", "-d", *options, "-p", "8002:8001", *MODEL, "classification-server")
     try:
-        eventually(lambda: ask("/health/ready", url=URL)["status"] == "ready", 120, "the container is ready")
-    except SystemExit:
-        print(docker("logs", container))
+        wait_ready()
+        yield container
+    except BaseException:
+        print(docker("logs", container, check=False))
         raise
-    return container
+    finally:
+        docker("rm", "--force", "--volumes", container, check=False)
+
+
+def wait_ready() -> None:
+    eventually(lambda: ask("/health/ready", url=URL)["status"] == "ready", 120, "the container is ready")
+
+
+def stop(container: str, *flags: str) -> None:
+    """Stop it; it must not have to be killed."""
+    with subprocess.Popen(["docker", "wait", container], stdout=subprocess.PIPE, text=True) as waiting:
+        start = time.monotonic()
+        docker("stop", *flags, container)
+        status = waiting.communicate(timeout=30)[0].strip()
+    assert status == "0", f"told to stop, it ended with status {status}"
+    print(f"stopped in {time.monotonic() - start:.1f} s")
 
 
 def main() -> None:
-    container = run("--rm", "-e", "INPUT_BATCH=64")
-    assert ask("/cfg", url=URL)["input_batch"] == 64
-    for name in EXPECTED:
-        classify(name, URL)
-    docker("stop", container)
-    container = run("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--user", "12345")
-    classify("siete.jpg", URL)
-    asked = ask("/jobs", [("blob", "x", (SAMPLES / "siete.jpg").read_bytes())] * 100, URL)["jobs"]
-    start = time.monotonic()
-    subprocess.run(["docker", "stop", "-t", "60", container], check=True, capture_output=True)
-    status = docker("inspect", "--format", "{{.State.ExitCode}}", container)
-    assert status == "0", f"told to stop, it ended with status {status}"
-    print(f"stopped in {time.monotonic() - start:.1f} s")
-    docker("start", container)
-    eventually(lambda: ask("/health/ready", url=URL)["status"] == "ready", 120, "it is ready again")
-    for job in asked:
-        told = ask(f"/jobs/{job['id']}?wait=60", url=URL)
-        assert told["status"] == "finished", told
-    docker("rm", "--force", "--volumes", container)
-    print("the original's command serves; what was queued at a stop is done after the next start")
+    with running("--rm", "-e", "INPUT_BATCH=64") as container:
+        assert ask("/cfg", url=URL)["input_batch"] == 64
+        for name in EXPECTED:
+            classify(name, URL)
+        stop(container)
+    print("the original's command serves")
+    with running("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--user", "12345") as container:
+        classify("siete.jpg", URL)
+        asked = ask("/jobs", [("blob", "x", (SAMPLES / "siete.jpg").read_bytes())] * 100, URL)["jobs"]
+        stop(container, "-t", "60")
+        docker("start", container)
+        wait_ready()
+        for job in asked:
+            told = ask(f"/jobs/{job['id']}?wait=60", url=URL)
+            assert told["status"] == "finished", told
+    print("what was queued at a stop is done after the next start")
 
 
 if __name__ == "__main__":

@@ -200,6 +200,13 @@ def test_redis_is_reached_from_elsewhere_with_a_password_only() -> None:
     assert "REDIS_URL': 'redis://redis:6379/0'" in str(services("docker-compose.yml"))
 
 
+def test_the_webhooks_that_the_stacks_test_adds_are_told() -> None:
+    parts = services("docker-compose.yml", "tests/webhooks.compose.yml", profiles="webhooks")
+    gateway, sender = (parts[name]["environment"] for name in ("gateway", "webhooks"))
+    assert gateway.keys() >= {"REDIS_URL", "WEBHOOK_SECRET"} and gateway.items() >= sender.items()
+    assert sender["WEBHOOK_ALLOW"] in parts
+
+
 def test_the_example_of_env_names_what_is_read() -> None:
     names = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
     files = "".join(path.read_text() for path in ROOT.glob("docker-compose*.yml"))
