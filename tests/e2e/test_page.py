@@ -7,12 +7,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 import demo
 from tests.e2e.test_readme import near
@@ -337,6 +338,63 @@ def test_without_the_server_it_says_so_and_goes_on_when_it_is_back(reader: Reade
     page.unroute_all()
     classify(page)
     expect(page.locator("#span")).to_contain_text("The last three minutes")
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504, None])
+def test_an_answer_survives_a_question_for_it_that_fails(
+    reader: Reader, stack: Stack, status: int | None
+) -> None:
+    page, polls = reader.open(f"{stack.url}/"), []
+
+    def fail(route: Route) -> None:
+        polls.append(route.request.url)
+        route.abort() if status is None else route.fulfill(status=status, headers={"Retry-After": "1"})
+
+    page.route("**/jobs/*", fail, times=2)
+    choose(page, SEVEN)
+    page.click("#classify")
+    expect(page.locator("#waiting")).to_contain_text("is asked again")
+    expect(page.locator(".answer").first).to_be_visible()
+    assert best(page) == ["Digitus septem albus"] and len(set(polls)) == 1
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_what_would_take_too_long_is_told_and_a_pause_can_be_canceled(reader: Reader, stack: Stack) -> None:
+    page = reader.open(f"{stack.url}/")
+    seconds = ["999"]
+    page.route(
+        "**/jobs/*",
+        lambda route: route.fulfill(
+            status=429, headers={"Retry-After": seconds[0]}, body='{"detail": "too many"}'
+        ),
+    )
+    choose(page, SEVEN)
+    page.click("#classify")
+    expect(page.get_by_role("alert")).to_have_text("too many")
+    seconds[0] = "99"
+    page.click("#classify")
+    expect(page.locator("#waiting")).to_contain_text("is asked again")
+    page.click("#cancel")
+    expect(page.locator("#wait")).to_be_hidden()
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_a_long_wait_takes_few_questions(reader: Reader, stack: Stack) -> None:
+    """Each counts against the reader's RATE_LIMIT."""
+    page, waits = reader.open(f"{stack.url}/"), []
+
+    def answer(route: Route) -> None:
+        waits.append(int(parse_qs(urlsplit(route.request.url).query)["wait"][0]))
+        if len(waits) == 6:
+            route.continue_()
+        else:
+            job = {"status": "queued", "position": 3, "estimated_wait": None, "result": None, "error": None}
+            route.fulfill(json=job | {"ended_at": None})
+
+    page.route("**/jobs/*", answer)
+    choose(page, SEVEN)
+    classify(page)
+    assert waits == [2, 4, 8, 16, 20, 20]
 
 
 # ---------------------------------------------------------------------- how the service does

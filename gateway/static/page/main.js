@@ -96,9 +96,9 @@ async function send() {
 }
 
 function progress({ status: now, position, estimated_wait: seconds }) {
-  const values = { position, seconds: Math.ceil(seconds) };
   const place = seconds === null ? "queued" : "queuedFor";
-  id("waiting").textContent = say(now === "queued" && position ? place : "running", values);
+  const text = now === "away" ? "retrying" : now === "queued" && position ? place : "running";
+  id("waiting").textContent = say(text, { position, seconds: Math.ceil(seconds) });
 }
 
 function fail(error) {

@@ -1,13 +1,21 @@
 // What the page asks of the server: nothing that other clients can't ask too.
 
 const KEPT = "api-key";
-const POLL_SECONDS = 2;
+
+// The first answers come soon, as they tell a place in the line; the later ones are few, as each counts for a rate limit.
+const FIRST_POLL_SECONDS = 2;
+const LONGEST_POLL_SECONDS = 20;
+
+const NOT_NOW = [0, 429, 502, 503, 504]; // what says nothing of the job, which lives on
+const PATIENCE_SECONDS = 180; // for a job that can't be asked for
+const LONGEST_PAUSE_SECONDS = 10; // where the server does not say when to come back
 
 /** An answer that is an error, in the server's words; or none came at all (`status` 0). */
 export class Problem extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, retryAfter) {
     super(detail);
     this.status = status;
+    this.retryAfter = retryAfter; // seconds, if the server told
   }
 }
 
@@ -22,24 +30,33 @@ export const hasKey = () => Boolean(sessionStorage.getItem(KEPT));
 
 /** Ask for JSON; the path is relative to the page. */
 export async function ask(path, options = {}) {
-  return (await call(path, options)).json();
+  const answer = await call(path, options);
+  return received(answer.json(), options.signal);
 }
 
 async function call(path, { headers = {}, ...options } = {}) {
   const key = sessionStorage.getItem(KEPT);
-  let answer;
+  const asked = { ...options, headers: key ? { ...headers, "X-API-Key": key } : headers, cache: "no-store" };
+  const answer = await received(fetch(path, asked), options.signal);
+  if (!answer.ok) throw new Problem(answer.status, await detail(answer), retryAfter(answer));
+  return answer;
+}
+
+/** What a promise of the network brings; where the line breaks, a problem without a status. */
+async function received(promise, signal) {
   try {
-    answer = await fetch(path, {
-      ...options,
-      headers: key ? { ...headers, "X-API-Key": key } : headers,
-      cache: "no-store",
-    });
+    return await promise;
   } catch (error) {
-    if (options.signal?.aborted) throw options.signal.reason;
+    if (signal?.aborted) throw signal.reason;
+    if (error instanceof SyntaxError) throw error; // all of it came, but it is no JSON
     throw new Problem(0, String(error));
   }
-  if (!answer.ok) throw new Problem(answer.status, await detail(answer));
-  return answer;
+}
+
+/** The server tells seconds; a proxy's date is treated as if it had said nothing. */
+function retryAfter(answer) {
+  const told = answer.headers.get("Retry-After") ?? "";
+  return /^\d+$/.test(told) ? Number(told) : undefined;
 }
 
 async function detail(answer) {
@@ -71,11 +88,35 @@ export async function classify(blob, fields, progress, signal) {
   }
 }
 
+/** The result of a job; a line that breaks, or a server that is away for a while, does not lose it. */
 async function ended(path, progress, signal) {
-  for (let seconds = POLL_SECONDS; ; ) {
-    const job = await ask(`${path}?wait=${seconds}`, { signal });
-    if (job.result) return job.result;
-    if (job.error || job.ended_at) throw new Problem(422, job.error?.detail ?? job.status);
-    progress(job);
+  let since = null; // when the job could first not be asked for
+  for (let wait = FIRST_POLL_SECONDS, failed = 0; ; ) {
+    try {
+      const job = await ask(`${path}?wait=${wait}`, { signal });
+      if (job.result) return job.result;
+      if (job.error || job.ended_at) throw new Problem(422, job.error?.detail ?? job.status);
+      progress(job);
+      [since, failed, wait] = [null, 0, Math.min(2 * wait, LONGEST_POLL_SECONDS)];
+    } catch (problem) {
+      if (!NOT_NOW.includes(problem.status)) throw problem;
+      since ??= performance.now();
+      const pause = problem.retryAfter ?? Math.min(2 ** failed++, LONGEST_PAUSE_SECONDS);
+      if (performance.now() - since + 1000 * pause > 1000 * PATIENCE_SECONDS) throw problem;
+      progress({ status: "away" });
+      await sleep(pause, signal);
+    }
   }
+}
+
+function sleep(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, 1000 * seconds);
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
+  });
 }

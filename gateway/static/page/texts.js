@@ -53,6 +53,10 @@ const TEXTS = {
     "Number {position} in the line, about {seconds} s …",
     "Número {position} en la fila, unos {seconds} s …",
   ],
+  retrying: [
+    "The server does not answer now; it has the picture, and is asked again …",
+    "El servidor no responde ahora; ya tiene la imagen y se le vuelve a preguntar …",
+  ],
   accepted: ["passes {threshold}", "supera {threshold}"],
   refused: ["below {threshold}", "no supera {threshold}"],
   threshold: ["The mark is the threshold of the class", "La marca es el umbral de la clase"],
