@@ -7,7 +7,7 @@ What is counted stands in Redis, so every gateway answers the same, and who asks
 from flask import Blueprint
 
 from gateway.resources import resources
-from shared.figures import BATCH_INPUTS, QUEUE_WAIT, SUM, Distribution, QueueFigures
+from shared.figures import ANSWER, BATCH_INPUTS, SUM, Distribution, QueueFigures
 from shared.queue import INTERACTIVE
 
 bp = Blueprint("status", __name__)
@@ -17,7 +17,7 @@ bp = Blueprint("status", __name__)
 def status() -> dict[str, object]:
     """Workers and queues as they are now, and what was counted since Redis began."""
     served, figures = resources().served(), resources().queue.figures()
-    batches, waits = _counted(figures, BATCH_INPUTS), _counted(figures, QUEUE_WAIT, INTERACTIVE)
+    batches, answers = _counted(figures, BATCH_INPUTS), _counted(figures, ANSWER, INTERACTIVE)
     inputs = batches.pop(SUM, 0)
     return {
         "workers": served.workers if served else 0,
@@ -25,9 +25,9 @@ def status() -> dict[str, object]:
         "running": figures.running,
         "inputs": inputs,
         "batches": sum(batches.values()),
-        "waits": [
-            *({"within": bound, "jobs": waits.pop(str(bound), 0)} for bound in QUEUE_WAIT.bounds),
-            {"within": None, "jobs": waits.get("inf", 0)},
+        "answers": [
+            *({"within": bound, "jobs": answers.pop(str(bound), 0)} for bound in ANSWER.bounds),
+            {"within": None, "jobs": answers.get("inf", 0)},
         ],
     }
 

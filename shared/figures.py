@@ -48,7 +48,13 @@ QUEUE_WAIT = Distribution(
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
     "queue",
 )
-DISTRIBUTIONS = (BATCH_INPUTS, INFERENCE, DECODE, QUEUE_WAIT)
+ANSWER = Distribution(
+    "answer_seconds",
+    "Time from a job's submission to its scores: the wait, the decoding and the model.",
+    QUEUE_WAIT.bounds,
+    "queue",
+)
+DISTRIBUTIONS = (BATCH_INPUTS, INFERENCE, DECODE, QUEUE_WAIT, ANSWER)
 
 
 class Count(NamedTuple):

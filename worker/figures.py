@@ -7,7 +7,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
-from shared.figures import BATCH_INPUTS, DECODE, INFERENCE, LATE, QUEUE_WAIT, SUM, Count, Distribution
+from shared.figures import (
+    ANSWER,
+    BATCH_INPUTS,
+    DECODE,
+    INFERENCE,
+    LATE,
+    QUEUE_WAIT,
+    SUM,
+    Count,
+    Distribution,
+)
 from shared.records import Claim
 from worker.batch import Prepared
 
@@ -38,6 +48,12 @@ class Figures:
         with self._counting:
             self._observe(BATCH_INPUTS, inputs)
             self._observe(INFERENCE, seconds)
+
+    def answered(self, jobs: Sequence[Prepared], end: float) -> None:
+        """Count jobs whose scores were there at the time `end`."""
+        with self._counting:
+            for job in jobs:
+                self._observe(ANSWER, job.decode_seconds + job.seconds_waited(end), job.claim.queue)
 
     def late(self, claims: Iterable[Claim]) -> None:
         """Tell and count attempts in vain: their leases had gone, to others or by an earlier try."""

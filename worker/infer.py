@@ -111,6 +111,7 @@ class Inferer:
         end = time.monotonic()
         self._pace.note(len(jobs), start, end)
         self._figures.run(inputs, end - start)
+        self._figures.answered(jobs, end)
         _log(jobs, inputs, end - start)
         ends = np.cumsum([len(each.pixels) for each in jobs])[:-1]
         rows = np.split(scores, ends)

@@ -159,9 +159,9 @@ _SERVED = {
             "running": _BY_QUEUE,
             "inputs": integer("images and regions that the model was run on", minimum=0),
             "batches": integer("runs of the model", minimum=0),
-            "waits": array(
+            "answers": array(
                 record({"within": or_null(number(), "seconds; null: longer"), "jobs": integer(minimum=0)}),
-                "how many synchronous jobs waited so long for the model, but longer than the bound before",
+                "how many synchronous jobs had their scores within so long, but not within the bound before",
             ),
         },
         "How queue and workers are now, and what was counted since Redis began: the same at every gateway.",

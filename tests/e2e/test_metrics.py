@@ -21,7 +21,9 @@ DAMAGED = PHOTO.read_bytes()[: PHOTO.stat().st_size // 2]
 
 COUNTERS = ("http_requests_total", "jobs_ended_total", *(
     f"{name}_{part}"
-    for name in ("batch_inputs", "inference_seconds", "decode_seconds", "queue_wait_seconds")
+    for name in ("batch_inputs", *(
+        f"{what}_seconds" for what in ("inference", "decode", "queue_wait", "answer")
+    ))
     for part in ("count", "sum")
 ))  # fmt: skip
 
@@ -75,6 +77,8 @@ def test_what_was_asked_is_what_is_counted(counted: Stack) -> None:
     assert told("inference_seconds_count") == told("decode_seconds_count") == 5
     assert told("queue_wait_seconds_count", queue="interactive") == 4
     assert told("queue_wait_seconds_count", queue="bulk") == 1
+    assert told("answer_seconds_count") == 5
+    assert told("answer_seconds_sum") > told("queue_wait_seconds_sum") + told("inference_seconds_sum")
     assert 0 < told("inference_seconds_sum") < 5 and told("image_bytes") == told("jobs_running") == 0
     cfg = requests.get(f"{counted.url}/cfg", timeout=5).json()
     assert told("model_info", fingerprint=cfg["model"], thresholds=cfg["thresholds"]) == 1

@@ -404,7 +404,7 @@ def test_the_strip_tells_what_the_service_does(reader: Reader, stack: Stack) -> 
     page = reader.open(f"{stack.url}/")
     figure = {
         name: page.locator(f"#status .{name} strong")
-        for name in ("workers", "waiting", "rate", "batch", "wait")
+        for name in ("workers", "waiting", "rate", "batch", "answered")
     }
     expect(figure["workers"]).to_have_text("1")
     expect(figure["waiting"]).to_have_text("0")
@@ -413,10 +413,55 @@ def test_the_strip_tells_what_the_service_does(reader: Reader, stack: Stack) -> 
     assert requests.post(f"{stack.url}/jobs", files=files, timeout=30).status_code == 202
     stack.classify(SEVEN)
     expect(figure["rate"]).not_to_have_text("0")
-    for name in ("batch", "wait"):
+    for name in ("batch", "answered"):
         expect(figure[name]).to_contain_text("1" if name == "batch" else "s")
     for chart in page.locator("#status .line").all():
         assert (chart.get_attribute("d") or "").startswith("M")
+
+
+BOUNDS = (0.005, 0.01, 0.025, None)
+
+
+def figures(waiting: int, inputs: int, batches: int, *answers: int) -> dict[str, Any]:
+    """What `/status` tells, with the answers' counts by `BOUNDS`."""
+    return {
+        "workers": 3,
+        "waiting": {"interactive": 1, "bulk": waiting - 1},
+        "running": {"interactive": 0, "bulk": 0},
+        "inputs": inputs,
+        "batches": batches,
+        "answers": [{"within": within, "jobs": n} for within, n in zip(BOUNDS, answers, strict=True)],
+    }
+
+
+# Every two seconds: what is told, and the rate, mean batch and 95 % that are shown.
+SAMPLES = [
+    (figures(1, 100, 10, 5, 0, 0, 0), "–, –, –"),  # one sample is no rate
+    (figures(2, 140, 14, 15, 9, 1, 0), "20, 10, 10 ms"),  # 40 in 2 s, in 4 runs; 19 of 20 within 10 ms
+    (figures(3, 140, 14, 15, 9, 1, 0), "10, 10, 10 ms"),  # 40 in 4 s
+    (figures(4, 142, 15, 15, 9, 1, 0), "7, 8.4, 10 ms"),  # 42 in 6 s, in 5 runs
+    (figures(5, 160, 20, 15, 9, 1, 30), "7.5, 6, 25 ms"),  # beyond all bounds, of which the last is told
+    (figures(6, 7, 2, 1, 0, 0, 0), "–, –, –"),  # Redis lost its data
+    (figures(7, 10, 4, 1, 4, 0, 0), "1.5, 1.5, 10 ms"),  # 3.8 of 4 lie evenly from 5 to 10: 9.75
+    (figures(8, 18, 6, 1, 4, 8, 0), "2.8, 2.8, 24 ms"),  # 11.4 of 12: 7.4 of 8 from 10 to 25: 23.9
+    *((figures(waiting, 18, 6, 1, 4, 8, 0), None) for waiting in range(9, 15)),
+    (figures(15, 18, 6, 1, 4, 8, 0), "0, –, –"),  # nothing within the ten seconds
+]
+
+
+def test_the_strips_figures_are_what_the_samples_say(reader: Reader, stack: Stack) -> None:
+    page = reader.browser.new_page(locale="en-GB")
+    reader.pages.append(page)
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)
+    script = iter([sample for sample, _ in SAMPLES])
+    page.route("**/status", lambda route: route.fulfill(json=next(script)))
+    page.goto(f"{stack.url}/")
+    for waiting, (_, told) in enumerate(SAMPLES, 1):
+        page.clock.run_for(2000 if waiting > 1 else 0)
+        expect(page.locator("#status .waiting strong")).to_have_text(str(waiting))
+        if told:
+            assert page.locator("#status strong").all_inner_texts() == ["3", str(waiting), *told.split(", ")]
 
 
 # ---------------------------------------------------------------------- languages

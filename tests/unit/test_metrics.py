@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway import metrics
 from gateway.app import create_app
-from shared.figures import BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT, Count, QueueFigures
+from shared.figures import ANSWER, BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT, Count, QueueFigures
 from shared.queue import BULK, INTERACTIVE, JobQueue
 from shared.records import Served
 from shared.settings import Settings
@@ -171,12 +171,14 @@ def test_a_batch_is_counted_by_its_jobs_and_its_run() -> None:
     first, second = prepared("a"), prepared("b", 3, BULK)
     figures.begin([first, second], max(first.since, second.since) + 0.02)
     figures.run(4, 0.3)
+    figures.answered([first, second], max(first.since, second.since) + 0.32)
     figures.send(receiver.count)
     ((_, amounts),) = receiver.sent
     assert (amounts[f"{BATCH_INPUTS.name}::4"], amounts[f"{BATCH_INPUTS.name}::sum"]) == (1, 4)
     assert (amounts[f"{INFERENCE.name}::0.5"], amounts[f"{INFERENCE.name}::sum"]) == (1, 0.3)
     assert amounts[f"{DECODE.name}::0.001"] == 2
     assert amounts[f"{QUEUE_WAIT.name}:interactive:0.025"] == amounts[f"{QUEUE_WAIT.name}:bulk:0.025"] == 1
+    assert amounts[f"{ANSWER.name}:interactive:0.5"] == amounts[f"{ANSWER.name}:bulk:0.5"] == 1
 
 
 @pytest.mark.parametrize(("inputs", "bound"), [(1, 1), (2, 2), (3, 4), (1024, 1024), (1025, inf)])

@@ -3,7 +3,7 @@ from math import inf
 import pytest
 
 from gateway.app import create_app
-from shared.figures import QUEUE_WAIT
+from shared.figures import ANSWER
 from shared.records import Served
 from shared.settings import Settings
 from tests.unit.test_metrics import Away, Queue, client_of
@@ -27,17 +27,17 @@ def test_what_was_counted_is_added_up() -> None:
     assert (told["inputs"], told["batches"]) == (1090, 6)
 
 
-def test_waits_are_those_of_callers_who_wait() -> None:
-    name = "queue_wait_seconds"
+def test_answers_are_those_of_callers_who_wait() -> None:
+    name = "answer_seconds"
     counts = {f"{name}:interactive:0.01": 4, f"{name}:interactive:inf": 1, f"{name}:interactive:sum": 9000.5}
-    told = client_of(Queue(**counts, **{f"{name}:bulk:0.01": 7})).get("/status").json["waits"]
-    assert [each["within"] for each in told] == [*QUEUE_WAIT.bounds, None]
+    told = client_of(Queue(**counts, **{f"{name}:bulk:0.01": 7})).get("/status").json["answers"]
+    assert [each["within"] for each in told] == [*ANSWER.bounds, None]
     assert {each["within"] or inf: each["jobs"] for each in told if each["jobs"]} == {0.01: 4, inf: 1}
 
 
 def test_before_any_job_all_is_zero() -> None:
     told = client_of(Queue()).get("/status").json
-    assert told["inputs"] == told["batches"] == sum(each["jobs"] for each in told["waits"]) == 0
+    assert told["inputs"] == told["batches"] == sum(each["jobs"] for each in told["answers"]) == 0
 
 
 def test_without_redis_it_is_503_and_the_page_is_there() -> None:

@@ -21,7 +21,7 @@ const FIGURES = [
   ["waiting", whole],
   ["rate", tenths],
   ["batch", tenths],
-  ["wait", seconds],
+  ["answered", seconds],
 ];
 
 /** Asks for the figures while the page is looked at, and draws them. */
@@ -60,11 +60,13 @@ export class Status {
   }
 
   #add(sample) {
-    const before = this.#samples.findLast((each) => sample.at - each.at >= WINDOW_SECONDS) ?? this.#samples[0];
-    const isGap = this.#samples.length && sample.at - this.#samples.at(-1).at > WINDOW_SECONDS;
-    this.#samples = [...(isGap ? [] : this.#samples.slice(-WINDOW_SECONDS)), sample];
+    const last = this.#samples.at(-1);
+    const isGap = last && sample.at - last.at > WINDOW_SECONDS;
     if (isGap) this.#points.push({ at: sample.at }); // where nobody looked there is no line
-    this.#points.push(point(sample, isGap ? undefined : before));
+    if (isGap || (last && beganAnew(sample, last))) this.#samples = [];
+    const before = this.#samples.findLast((each) => sample.at - each.at >= WINDOW_SECONDS) ?? this.#samples[0];
+    this.#samples = [...this.#samples.slice(-WINDOW_SECONDS), sample];
+    this.#points.push(point(sample, before));
     this.#points = this.#points.filter((each) => sample.at - each.at <= SPAN_SECONDS);
   }
 
@@ -80,7 +82,7 @@ export class Status {
     const latest = this.#fault ? undefined : this.#points.at(-1)?.[name];
     const highest = Math.max(...values);
     const peak = name !== "workers" && highest > 0 ? say("highest", { value: format(highest) }) : "";
-    const title = name === "wait" ? { title: say("waitMeans") } : {};
+    const title = name === "answered" ? { title: say("answeredMeans") } : {};
     return el(
       "div",
       { class: name, ...title },
@@ -90,16 +92,23 @@ export class Status {
   }
 }
 
+/** Whether Redis lost its data: only then counts fall, and no rate can be had from those before. */
+function beganAnew(sample, last) {
+  const counts = ({ inputs, batches, answers }) => [inputs, batches, ...answers.map((each) => each.jobs)];
+  const before = counts(last);
+  return counts(sample).some((each, i) => each < before[i]);
+}
+
 /** The figures at a sample, with what happened since an earlier one. */
 function point(sample, before) {
   const figures = { at: sample.at, workers: sample.workers, waiting: sum(Object.values(sample.waiting)) };
   if (!before || sample.at <= before.at) return figures;
-  // Counts fall only where Redis began anew.
-  const inputs = Math.max(0, sample.inputs - before.inputs);
-  const batches = Math.max(0, sample.batches - before.batches);
+  const inputs = sample.inputs - before.inputs;
+  const batches = sample.batches - before.batches;
   figures.rate = inputs / (sample.at - before.at);
   if (batches) figures.batch = inputs / batches;
-  figures.wait = quantile(0.95, sample.waits.map((each, i) => ({ ...each, jobs: each.jobs - before.waits[i].jobs })));
+  const answers = sample.answers.map((each, i) => ({ ...each, jobs: each.jobs - before.answers[i].jobs }));
+  figures.answered = quantile(0.95, answers);
   return figures;
 }
 

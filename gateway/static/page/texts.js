@@ -90,10 +90,10 @@ const TEXTS = {
   waiting: ["Waiting", "En espera"],
   rate: ["Images/s", "Imágenes/s"],
   batch: ["Mean batch", "Lote medio"],
-  wait: ["Wait, 95 %", "Espera, 95 %"],
-  waitMeans: [
-    "Within this time 95 of 100 pictures were in the model",
-    "En este tiempo, 95 de 100 imágenes llegaron al modelo",
+  answered: ["Answer, 95 %", "Respuesta, 95 %"],
+  answeredMeans: [
+    "Of 100 pictures sent to /classify, 95 had their scores within this time, the line included",
+    "De 100 imágenes enviadas a /classify, 95 tuvieron respuesta en este tiempo, con todo y la fila",
   ],
   highest: ["max. {value}", "máx. {value}"],
 };
