@@ -253,6 +253,48 @@ def test_a_region_is_set_by_its_numbers(reader: Reader, stack: Stack) -> None:
     assert squares(page) == [(440, 60, 200)]
 
 
+def test_all_of_it_is_done_by_keys_alone(reader: Reader, stack: Stack) -> None:
+    page = reader.open(f"{stack.url}/")
+    with page.expect_file_chooser() as chooser:
+        reach(page, "choose")
+        page.keyboard.press("Enter")
+    chooser.value.set_files(SCENE)
+    expect(page.locator("#classify")).to_be_focused()
+    reach(page, "add")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator(".region")).to_be_focused()
+    reach(page, "add", "Tab")
+    page.keyboard.press("Enter")
+    reach(page, "clear", "Tab")
+    page.keyboard.press("Enter")
+    assert squares(page) == [] and page.locator("#clear").is_hidden()
+    expect(page.locator("#add")).to_be_focused()
+    reach(page, "classify", "Shift+Tab")
+    page.route("**/jobs/*", lambda route: route.fulfill(status=503, headers={"Retry-After": "1"}), times=1)
+    page.keyboard.press("Enter")
+    expect(page.locator("#classify")).to_have_attribute("aria-disabled", "true")
+    page.keyboard.press("Enter")  # asks nothing again
+    expect(page.locator(".answer").first).to_be_visible()
+    expect(page.locator("#classify")).to_be_focused()
+    expect(page.locator("#classify")).to_have_attribute("aria-disabled", "false")
+    with page.expect_file_chooser() as chooser:
+        reach(page, "another", "Shift+Tab")
+        page.keyboard.press("Enter")
+    chooser.value.set_files(SEVEN)
+    expect(page.locator("#name")).to_contain_text("siete.jpg")
+    expect(page.locator("#classify")).to_be_focused()
+
+
+def reach(page: Page, name: str, key: str = "Tab") -> None:
+    """Press a key until the focus is there."""
+    for _ in range(20):
+        if page.evaluate("document.activeElement.id") == name:
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"{key} does not lead to {name}")
+
+
 # ---------------------------------------------------------------------- pictures
 
 HAND_OVER = """
@@ -318,8 +360,13 @@ def test_a_job_waits_with_its_place_and_can_be_canceled(reader: Reader, stack: S
         page.wait_for_timeout(1500)  # a worker that waits for work looks again after a second at most
         page.click("#classify")
         expect(page.locator("#waiting")).to_contain_text("Number 1 in the line")
-        page.click("#cancel")
+        expect(page.get_by_role("status")).to_contain_text("Number 1 in the line")
+        page.focus("#cancel")
+        page.keyboard.press("Enter")
         expect(page.locator("#wait")).to_be_hidden()
+        expect(page.locator("#nothing")).to_have_text("Canceled.")
+        expect(page.get_by_role("status")).to_have_text("Canceled.")
+        expect(page.locator("#classify")).to_be_focused()  # as its button has gone
         eventually(lambda: stack.valkey.client.llen("rq:queue:interactive") == 0, 5, "it is canceled")
     finally:
         stack.valkey.client.delete("rq:suspended")
@@ -408,7 +455,8 @@ def test_the_strip_tells_what_the_service_does(reader: Reader, stack: Stack) -> 
     }
     expect(figure["workers"]).to_have_text("1")
     expect(figure["waiting"]).to_have_text("0")
-    expect(figure["rate"]).to_have_text("0")  # from the second look on
+    # From the second look on; what other tests asked may be told late.
+    expect(figure["rate"]).to_have_text("0", timeout=20_000)
     files = [("blob", ("p.jpg", SEVEN.read_bytes()))] * 20
     assert requests.post(f"{stack.url}/jobs", files=files, timeout=30).status_code == 202
     stack.classify(SEVEN)
@@ -524,6 +572,7 @@ def test_the_page_asks_for_a_key_and_keeps_it_for_the_tab(reader: Reader, guarde
     page.keyboard.press("Enter")
     expect(page.locator("#model")).to_contain_text("20 classes")
     expect(page.locator("#problem")).to_be_hidden()
+    expect(page.locator("#choose")).to_be_focused()  # as the key's field has gone
     choose(page, SCENE)
     draw(page, *THREE[1])
     classify(page)

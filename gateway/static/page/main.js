@@ -17,6 +17,7 @@ let served = null; // what the server says of itself: `cfg` and `classes`
 let shown = null; // the latest result, with what was asked
 let running = null; // the AbortController of the question in flight
 let fault = null; // what is told instead of an answer
+let canceled = false; // whether the reader took the latest question back
 
 // ------------------------------------------------------------------ the picture
 
@@ -27,6 +28,7 @@ async function take(taken) {
   file = taken;
   shown = null;
   fault = null;
+  canceled = false;
   URL.revokeObjectURL(id("picture").src);
   id("picture").src = URL.createObjectURL(file);
   const isSeen = await id("picture").decode().then(() => true, () => false);
@@ -80,7 +82,9 @@ async function send() {
   if (!file || running) return;
   running = new AbortController();
   fault = null;
+  canceled = false;
   show();
+  wait("sending");
   try {
     if (!served) await look();
     const asked = fields();
@@ -89,6 +93,7 @@ async function send() {
     id("told").textContent = sentences(result);
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
+    else if (canceled) id("told").textContent = say("canceled");
   } finally {
     running = null;
     show();
@@ -98,7 +103,17 @@ async function send() {
 function progress({ status: now, position, estimated_wait: seconds }) {
   const place = seconds === null ? "queued" : "queuedFor";
   const text = now === "away" ? "retrying" : now === "queued" && position ? place : "running";
-  id("waiting").textContent = say(text, { position, seconds: Math.ceil(seconds) });
+  wait(text, { position, seconds: Math.ceil(seconds) });
+}
+
+/** Show what is waited for; and tell it to those who hear the page, where a place that comes into sight is not heard. */
+function wait(text, values) {
+  id("waiting").textContent = id("told").textContent = say(text, values);
+}
+
+function cancel() {
+  canceled = true;
+  running?.abort();
 }
 
 function fail(error) {
@@ -125,13 +140,15 @@ async function look() {
 // ------------------------------------------------------------------ what is shown
 
 function show() {
+  // The focus stays where it is: not on what is hidden or disabled, from which it would fall to the page's start.
+  if (!running && id("wait").contains(document.activeElement)) id("classify").focus({ preventScroll: true });
   id("wait").hidden = !running;
-  if (running) id("waiting").textContent = say("sending");
-  id("classify").disabled = Boolean(running);
+  id("classify").setAttribute("aria-disabled", Boolean(running));
   id("name").textContent = file ? about(file) : "";
   id("picture").alt = file ? say("picture", { name: file.name }) : "";
   id("model").textContent = served ? modelLine(served.cfg, served.classes) : "";
   id("nothing").hidden = Boolean(shown || fault || running);
+  id("nothing").textContent = say(canceled ? "canceled" : "nothing");
   showProblem();
   showAnswers();
   showStale();
@@ -201,6 +218,7 @@ function useKey() {
   keepKey(id("api-key").value.trim());
   id("api-key").value = "";
   fault = null;
+  id(file ? "classify" : "choose").focus({ preventScroll: true }); // the key's field goes away
   if (file) send();
   else greet();
 }
@@ -221,7 +239,7 @@ id("options").addEventListener("submit", (event) => {
   send();
 });
 id("options").addEventListener("input", () => changed());
-id("cancel").addEventListener("click", () => running?.abort());
+id("cancel").addEventListener("click", cancel);
 id("copy").addEventListener("click", copy);
 id("key").addEventListener("submit", (event) => {
   event.preventDefault();
