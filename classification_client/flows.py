@@ -4,18 +4,20 @@
 wrong (`OSError`, `httpx.TransportError`). So retries, forms and answers are written once.
 """
 
+import contextlib
 import itertools
+import math
 import random
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
 
-from classification_client.errors import Problem, TimedOut, Unreachable
+from classification_client.errors import ClientError, Problem, TimedOut, Unreachable
 from classification_client.results import Answer, Job, Source
 
 T = TypeVar("T")
@@ -39,6 +41,12 @@ MOST_IDS = 100
 POLL_SECONDS = 20.0
 """How long the server holds a question for jobs that have not ended; proxies cut longer ones off."""
 
+GRACE_SECONDS = 1.0
+"""How much later than the caller's time the last answer may come; the server holds it until then."""
+
+CANCEL_SECONDS = 5.0
+"""How long to try to cancel a job that nobody waits for any more."""
+
 
 @dataclass(frozen=True)
 class Send:
@@ -52,6 +60,8 @@ class Send:
     images: Sequence[bytes] = ()
     held: float = 0.0
     """Seconds that the server may take longer than usual."""
+    left: float = math.inf
+    """Seconds that the caller still has."""
 
     def arguments(self, timeout: float) -> dict[str, Any]:
         """What both of httpx' clients take."""
@@ -64,7 +74,10 @@ class Send:
             "params": self.params,
             "data": self.form,
             "files": files,
-            "timeout": httpx.Timeout(timeout, read=timeout + self.held),
+            "timeout": httpx.Timeout(
+                min(timeout, self.left + GRACE_SECONDS),
+                read=min(timeout + self.held, self.left + GRACE_SECONDS),
+            ),
         }
 
 
@@ -155,20 +168,23 @@ class Flows:
 
     patience: float
 
-    def call(self, send: Send) -> Flow[httpx.Response]:
-        """Send it until it is answered with other than "not now".
+    def call(self, send: Send, until: float = math.inf) -> Flow[httpx.Response]:
+        """Send it until it is answered with other than "not now", or the caller's time is over.
 
         Raises:
             Problem: the answer is an error.
             Unreachable: there was none.
+            TimedOut: there is none by `until`, by the monotonic clock.
         """
         end = time.monotonic() + self.patience
         for attempt in itertools.count():
-            failure, seconds = yield from _attempt(send, attempt)
+            failure, seconds = yield from _attempt(replace(send, left=_left(until)), attempt)
             if isinstance(failure, httpx.Response):
                 return failure
             if time.monotonic() + seconds > end:
                 raise failure
+            if seconds > _left(until):
+                raise TimedOut(f"there was no answer in the time given: {failure}") from failure
             yield Pause(seconds)
         raise AssertionError("not reached")
 
@@ -178,18 +194,22 @@ class Flows:
         Raises:
             TimedOut: the time is over; the job is canceled.
         """
-        end = time.monotonic() + timeout
+        until = time.monotonic() + timeout
         image = yield from read(source)
         # An answer that is kept comes at once all the same; it, too, has a job, which has the whole result.
         prefer = {"Prefer": "respond-async"}
-        response = yield from self.call(Send("POST", "/classify", prefer, form=asked.form, images=[image]))
+        send = Send("POST", "/classify", prefer, form=asked.form, images=[image])
+        response = yield from self.call(send, until)
         job_id = response.headers["X-Job-Id"]
-        while (left := end - time.monotonic()) > 0:
-            job = yield from self.job(job_id, min(left, POLL_SECONDS))
-            if job.ended:
-                return job.result()
-        yield from self.cancel(job_id)
-        raise TimedOut(f"there was no answer within {timeout:g} s")
+        try:
+            while _left(until) > 0:
+                job = yield from self.job(job_id, min(_left(until), POLL_SECONDS), until)
+                if job.ended:
+                    return job.result()
+            raise TimedOut(f"there was no answer within {timeout:g} s")
+        except TimedOut:
+            yield from self._let_go(job_id)
+            raise
 
     def submit(self, images: Sequence[bytes], asked: Asked) -> Flow[list[str]]:
         """One form of images, a job each; sent twice, it still makes each job once."""
@@ -211,15 +231,15 @@ class Flows:
             ids += yield from self.submit(group.images, asked)
         return ids
 
-    def job(self, job_id: str, wait: float = 0.0) -> Flow[Job]:
+    def job(self, job_id: str, wait: float = 0.0, until: float = math.inf) -> Flow[Job]:
         """What is known of a job, after `wait` seconds or when it has ended."""
-        response = yield from self.call(Send("GET", f"/jobs/{job_id}", params=_wait(wait), held=wait))
+        response = yield from self.call(Send("GET", f"/jobs/{job_id}", params=_wait(wait), held=wait), until)
         return Job.of(response.json())
 
-    def jobs(self, ids: Sequence[str], wait: float = 0.0) -> Flow[list[Job]]:
+    def jobs(self, ids: Sequence[str], wait: float = 0.0, until: float = math.inf) -> Flow[list[Job]]:
         """The same for up to `MOST_IDS` jobs, as soon as any of them has ended."""
         params = {"ids": ",".join(ids), **_wait(wait)}
-        response = yield from self.call(Send("GET", "/jobs", params=params, held=wait))
+        response = yield from self.call(Send("GET", "/jobs", params=params, held=wait), until)
         return [Job.of(each) for each in response.json()["jobs"]]
 
     def wait(self, ids: Sequence[str], timeout: float | None) -> Flow[list[Job]]:
@@ -228,25 +248,29 @@ class Flows:
         Raises:
             TimedOut: the time is over; the jobs live on.
         """
-        end = time.monotonic() + (float("inf") if timeout is None else timeout)
+        until = math.inf if timeout is None else time.monotonic() + timeout
         ended: dict[str, Job] = {}
         while open_ids := [each for each in dict.fromkeys(ids) if each not in ended]:
-            left = end - time.monotonic()
-            if left <= 0:
+            if _left(until) <= 0:
                 raise TimedOut(f"{len(open_ids)} of {len(ids)} jobs had not ended within {timeout:g} s")
-            found = yield from self.jobs(open_ids[:MOST_IDS], min(left, POLL_SECONDS))
+            found = yield from self.jobs(open_ids[:MOST_IDS], min(_left(until), POLL_SECONDS), until)
             ended |= {job.id: job for job in found if job.ended}
         return [ended[each] for each in ids]
 
-    def cancel(self, job_id: str) -> Flow[bool]:
+    def cancel(self, job_id: str, until: float = math.inf) -> Flow[bool]:
         """Cancel a job that still waits; False if it was too late."""
         try:
-            yield from self.call(Send("DELETE", f"/jobs/{job_id}"))
+            yield from self.call(Send("DELETE", f"/jobs/{job_id}"), until)
         except Problem as problem:
             if problem.status != 409:
                 raise
             return False
         return True
+
+    def _let_go(self, job_id: str) -> Flow[None]:
+        """Cancel a job if that is possible; the caller hears of another error."""
+        with contextlib.suppress(ClientError):
+            yield from self.cancel(job_id, time.monotonic() + CANCEL_SECONDS)
 
     def get(self, path: str) -> Flow[Any]:
         """The JSON at a path."""
@@ -279,6 +303,10 @@ def _attempt(send: Send, attempt: int) -> Flow[tuple[Any, float]]:
     if problem.status not in NOT_NOW:
         raise problem
     return problem, pause if problem.retry_after is None else problem.retry_after
+
+
+def _left(until: float) -> float:
+    return until - time.monotonic()
 
 
 def _wait(seconds: float) -> dict[str, str]:

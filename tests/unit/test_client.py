@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from classification_client import AsyncClient, Client, JobFailed, Outcome, Problem, Unreachable
+from classification_client import AsyncClient, Client, JobFailed, Outcome, Problem, TimedOut, Unreachable
 from classification_client import flows as parts
 from classification_client.flows import Asked, Flow, Flows, Pause, Read, Send
 from classification_client.photos import photos
@@ -76,6 +76,38 @@ def test_without_patience_left_the_last_reason_is_told() -> None:
     with pytest.raises(Problem) as refused:
         drive(Flows(5).get("/cfg"), answer(429, {"detail": "full"}, Retry_After="60"))
     assert (refused.value.status, refused.value.detail, refused.value.retry_after) == (429, "full", 60)
+
+
+def test_a_callers_time_is_kept_whatever_the_server_says() -> None:
+    later = answer(503, {"detail": "away"}, Retry_After="30")
+    with pytest.raises(TimedOut, match=r"no answer in the time given: 503 .*away"):
+        drive(Flows(60).wait(["j1"], 0.5), later)
+    with pytest.raises(TimedOut, match="503"):
+        drive(Flows(60).classify(b"x", Asked({}), 0.5), later)
+
+
+def test_a_picture_that_is_waited_for_no_longer_is_canceled_whatever_comes_of_that() -> None:
+    later, steps = answer(503, {"detail": "away"}, Retry_After="30"), []
+
+    def flow() -> Flow[Any]:
+        inner, given = Flows(60).classify(b"x", Asked({}), 0.5), None
+        while True:
+            steps.append(inner.send(given))
+            given = yield steps[-1]
+
+    with pytest.raises(TimedOut, match="no answer in the time given"):
+        drive(flow(), answer(202, QUEUED, X_Job_Id="j1"), later, later)
+    assert [(step.method, step.path) for step in steps] == [
+        ("POST", "/classify"), ("GET", "/jobs/j1"), ("DELETE", "/jobs/j1"),
+    ]  # fmt: skip
+
+
+def test_a_silent_server_is_not_waited_for_longer_than_the_caller_has() -> None:
+    step = Send("GET", "/jobs", held=20, left=0.5)
+    given = step.arguments(30)["timeout"]
+    assert (given.connect, given.read) == (1.5, 1.5)
+    unbounded = Send("GET", "/jobs", held=20).arguments(30)["timeout"]
+    assert (unbounded.connect, unbounded.read) == (30, 50)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 422, 500])
