@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
 
-from classification_client.flows import Asked, Flow, Flows, Pause, Read, Send, Step
+from classification_client.flows import Asked, Flow, Flows, Pause, Read, Send, Step, Submitted
 from classification_client.photos import photos
 from classification_client.results import Answer, Job, Outcome, Source
 from classification_client.window import Window
@@ -96,9 +96,18 @@ class Client(_Base):
         regions: Squares | None = None,
         top_n: int | None = None,
         consolidate: bool = False,
+        submitted: Submitted | None = None,
     ) -> list[str]:
-        """Queue photos, a job each; return the jobs' ids."""
-        return self._run(self._flows.submit_all(sources, Asked.of(regions, top_n, consolidate)))
+        """Queue photos, a job each; return the jobs' ids.
+
+        Many photos are sent in several forms. `submitted` is called with each photo and the id of its job as
+        soon as its form is taken: so these ids are known even if a later photo or form fails.
+
+        Raises:
+            OSError: a file can't be read.
+            ClientError: photos were refused, or not taken.
+        """
+        return self._run(self._flows.submit_all(sources, Asked.of(regions, top_n, consolidate), submitted))
 
     def wait(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Job]:
         """Return these jobs once all have ended, in the order of `ids`.
@@ -129,7 +138,7 @@ class Client(_Base):
         consolidate: bool = False,
         in_flight: int = 64,
         jobs: Mapping[Source, str] | None = None,
-        submitted: Callable[[Source, str], None] | None = None,
+        submitted: Submitted | None = None,
     ) -> Iterator[Outcome]:
         """Classify any number of photos, or all files in and below a folder; yields them as they are done.
 
@@ -208,9 +217,12 @@ class AsyncClient(_Base):
         regions: Squares | None = None,
         top_n: int | None = None,
         consolidate: bool = False,
+        submitted: Submitted | None = None,
     ) -> list[str]:
         """As `Client.submit`."""
-        return await self._run(self._flows.submit_all(sources, Asked.of(regions, top_n, consolidate)))
+        return await self._run(
+            self._flows.submit_all(sources, Asked.of(regions, top_n, consolidate), submitted)
+        )
 
     async def wait(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Job]:
         """As `Client.wait`."""
@@ -237,7 +249,7 @@ class AsyncClient(_Base):
         consolidate: bool = False,
         in_flight: int = 64,
         jobs: Mapping[Source, str] | None = None,
-        submitted: Callable[[Source, str], None] | None = None,
+        submitted: Submitted | None = None,
     ) -> AsyncIterator[Outcome]:
         """As `Client.map`."""
         asked = Asked.of(regions, top_n, consolidate)

@@ -9,7 +9,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,9 @@ from classification_client.errors import ClientError, Problem, TimedOut, Unreach
 from classification_client.results import Answer, Job, Source
 
 T = TypeVar("T")
+
+Submitted = Callable[[Source, str], None]
+"""Is told of each photo that was taken, and of its job's id."""
 
 NOT_NOW = frozenset({429, 502, 503, 504})
 """Statuses that say: the same again, later."""
@@ -217,18 +220,27 @@ class Flows:
         response = yield from self.call(Send("POST", "/jobs", key, form=asked.form, images=images))
         return [str(each["id"]) for each in response.json()["jobs"]]
 
-    def submit_all(self, sources: Iterable[Source], asked: Asked) -> Flow[list[str]]:
+    def submit_all(
+        self, sources: Iterable[Source], asked: Asked, submitted: Submitted | None = None
+    ) -> Flow[list[str]]:
         """Any number of images, in forms of bounded size."""
         ids: list[str] = []
         group = Group()
         for source in sources:
             image = yield from read(source)
             if not group.takes(image):
-                ids += yield from self.submit(group.images, asked)
+                ids += yield from self._submit_group(group, asked, submitted)
                 group = Group()
             group.add(Flight(source), image)
         if group.images:
-            ids += yield from self.submit(group.images, asked)
+            ids += yield from self._submit_group(group, asked, submitted)
+        return ids
+
+    def _submit_group(self, group: Group, asked: Asked, submitted: Submitted | None) -> Flow[list[str]]:
+        ids = yield from self.submit(group.images, asked)
+        if submitted is not None:
+            for flight, job_id in zip(group.flights, ids, strict=True):
+                submitted(flight.source, job_id)
         return ids
 
     def job(self, job_id: str, wait: float = 0.0, until: float = math.inf) -> Flow[Job]:

@@ -1,6 +1,6 @@
 """Any number of photos through the job API, a bounded number of them at a time."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from classification_client.errors import JobFailed, Problem
 from classification_client.flows import (
@@ -13,6 +13,7 @@ from classification_client.flows import (
     Flow,
     Flows,
     Group,
+    Submitted,
     read,
 )
 from classification_client.results import Job, Outcome, Source
@@ -37,7 +38,7 @@ class Window:
         *,
         in_flight: int,
         jobs: Mapping[Source, str] | None = None,
-        submitted: Callable[[Source, str], None] | None = None,
+        submitted: Submitted | None = None,
     ) -> None:
         if in_flight < 1:
             raise ValueError(f"in_flight is {in_flight}, and must be at least 1")

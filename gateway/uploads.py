@@ -51,13 +51,18 @@ def read_upload(request: Request, settings: Settings) -> tuple[bytes, Options]:
     return image, _options(request, settings, _upright_size(image, settings, "blob"))
 
 
+def most_images(settings: Settings) -> int:
+    """The most images of one form: more than the queue holds would be refused as often as they are sent."""
+    return min(settings.max_jobs_per_request, settings.bulk_queue_size)
+
+
 def read_uploads(request: Request, settings: Settings) -> tuple[list[bytes], Options]:
     """The same for a form with several images, for which the other fields are the same.
 
     Raises:
         Problem: as `read_upload`; where there are several images, the one at fault is named by its number.
     """
-    most = settings.max_jobs_per_request
+    most = most_images(settings)
     request.max_content_length = min(most, IMAGES_IN_MEMORY) * settings.max_upload_bytes + FORM_SLACK
     request.max_form_parts = most + OTHER_PARTS
     files = _files(request)
@@ -65,6 +70,8 @@ def read_uploads(request: Request, settings: Settings) -> tuple[list[bytes], Opt
         raise _wrong("blob", 413, f"{len(files)} images were sent, and at most {most} are taken a request")
     names = ["blob"] if len(files) == 1 else [f"blob {number}" for number in range(1, len(files) + 1)]
     images = [_read(file, settings, name) for file, name in zip(files, names, strict=True)]
+    if sum(map(len, images)) > settings.max_queue_bytes:
+        raise _wrong("blob", 413, f"they have more than the {settings.max_queue_bytes} bytes that may wait")
     sizes = [_upright_size(image, settings, name) for image, name in zip(images, names, strict=True)]
     smallest = (min(width for width, _ in sizes), min(height for _, height in sizes))
     return images, _options(request, settings, smallest)

@@ -3,7 +3,7 @@
 from gateway.jobs import JOB_ID, MOST_IDS, MOST_WAIT_SECONDS
 from gateway.openapi.images import form, form_problems, image
 from gateway.openapi.parts import AWAY, FAULT, FULL, Json, answer, array, call, number, problems, ref, text
-from gateway.uploads import IMAGES_IN_MEMORY
+from gateway.uploads import IMAGES_IN_MEMORY, most_images
 from shared.settings import Settings
 from shared.webhook import LONGEST_URL
 
@@ -61,7 +61,7 @@ def paths(settings: Settings) -> Json:
 
 
 def _submit(settings: Settings) -> Json:
-    most = settings.max_jobs_per_request
+    most = most_images(settings)
     in_all = min(most, IMAGES_IN_MEMORY) * settings.max_upload_bytes
     what = f"from 1 to {most} images of {in_all} bytes in all, each {image(settings)}"
     blob = array(text(format="binary"), what, minItems=1, maxItems=most)

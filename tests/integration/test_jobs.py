@@ -94,6 +94,13 @@ def test_more_images_than_a_request_may_have_are_refused(redis: Redis) -> None:
     assert answer.status_code == 413 and "3 images" in answer.json["detail"]
 
 
+@pytest.mark.parametrize("bound", [{"bulk_queue_size": 2}, {"max_queue_bytes": 100}], ids=["jobs", "bytes"])
+def test_more_than_the_queue_ever_holds_is_no_matter_of_time(redis: Redis, bound: dict[str, int]) -> None:
+    answer = submit(make(redis, **bound), 3)
+    assert answer.status_code == 413 and "Retry-After" not in answer.headers
+    assert answer.json["errors"][0]["field"] == "blob"
+
+
 def test_a_long_poll_ends_with_the_job(redis: Redis) -> None:
     client = make(redis)
     (job,) = submit(client).json["jobs"]

@@ -140,6 +140,15 @@ def test_wait_asks_until_all_have_ended_and_keeps_the_order() -> None:
         jobs[0].result()
 
 
+def test_the_jobs_of_earlier_forms_are_known_if_a_later_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "GROUP_IMAGES", 1)
+    told: list[Any] = []
+    flow = Flows(60).submit_all([b"x", b"y"], Asked({}), lambda photo, job_id: told.append((photo, job_id)))
+    with pytest.raises(Problem, match="415"):
+        drive(flow, answer(202, QUEUED), answer(415, {"detail": "no image"}))
+    assert told == [(b"x", "j1")]
+
+
 class Server:
     """A server in a function: it knows jobs and, of each photo, whether it takes it."""
 
