@@ -15,8 +15,8 @@ SHARES = (0.5, 0.8)
 
 
 def steps(clients: list[int], *, bare: bool) -> int:
-    """How many things are measured, for a progress bar."""
-    return 3 * int(bare) + len(clients) + len(SHARES)
+    """How many things are done, for a progress bar; elsewhere, the first requests are one."""
+    return (3 if bare else 1) + len(clients) + len(SHARES)
 
 
 def measure(subject: Subject, clients: list[int], seconds: float, step: Step) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import CommandError
+from cli import CommandError, say
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bench.models import Subject
 
 HELP = "measure the service with your model on this machine, or one that runs elsewhere"
@@ -45,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune", action="store_true", help="try batch sizes and precisions; print what to set"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="tell no progress")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -114,28 +117,34 @@ def _subjects(options: argparse.Namespace) -> "list[Subject]":
 
 @contextlib.contextmanager
 def _progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A bar on a terminal, nothing elsewhere; what it is called with stands beside it."""
+    """A bar on a terminal, with what the step is called; a line for each elsewhere; nothing with --quiet."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
+    steps = itertools.count(1)
+    if quiet:
+        yield lambda what: None
+    elif console.is_terminal and not console.is_dumb_terminal:
+        with _bar(total, console) as step:
+            yield step
+    else:
+        yield lambda what: say(f"step {next(steps)} of {total}: {what}")
+
+
+@contextlib.contextmanager
+def _bar(total: int, console: "Console") -> Iterator[Callable[[str], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
-    ) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=total)
-        begun = [0]
-
-        def step(what: str) -> None:
-            progress.update(task, completed=begun[0], description=what)
-            begun[0] += 1
-
-        yield step
+        begun = itertools.count()
+        yield lambda what: progress.update(task, completed=next(begun), description=what)
 
 
 def _counts(text: str) -> list[int]:

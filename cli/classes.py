@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
     if not options.quiet:
         say(f"{len(found.names)} classes from {found.source}")
-    for note in found.notes:
-        say(f"note: {note}")
+        for note in found.notes:
+            say(f"note: {note}")
     model = options.model or Path(os.environ.get("INFERENCE_MODEL", "").strip())
     if model != Path() and not _fits(found, model, options.quiet):
         return 1
@@ -69,13 +69,12 @@ def _fits(found: "Found", model: Path, quiet: bool) -> bool:
         outputs = count_outputs(model)
     except ModelError as error:
         raise CommandError(str(error)) from None
-    if outputs is None:
-        say(f"note: {model} does not say how many outputs it has")
-    elif outputs != len(found.names):
+    if outputs not in (None, len(found.names)):
         say(f"the model has {outputs} outputs, and there are {len(found.names)} names; nothing was written")
         return False
-    elif not quiet:
-        say(f"the model has as many outputs: {outputs}")
+    if not quiet:
+        unknown = f"note: {model} does not say how many outputs it has"
+        say(unknown if outputs is None else f"the model has as many outputs: {outputs}")
     return True
 
 

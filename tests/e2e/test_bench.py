@@ -1,6 +1,7 @@
 """The benchmark, run for real on the light model and for a moment."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_a_service_elsewhere_is_measured(stack: Stack, tmp_path: Path) -> None:
     result = bench(tmp_path, "--url", stack.url, "--images", str(folder), "--clients", "2")
     assert result["runs"][0]["requests"] > 10 and result["runs"][0]["cpu_ms"] == {}
     assert "bare" not in result
+
+
+def test_where_there_is_no_terminal_each_step_is_a_line(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = models.light().images[0].parent
+    command = ["bench", "--url", stack.url, "--images", str(folder), "--clients", "1", "--seconds", "0.2"]
+    assert main(command) == 0
+    lines = capsys.readouterr().err.splitlines()
+    counted = [re.match(r"classification-server: step (\d of 4): .+", line) for line in lines]
+    assert [each and each[1] for each in counted] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"], lines
+    assert main([*command, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:

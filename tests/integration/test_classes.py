@@ -37,6 +37,17 @@ def test_names_are_counted_against_the_model(
     assert not output.exists()
 
 
+def test_quiet_says_nothing_but_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("b", "a", ".ipynb_checkpoints"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "1.jpg").write_bytes(saved(scene(16, 16)))
+    command = ["classes", str(tmp_path / "images")]
+    assert main(command) == 0
+    assert "note: " in capsys.readouterr().err
+    assert main([*command, "--quiet"]) == 0
+    assert capsys.readouterr() == ("a\nb\n", "")
+
+
 def test_names_that_fit_the_model_are_written(tmp_path: Path) -> None:
     for name in demo.CLASSES.read_text().splitlines():
         (tmp_path / "images" / name).mkdir(parents=True)
