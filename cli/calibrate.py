@@ -1,8 +1,10 @@
 """`classification-server calibrate FOLDER`: thresholds from labelled images, and how far to trust them."""
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +98,8 @@ def run(options: argparse.Namespace) -> int:
             found = calibrate(settings, classes, images, _method(options, settings), step)
     except (ModelError, CalibrationError) as error:
         raise CommandError(str(error)) from None
-    _write(options, found, page, report.page(found))
+    _write_thresholds(options, found)  # first: should the report fail, the scores are not lost
+    _write_report(options, page, report.page(found))
     _tell(options, found, page)
     return 0
 
@@ -135,13 +138,22 @@ def _check_outputs(options: argparse.Namespace, page: Path) -> None:
         raise CommandError(f"{' and '.join(there)} would be replaced: name another --output, or add --force")
 
 
-def _write(options: argparse.Namespace, found: "Calibration", page: Path, text: str) -> None:
+def _write_thresholds(options: argparse.Namespace, found: "Calibration") -> None:
     from prepare.thresholds import write
 
-    try:
+    with _told_if_unwritable():
         write(found.rows, options.output, replace=options.force)
-        with page.open("w" if options.force else "x", encoding="utf-8") as file:
-            file.write(text)
+
+
+def _write_report(options: argparse.Namespace, page: Path, text: str) -> None:
+    with _told_if_unwritable(), page.open("w" if options.force else "x", encoding="utf-8") as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def _told_if_unwritable() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise CommandError(f"{error.filename} can't be written: {error.strerror}") from None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cli.summary import Summary
+from cli.summary import Summary, in_words
 from cli.tables import printable
 
 MOST_EMBEDDED = 500
@@ -132,13 +132,17 @@ def _answer(region: Record) -> str:
     mark = '<b class="yes">✓ passed</b>' if passed else '<b class="no">✗ below threshold</b>'
     tick = "" if threshold is None else f'<i style="left:{100 * threshold:.2f}%"></i>'
     told = f"threshold {threshold:.3g}" if threshold is not None else "no threshold"
-    more = "".join(f"<li>{escape(each['class'])} <data>{each['score']:.3f}</data></li>" for each in others)
+    more = "".join(f"<li>{escape(each['class'])} <data>{_told(each['score'])}</data></li>" for each in others)
     return (
-        f'<div class="answer"><p>{escape(best["class"])} <data>{score:.3f}</data></p>'
+        f'<div class="answer"><p>{escape(best["class"])} <data>{_told(score)}</data></p>'
         f'<div class="bar" title="score {score:.6f}, {told}">'
         f'<span style="width:{100 * score:.2f}%"></span>{tick}</div>'
         f"<small>{mark}</small>{f'<ul>{more}</ul>' if more else ''}</div>"
     )
+
+
+def _told(score: float) -> str:
+    return escape(in_words(score))
 
 
 def _squares(regions: list[Record], picture: Picture) -> str:

@@ -10,6 +10,13 @@ MOST_CLASSES, MOST_FAILED = 20, 10
 """Lines that are printed; the output has all."""
 
 
+def in_words(score: float) -> str:
+    """A score to three digits; what is not quite 1, or 0, is not told as such, as on the page."""
+    if 0 < score < 0.001:
+        return "< 0.001"
+    return f"{min(score, 0.999) if score < 1 else score:.3f}"
+
+
 class Summary:
     """Counts, by class of the best answer of each photo or region."""
 
@@ -50,7 +57,7 @@ class Summary:
 
         table = Table("class", *_right("answers", "passed", "mean score"), show_edge=False)
         for name, count in self.classes.most_common(MOST_CLASSES):
-            mean = f"{self._scores[name] / count:.3f}"
+            mean = in_words(self._scores[name] / count)
             table.add_row(Text(name), str(count), str(self._accepted[name]), mean)
         if (more := len(self.classes) - MOST_CLASSES) > 0:
             table.add_row(f"… and {more} more classes", "", "", "")

@@ -63,7 +63,7 @@ def calibrate(
     facts = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {"file": str(settings.model), "fingerprint": engine.fingerprint},
-        "settings": _shaping(settings),
+        "settings": _shaping(settings, engine),
         "method": _in_facts(method),
         **figures,
         "unreadable": [{"file": str(path), "reason": reason} for path, reason in scored.unreadable],
@@ -85,9 +85,12 @@ def _check(scored: Scored, settings: Settings) -> None:
         )
 
 
-def _shaping(settings: Settings) -> dict[str, Any]:
-    """The settings that shape scores: thresholds hold for these alone."""
+def _shaping(settings: Settings, engine: Engine) -> dict[str, Any]:
+    """The settings that shape scores, as they turned out: thresholds hold for these alone."""
     return {
+        "INPUT_HEIGHT": engine.height,
+        "INPUT_WIDTH": engine.width,
+        "INPUT_CHANNELS": engine.channels,
         "INFERENCE_PREPROCESS": settings.preprocess,
         "INFERENCE_ACTIVATION": settings.activation,
         "INFERENCE_PRECISION": settings.precision,

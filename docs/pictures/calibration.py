@@ -10,6 +10,7 @@ from playwright.sync_api import sync_playwright
 from cli.main import main
 from demo.digits import NAMES
 from demo.labelled import write_labelled
+from tests.browser import CHROMIUM
 
 HERE = Path(__file__).parent
 WINDOW = {"width": 1200, "height": 1400}
@@ -27,7 +28,7 @@ def take() -> None:
         demo = ("--model", "demo/model.h5", "--classes", "demo/classes.txt")
         main(["calibrate", str(images), *demo, "--output", str(thresholds), "--quiet"])
         with sync_playwright() as playwright:
-            options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
+            options = {"executable_path": CHROMIUM, "args": ["--no-sandbox"]}
             page = playwright.chromium.launch(**options).new_page(viewport=WINDOW)
             page.goto(thresholds.with_suffix(".html").as_uri())
             page.screenshot(path=HERE / "calibration.png")

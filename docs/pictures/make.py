@@ -5,7 +5,6 @@ It needs Chromium; with the font Inter (Debian's fonts-inter) they look as they 
 
 import io
 import random
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import demo
+from tests.browser import CHROMIUM
 from tests.stack import Stack, eventually, free_port
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ def main() -> None:
     try:
         stack.start_worker()
         with sync_playwright() as playwright, busy(stack):
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+            browser = playwright.chromium.launch(executable_path=CHROMIUM)
             pages = {
                 "page": opened(browser, stack, **DESKTOP, locale="en", color_scheme="light"),
                 "page-dark": opened(browser, stack, **DESKTOP, locale="en", color_scheme="dark"),

@@ -9,6 +9,7 @@ from playwright.sync_api import sync_playwright
 
 import demo
 from cli.main import main as command
+from tests.browser import CHROMIUM
 
 PICTURE = Path(__file__).with_name("sheet.png")
 
@@ -22,7 +23,7 @@ def main() -> None:
             shutil.copy(demo.SAMPLES / name, photos)
         output = ("--output", f"{folder}/photos.csv", "--html", str(page_file))
         command(["classify", str(photos), "--quiet", "--top-n", "2", *output])
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 830}, color_scheme="light")
         page.goto(page_file.as_uri())
         page.select_option("#sort", "low")

@@ -26,6 +26,7 @@ import demo
 from cli import sheet
 from cli.folder import FolderRun
 from cli.main import main
+from tests.browser import CHROMIUM, needs_chromium
 from tests.stack import ROOT, Stack, eventually
 
 SPECIES = ["nullus", "unus", "duo", "tres", "quattuor", "quinque", "sex", "septem", "octo", "novem"]
@@ -284,15 +285,11 @@ def test_a_terminal_has_a_bar(stack: Stack, many: Path, here: Path) -> None:
     os.close(screen)
     assert process.wait(10) == 0
     assert b"\x1b[" in shown and f"/{MANY}".encode() in shown and b"/s" in shown
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert re.search(rb"\d:\d\d:\d\d", shown), "the time that is left"
 
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    if not CHROMIUM:
-        pytest.skip("there is no chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -301,6 +298,7 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
+@needs_chromium
 def test_the_contact_sheet_sorts_and_filters(
     stack: Stack, photos: Path, here: Path, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +320,13 @@ def test_the_contact_sheet_sorts_and_filters(
     loaded = "[...document.images].every((each) => each.complete && each.naturalWidth > 0)"
     assert page.locator("img").count() == 3
     eventually(lambda: page.evaluate(loaded), 10, "thumbnails")
+    page.select_option("#sort", "high")
+    by_score = page.locator("article").evaluate_all("all => all.map((each) => Number(each.dataset.score))")
+    assert by_score == sorted(by_score, reverse=True) and names()[2] == "z.jpg"
+    page.select_option("#sort", "class")
+    classes = page.locator("article").evaluate_all("all => all.map((each) => each.dataset.classes)")
+    assert classes == [*sorted(classes[:3]), "", ""] and len(set(classes)) == 4
+    assert set(names()[3:]) == {"cut.jpg", "notes.txt"}
     page.select_option("#sort", "low")
     assert names()[0] == "z.jpg" and set(names()[3:]) == {"cut.jpg", "notes.txt"}
     page.select_option("#state", "passed")
@@ -332,6 +337,10 @@ def test_the_contact_sheet_sorts_and_filters(
     eventually(lambda: page.locator("output").text_content() == "all 5", 10, "all shown again")
     page.fill("#most", "0.5")
     assert names() == ["z.jpg"]
+    page.click("button")
+    page.fill("#least", "0.9")
+    assert sorted(names()) == ["3.png", HOSTILE]
+    assert page.locator("article:not([hidden]) p data").all_inner_texts() == ["0.999", "0.999"]  # not quite 1
     page.click("button")
     page.fill("#name", "NOTES")
     assert names() == ["notes.txt"] and "not an image" in str(

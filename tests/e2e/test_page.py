@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +15,11 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 import demo
+from tests.browser import CHROMIUM, needs_chromium
 from tests.e2e.test_readme import near
 from tests.stack import Stack, eventually, free_port
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+pytestmark = needs_chromium
 
 THREE = [(40, 40, 220), (390, 60, 200), (245, 300, 150)]
 SCENE, SEVEN = demo.SAMPLES / "tres-regiones.jpg", demo.SAMPLES / "siete.jpg"
@@ -251,6 +250,11 @@ def test_a_region_is_set_by_its_numbers(reader: Reader, stack: Stack) -> None:
     group.get_by_label("x", exact=True).fill("9999")
     page.keyboard.press("Tab")
     assert squares(page) == [(440, 60, 200)]
+    expect(page.get_by_role("button", name="Remove all")).to_be_hidden()  # one has its own
+    page.click("#add")
+    page.get_by_role("button", name="Remove all").click()
+    assert squares(page) == [] and page.locator(".region").count() == 0
+    assert "regions" not in page.locator("#curl").inner_text()
 
 
 def test_all_of_it_is_done_by_keys_alone(reader: Reader, stack: Stack) -> None:

@@ -23,6 +23,7 @@ from prepare.thresholds import Goal
 from prepare.words import notes
 from shared.job import Options
 from shared.settings import Settings
+from tests.browser import CHROMIUM, needs_chromium
 from tests.pictures import oriented, saved, scene
 from worker.__main__ import _load
 from worker.decode import decode
@@ -95,6 +96,25 @@ def test_the_service_accepts_by_it_what_the_report_says(
     own = [name for name in NAMES if told[name]["basis"] == "own"]
     assert len(own) >= 15
     assert all(np.mean(counts[name]) >= 0.95 for name in own)
+
+
+def test_the_settings_that_shape_scores_are_named(made: tuple[Path, dict[str, Any]]) -> None:
+    """Also those that nobody set and that the model has."""
+    shape = {"INPUT_HEIGHT": 32, "INPUT_WIDTH": 32, "INPUT_CHANNELS": 3}
+    assert made[1]["settings"].items() >= shape.items()
+    assert "INPUT_HEIGHT=32" in made[0].with_suffix(".html").read_text()
+
+
+def test_thresholds_outlive_a_report_that_fails(
+    run: Run, tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(found: object) -> str:
+        raise RuntimeError("no picture can be drawn")
+
+    monkeypatch.setattr("prepare.report.page", fail)
+    with pytest.raises(RuntimeError, match="no picture"):
+        run("--quiet", folder=labelled)
+    assert (tmp_path / "thresholds.csv").read_text().startswith("class,")
 
 
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
@@ -257,14 +277,12 @@ def test_a_precision_that_does_not_hold_is_told() -> None:
 # -------------------------------------------------------------------- in a browser
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+@needs_chromium
 def test_the_report_s_classes_are_sorted_by_a_press(made: tuple[Path, dict[str, Any]]) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 390, "height": 800})
         faults: list[str] = []
         page.on("console", lambda message: faults.append(message.text))
