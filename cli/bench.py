@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import CommandError, say
+from cli import CommandError, install, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         from bench import run as bench
         from bench import tune
     except ImportError as error:
-        raise CommandError(f"{error}: pip install 'classification-server[bench]'") from None
+        raise CommandError(f"{error}: {install('bench')}") from None
     subjects = _subjects(options)
     steps = tune.steps() if options.tune else bench.steps(options.clients, bare=not options.url)
     try:

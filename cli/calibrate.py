@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import CommandError, say
+from cli import CommandError, install, say
 from cli.model_files import add_model_options, environ
 from cli.progress import progress
 from shared.settings import Settings, SettingsError
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
         from prepare import report
         from prepare.calibrate import calibrate, report_path
     except ImportError as error:
-        raise CommandError(f"{error}: pip install 'classification-server[people,worker]'") from None
+        raise CommandError(f"{error}: {install('people,worker')}") from None
     from prepare.labelled import CalibrationError
     from worker.inspect_model import ModelError
     from worker.labels import read_classes

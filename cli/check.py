@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import CommandError
+from cli import CommandError, install
 from cli.model_files import add_model_options, environ
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from prepare.check import check
     except ImportError as error:
-        raise CommandError(f"{error}: pip install 'classification-server[worker]'") from None
+        raise CommandError(f"{error}: {install('worker')}") from None
     import demo
 
     with _status(options.quiet):

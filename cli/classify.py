@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli import CommandError, say, tables
+from cli import CommandError, install, say, tables
 
 HELP = "classify a folder of photos; the answers as a table and a page"
 DESCRIPTION = """\
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         import httpx  # noqa: F401
         import rich  # noqa: F401
     except ImportError as error:
-        raise CommandError(f"{error}: pip install 'classification-server[people]'") from None
+        raise CommandError(f"{error}: {install('people')}") from None
     if not options.folder.is_dir():
         raise CommandError(f"{options.folder} is not a folder")
     options.output = options.output or Path(f"{options.folder.resolve().name or 'photos'}.csv")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli import CommandError
+from cli import CommandError, install
 
 HELP = "print a script that has your shell complete this command"
 DESCRIPTION = """\
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         import shtab
     except ImportError:
-        raise CommandError("it needs shtab: pip install 'classification-server[people]'") from None
+        raise CommandError(f"it needs shtab: {install('people')}") from None
     from cli.main import build_parser
 
     parser = build_parser()

