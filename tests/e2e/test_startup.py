@@ -1,14 +1,17 @@
 """A wrong model or setting stops the start within seconds, with one clear line and exit status 2."""
 
+import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import requests
 
 import demo
-from tests.stack import ROOT, free_port
+from tests.stack import ROOT, eventually, free_port
 
 MAKE_MODELS = """
 import os, sys
@@ -91,3 +94,52 @@ def test_a_fault_stops_the_start_with_one_line(
     assert "Traceback" not in said
     assert [line for line in said.splitlines() if all(word in line for word in words)], said
     assert time.monotonic() - began < 30
+
+
+def test_the_command_that_check_prints_serves(tmp_path: Path) -> None:
+    """From another folder, and with a name that a shell would cut in two."""
+    for file in (demo.MODEL, demo.CLASSES, demo.THRESHOLDS):
+        shutil.copy(file, tmp_path / f"my {file.name}")
+    port = free_port()
+    environ = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "SERVER_HOST": "127.0.0.1",
+        "SERVER_PORT": str(port),
+        "SERVER_DATA_DIR": str(tmp_path / "data"),
+    }
+    options = [
+        f"--{name}=my {getattr(demo, name.upper()).name}" for name in ("model", "classes", "thresholds")
+    ]
+    checked = subprocess.run(
+        ["classification-server", "check", *options],
+        cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    command = checked.stdout.splitlines()[-1].strip()
+    (tmp_path / "elsewhere").mkdir()
+    with (tmp_path / "output").open("wb") as output:
+        served = subprocess.Popen(
+            f"exec env {command}",
+            shell=True,
+            cwd=tmp_path / "elsewhere",
+            env=environ,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: is_ready(url) or served.poll() is not None, 90, "it is ready")
+        assert served.poll() is None, (tmp_path / "output").read_text()
+        with (demo.SAMPLES / "siete.jpg").open("rb") as photo:
+            answer = requests.post(f"{url}/classify", files={"blob": photo}, timeout=30).json()
+        assert next(iter(answer[0])) == "Digitus septem albus"
+    finally:
+        served.terminate()
+        assert served.wait(30) == 0
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health/ready", timeout=5).ok
+    except requests.RequestException:
+        return False

@@ -5,6 +5,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import top_k_accuracy_score
 
+from prepare.drawings import _most_confused
 from prepare.measures import (
     BINS,
     calibration_error,
@@ -113,3 +114,14 @@ def test_one_threshold_for_all_trades_answers_for_precision() -> None:
 
 def test_a_share_of_none_has_no_value() -> None:
     assert share(np.zeros(0, bool)) == {"value": None, "low": 0.0, "high": 1.0, "count": 0, "of": 0}
+
+
+def test_of_more_than_40_classes_those_that_are_confused_most_are_drawn() -> None:
+    """Class 7 is taken for 33 twice, 12 for 40 once; the rest is right: of those the first are shown."""
+    truth = np.array([*range(41), 7, 7, 12])
+    first = np.array([*range(41), 33, 33, 40])
+    answers = Answers(truth, np.stack([first, (first + 1) % 41], 1), np.full((44, 2), 0.5, np.float32))
+    drawn = _most_confused(answers, 41)
+    assert len(drawn) == 40 and {7, 12, 33, 40} <= set(drawn) and drawn == sorted(drawn)
+    assert 39 not in drawn  # the last of those that nothing is taken for
+    assert _most_confused(answers, 40) == list(range(40))
