@@ -133,7 +133,7 @@ def _classify(report: Report, settings: Settings, engine: Engine, decider: Decid
         report.add(
             "sample",
             "note",
-            f"{each['score']:.4f} {each['class']} ({verdict}: its threshold is {each['threshold']:.4f})",
+            f"{each['score']:.6f} {each['class']} ({verdict}: its threshold is {each['threshold']:.4f})",
         )
 
 

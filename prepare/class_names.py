@@ -42,7 +42,8 @@ def find(path: Path) -> Found:
         looks_like_json = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
         return _checked(_from_json(data) if looks_like_json else from_pickle(data))
     except (PickleError, NamesError) as error:
-        raise NamesError(f"{path}: {error}") from None
+        hint = "; a text with a name a line is a classes file as it stands" if path.suffix == ".txt" else ""
+        raise NamesError(f"{path}: {error}{hint}") from None
 
 
 def _from_folders(path: Path) -> Found:

@@ -71,7 +71,8 @@ def test_the_demo_is_told_in_full(
         "20 names, from 'Digitus nullus albus' to 'Digitus novem niger'",
         "`consolidate` merges them into 10 species",
         "of 20 of 20 classes, from 0.500 to 0.961",
-        "1.0000 Digitus septem albus (counts: its threshold is 0.5000)",
+        "· 0.9999",  # not quite 1, and not told as such
+        " Digitus septem albus (counts: its threshold is 0.5000)",
         f"  INFERENCE_MODEL={demo.MODEL} ",
     ):
         assert words in told

@@ -37,6 +37,11 @@ def test_names_are_counted_against_the_model(
     assert not output.exists()
 
 
+def test_a_classes_file_is_told_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classes", str(demo.CLASSES)]) == 2
+    assert "a text with a name a line is a classes file as it stands" in capsys.readouterr().err
+
+
 def test_quiet_says_nothing_but_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("b", "a", ".ipynb_checkpoints"):
         (tmp_path / "images" / name).mkdir(parents=True)
