@@ -1,4 +1,4 @@
-"""Takes the picture of a calibration's report anew: `python docs/pictures/calibration.py`; needs Chromium."""
+"""Takes the picture of a calibration's report anew: `python -m docs.pictures.calibration`; needs Chromium."""
 
 import os
 import shutil

@@ -1,6 +1,7 @@
 """The page, in a real browser: Debian's Chromium, headless."""
 
 import io
+import itertools
 import json
 import subprocess
 from collections.abc import Iterator
@@ -603,6 +604,31 @@ def test_on_a_phone_nothing_is_wider_than_it_and_a_finger_draws(reader: Reader, 
     expect(page.locator(".species")).to_be_visible()
     assert best(page) == ["Digitus septem albus"]
     assert fits(page)
+
+
+APART = """
+[...document.querySelectorAll("#status > div")].every((tile) => {
+  const words = document.createRange();
+  words.selectNodeContents(tile.querySelector("dt"));
+  const highest = tile.querySelector("small");
+  return !highest.textContent || words.getBoundingClientRect().right < highest.getBoundingClientRect().left;
+})
+"""
+
+
+def test_on_a_phone_the_strips_words_lie_beside_each_other(reader: Reader, stack: Stack) -> None:
+    page = reader.browser.new_context(**PHONE | {"locale": "es-MX"}).new_page()
+    reader.pages.append(page)
+    counts = itertools.count(1)
+    page.route("**/status", lambda route: route.fulfill(json=grown(next(counts))))
+    page.goto(f"{stack.url}/")
+    expect(page.locator("#status .answered small")).to_have_text("máx. 888 ms")
+    assert page.evaluate(APART)
+
+
+def grown(times: int) -> dict[str, Any]:
+    told = figures(888, 8888 * times, 100 * times, 0, 0, 0, 0)
+    return told | {"answers": [{"within": 0.888, "jobs": 0}, {"within": None, "jobs": times}]}
 
 
 def fits(page: Page) -> bool:
