@@ -43,6 +43,8 @@ class CommonHeaders:
         """Call the app."""
 
         def start(status: str, headers: _Headers, exc_info: Any = None) -> Callable[[bytes], object]:
+            if status.startswith("304"):  # what the browser has keeps its own, as a page's differ
+                return start_response(status, headers, exc_info)
             return start_response(status, headers + self._common(headers, environ), exc_info)
 
         return self._app(environ, start)

@@ -92,7 +92,7 @@ class Stack:
                 return False
 
         try:
-            eventually(ready, 60, f"{workers} workers ready")
+            eventually(ready, 120, f"{workers} workers ready")
         except AssertionError:
             raise AssertionError(self.logs()) from None
 

@@ -27,3 +27,10 @@ def test_a_page_runs_this_servers_scripts_alone(redis: Redis) -> None:
     assert policy["default-src"] == "'self'" and policy["img-src"] == "'self' blob: data:"
     assert "script-src" not in policy and "unsafe" not in str(policy)
     assert policy["frame-ancestors"] == policy["object-src"] == policy["base-uri"] == "'none'"
+
+
+def test_a_page_that_the_browser_has_keeps_its_policy(redis: Redis) -> None:
+    client = make(redis)
+    tag = client.get("/").headers["ETag"]
+    again = client.get("/", headers={"If-None-Match": tag})
+    assert again.status_code == 304 and "Content-Security-Policy" not in again.headers

@@ -2,7 +2,6 @@
 
 import io
 import re
-from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
@@ -40,10 +39,10 @@ def run(redis: Redis) -> int:
     return len(claims)
 
 
-def test_an_id_has_122_random_bits(client: FlaskClient) -> None:
+def test_an_id_has_128_random_bits(client: FlaskClient) -> None:
     ids = [submit(client, ONE)[0] for _ in range(50)]
-    assert all(UUID(each).version == 4 and re.fullmatch("[0-9a-f]{32}", each) for each in ids)
-    for place in {*range(32)} - {12, 16}:  # the version, and the variant's half
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
+    for place in range(32):
         assert len({each[place] for each in ids}) > 4, "a place that hardly differs can be guessed"
 
 
