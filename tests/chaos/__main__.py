@@ -51,13 +51,16 @@ def main() -> int:
 
 def _row(bench: Bench, name: str, runs: int) -> int:
     start = time.monotonic()
-    outcome, recoveries = strike(bench, name, runs)
+    load, outcome, recoveries = strike(bench, name, runs)
+    told = load.told()
+    for line in told:
+        print(line, file=sys.stderr)
     times = sorted(recoveries)
     recovered = f"{times[len(times) // 2]:.1f} s | {times[-1]:.1f} s"
-    counts = f"{outcome.accepted:,} | {outcome.lost} | {outcome.duplicated} | {outcome.wrong}"
+    counts = f"{outcome.accepted:,} | {outcome.lost} | {outcome.duplicated} | {outcome.wrong + len(told)}"
     print(f"| {name} | {runs} | {counts} | {recovered} |", flush=True)
     print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
-    return outcome.lost + outcome.duplicated + outcome.wrong + sum(map(math.isinf, recoveries))
+    return outcome.lost + outcome.duplicated + outcome.wrong + len(told) + sum(map(math.isinf, recoveries))
 
 
 if __name__ == "__main__":

@@ -141,14 +141,13 @@ class Load:
     # ---------------------------------------------------------------- what became of it
 
     def settle(self) -> "Outcome":
-        """Wait for the end of all that was accepted and for its webhook, and count."""
+        """Wait for the end of all that was accepted, and count."""
         answered = [each for each in self.calls if each.status == 200]
         unanswered = [each for each in self.calls if self._is_lost(each)]
         with ThreadPoolExecutor(8) as pool:
             ends = list(pool.map(self._end, self.accepted))
         self.lost += [end for end, right in zip(ends, self.accepted.values(), strict=True) if end != right]
         self.lost += [f"a caller had status {each.status}: {each.told}" for each in unanswered]
-        self._told()
         results = self.stack.valkey.client
         jobs = [*self.accepted, *(each.job for each in answered)]
         twice = [job for job in jobs if results.xlen(f"rq:results:{job}") > 1]
@@ -176,14 +175,17 @@ class Load:
             time.sleep(0.1)
         return f"{job}: {body['status']} {body['error']}"
 
-    def _told(self) -> None:
-        """Every accepted job's answer has come to its webhook; some may come twice, as documented."""
+    def told(self) -> list[str]:
+        """Wait for each accepted job's webhook; return what is wrong. Some may come twice, as documented."""
         missing = lambda: [job for job in self.accepted if not self.mailbox.received[job]]  # noqa: E731
         eventually(lambda: not missing(), WEBHOOK_PATIENCE, "every webhook is delivered")
-        for job, right in self.accepted.items():
-            for message in self.mailbox.received[job]:
-                if message["status"] != "finished" or _class_of(message) != right:
-                    self.wrong.append(f"the webhook of {job}: wanted {right}, got {message}")
+        self.mailbox.shutdown()
+        return [
+            f"the webhook of {job}: wanted {right}, got {message}"
+            for job, right in self.accepted.items()
+            for message in self.mailbox.received[job]
+            if message["status"] != "finished" or _class_of(message) != right
+        ]
 
     def left_over(self) -> dict[str, int]:
         """What should not be in Redis once all has ended; a failure's image is kept for a requeue."""

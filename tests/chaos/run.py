@@ -1,5 +1,6 @@
 """A stack for faults, and one fault done to it so many times."""
 
+import random
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ def bench_of_faults() -> Iterator[Bench]:
         WEBHOOK_ALLOW="127.0.0.1",
         INPUT_BATCH=8,
         RESULT_TTL=600,
+        CHAOS_PAUSE=0.05,  # so that workers nearly always have jobs in hand
     )
     try:
         yield Bench(stack)
@@ -38,12 +40,15 @@ def bench_of_faults() -> Iterator[Bench]:
             subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def strike(bench: Bench, name: str, runs: int) -> tuple[Outcome, list[float]]:
-    """Do a fault under load, so many times; what became of the jobs, and how long each recovery took."""
+def strike(bench: Bench, name: str, runs: int) -> tuple[Load, Outcome, list[float]]:
+    """Do a fault under load, so many times; what became of the jobs, and how long each recovery took.
+
+    Its webhooks may take two minutes longer: `Load.told` waits for them.
+    """
     faults = []
     with Load(bench.stack, Mailbox(), may_break=name.startswith("gateway")) as load:
         for _ in range(runs):
-            time.sleep(1)
+            time.sleep(random.uniform(1, 1.3))  # a fault comes at any moment of a batch
             fault = time.monotonic()
             FAULTS[name](bench)
             bench.keep_two()
@@ -52,7 +57,6 @@ def strike(bench: Bench, name: str, runs: int) -> tuple[Outcome, list[float]]:
             load.recovered(*faults[-1])
     outcome = load.settle()
     load.cleared()
-    load.mailbox.shutdown()
     for line in (*load.lost, *load.wrong):
         print(line, file=sys.stderr)
-    return outcome, [load.recovery(*each) for each in faults]
+    return load, outcome, [load.recovery(*each) for each in faults]
