@@ -3,8 +3,7 @@
 import ctypes
 import gc
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +19,6 @@ from shared.settings import PREPROCESS_NAMES, Settings
 from worker.inspect_apart import inspect_apart
 from worker.inspect_model import ModelError
 from worker.loader import LoadedModel, import_tensorflow, load, one_line
-from worker.plan import Plans, batch_sizes, plan_runs, side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +36,6 @@ class Engine:
 
     `costs` are the seconds that a run of each size took in the warm-up, and `plans` says for each number of
     inputs in which runs they cost least. `sizes` loses those for which there was not enough memory.
-    `may_split` says that all cores are the model's; then a heavy model's `pool` runs parts side by side.
     """
 
     height: int
@@ -50,9 +47,7 @@ class Engine:
     loader: str
     graph: Callable[[Pixels], Scores]
     costs: dict[int, float] = field(default_factory=dict)
-    plans: Plans = field(default_factory=dict)
-    may_split: bool = False
-    pool: ThreadPoolExecutor | None = None
+    plans: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def build(cls, settings: Settings) -> "Engine":
@@ -62,7 +57,7 @@ class Engine:
             ModelError: the model can't be served, or not with these settings.
         """
         inspection = inspect_apart(settings.model)
-        has_gpu = _prepare_devices(settings.threads)
+        _prepare_devices(settings.threads)
         model = load(settings.model, inspection)
         shape = _input_shape(model, settings)
         _check_preprocess(settings.preprocess, shape[2])
@@ -82,7 +77,7 @@ class Engine:
         if settings.precision == "bfloat16":
             engine = replace(engine, graph=_runner(frozen, "bfloat16", settings.threads))
             _compare(scores, engine.run(samples))
-        return replace(engine, outputs=scores.shape[1], may_split=not (has_gpu or settings.threads))
+        return replace(engine, outputs=scores.shape[1])
 
     @property
     def input_batch(self) -> int:
@@ -103,12 +98,11 @@ class Engine:
                     raise
 
     def _run_all(self, pixels: Pixels) -> Scores:
-        sizes = self._plan(len(pixels))
-        if len(sizes) == 1:
-            return self._run(pixels, sizes[0])
-        ends = np.cumsum(sizes)[:-1]
-        run_each = self.pool.map if self.pool else map
-        return np.concatenate(list(run_each(self._run, np.split(pixels, ends), sizes)))
+        parts, at = [], 0
+        for size in self._plan(len(pixels)):
+            parts.append(self._run(pixels[at : at + size], size))
+            at += size
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _halve(self, size: int) -> bool:
         """Run at most half of `size` inputs at once from now on; False where that is less than one."""
@@ -122,25 +116,8 @@ class Engine:
         )
         self.sizes = sizes
         self.costs = {size: cost for size, cost in self.costs.items() if size in sizes}
-        self._make_plans()
-        return True
-
-    def _make_plans(self) -> None:
         self.plans = plan_runs(self.costs)
-        if self.pool:
-            self.plans = side_by_side(self.plans, self.costs)
-
-    def _try_side_by_side(self) -> None:
-        """Run halves of a batch at once from now on, unless that is slower here."""
-        in_turn = self._batch_seconds()
-        if not self.may_split or in_turn < LONG_SECONDS:  # short runs end before another thread has begun
-            return
-        self.pool = ThreadPoolExecutor(2, "model")
-        self._make_plans()
-        pixels = np.zeros((self.input_batch, self.height, self.width, self.channels), np.uint8)
-        if _seconds(lambda: self._run_all(pixels)) > 1.1 * in_turn:
-            self.pool = None
-            self._make_plans()
+        return True
 
     def _cost(self, size: int) -> float:
         """Seconds that a run of so many inputs takes, after a first one."""
@@ -177,12 +154,25 @@ class Engine:
                 break
         with suppress(AttributeError, OSError):  # glibc alone keeps what the start has freed
             ctypes.CDLL(None).malloc_trim(0)
-        self._make_plans()
-        self._try_side_by_side()
-        return self._batch_seconds()
-
-    def _batch_seconds(self) -> float:
+        self.plans = plan_runs(self.costs)
         return sum(self.costs[size] for size in self.plans[self.input_batch])
+
+
+def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
+    """The cheapest runs for each number of inputs up to the largest size; a run of each size costs so much.
+
+    Padding 17 inputs to 24 may cost a heavy model more than a run of 16 and one of 1; a light one less.
+    """
+    best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
+    for count in range(1, max(costs, default=0) + 1):
+        padded = min(size for size in costs if size >= count)
+        choices: list[tuple[float, tuple[int, ...]]] = [(costs[padded], (padded,))]
+        for size in (each for each in costs if each < count):
+            seconds, runs = best[count - size]
+            # A measured time is not exact: a further run must be worth it.
+            choices.append((1.03 * (costs[size] + seconds), (size, *runs)))
+        best[count] = min(choices)
+    return {count: tuple(sorted(runs, reverse=True)) for count, (_, runs) in best.items() if count}
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -195,6 +185,13 @@ def _seconds(run: Callable[[], object]) -> float:
     start = perf_counter()
     run()
     return perf_counter() - start
+
+
+def batch_sizes(most: int) -> tuple[int, ...]:
+    """The sizes that batches are padded to: powers of two and the points half-way between, up to `most`."""
+    powers = [2**n for n in range(11)]
+    between = [3 * 2**n for n in range(10)]
+    return (*sorted(size for size in (*powers, *between) if size < most), most)
 
 
 def preprocessor(name: str) -> Callable[[Any], Any]:
@@ -236,18 +233,15 @@ def _check_preprocess(name: str, channels: int) -> None:
         )
 
 
-def _prepare_devices(threads: int) -> bool:
-    """Return whether there is a GPU."""
+def _prepare_devices(threads: int) -> None:
     import_tensorflow()
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
     with suppress(RuntimeError):  # an engine before this one has begun to use them
         # One pool serves the whole process: a session's own bound on it has no effect.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        for gpu in gpus:
+        for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-    return bool(gpus)
 
 
 def _freeze(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) -> Any:

@@ -4,7 +4,6 @@ import gc
 import logging
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ import tensorflow as tf
 import demo
 import worker.engine
 from shared.settings import Settings
-from worker.engine import Engine, preprocessor
+from worker.engine import Engine, plan_runs, preprocessor
 from worker.inspect_model import ModelError
-from worker.plan import plan_runs, side_by_side
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)
 
@@ -75,49 +73,6 @@ def test_runs_are_planned_by_what_they_cost() -> None:
     assert light[17] == (24,) and light[5] == (8,)
     small_is_fast = plan_runs({1: 1.0, 8: 4.0, 32: 30.0})
     assert small_is_fast[32] == (8, 8, 8, 8) and small_is_fast[3] == (1, 1, 1)
-
-
-def test_long_runs_are_halved_where_that_costs_little() -> None:
-    costs = {1: 30.0, 2: 40.0, 4: 70.0, 8: 130.0, 12: 190.0, 16: 250.0, 24: 380.0, 32: 500.0}
-    plans = side_by_side({1: (1,), 2: (2,), 16: (16,), 17: (16, 1), 23: (24,), 32: (32,)}, costs)
-    assert plans == {1: (1,), 2: (2,), 16: (8, 8), 17: (8, 8, 1), 23: (12, 12), 32: (16, 16)}
-    assert side_by_side({5: (5,), 32: (32,)}, {5: 1.0, 16: 9.0, 32: 10.0}) == {5: (5,), 32: (32,)}
-
-
-def warmed_up(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> Engine:
-    """An engine whose runs of one input, of two, and of two ones side by side seem to take so long."""
-    told = iter(seconds)
-    monkeypatch.setattr(worker.engine, "_seconds", lambda run: (run(), next(told))[1])
-    engine = build(input_batch=2)
-    engine.warm_up()
-    return engine
-
-
-def test_a_heavy_models_halves_run_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, both = warmed_up(monkeypatch, 0.1, 0.2, 0.1), threading.Barrier(2)
-    graph, wanted = engine.graph, build().run(PIXELS[:2])
-
-    def meet(pixels: np.ndarray) -> np.ndarray:
-        both.wait(10)
-        return graph(pixels)
-
-    engine.graph = meet
-    assert np.abs(engine.run(PIXELS[:2]) - wanted).max() <= 1e-5
-
-
-def test_halves_that_get_in_each_others_way_run_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = warmed_up(monkeypatch, 0.1, 0.2, 0.3)
-    assert engine.pool is None and engine.plans[2] == (2,)
-
-
-def test_a_model_that_is_given_some_cores_alone_runs_a_batch_as_one() -> None:
-    assert build().may_split and not build(threads=1).may_split
-
-
-def test_a_light_model_runs_a_batch_as_one() -> None:
-    light = build(input_batch=12)
-    light.warm_up()
-    assert light.pool is None and light.plans[12] == (12,)
 
 
 # -------------------------------------------------------------------- precision

@@ -13,9 +13,8 @@ import tensorflow as tf
 import demo
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import make
-from worker.engine import Engine, preprocessor
+from worker.engine import Engine, batch_sizes, preprocessor
 from worker.inspect_model import ModelError, inspect
-from worker.plan import batch_sizes
 
 Maker = Callable[[str, str, str], Path]
 
