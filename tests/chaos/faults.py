@@ -362,6 +362,7 @@ FAULTS: dict[str, Callable[[Bench], None]] = {
         *(worker_killed, worker_stopped, worker_frozen, gateway_killed, gateway_master_killed),
         *(gateway_stopped, redis_killed, redis_frozen, redis_full, disk_full, disk_full_always),
         *(
+            connection_cut,
             model_hangs,
             model_raises,
             memory_short,
