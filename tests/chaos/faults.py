@@ -36,6 +36,8 @@ class Bench:
         self.stack = stack
         self.switch = stack.folder / "fault"
         self.proxy = Proxy(stack.valkey.folder / "s", stack.folder / "proxy")
+        self.struck = 0.0
+        """When the last fault came, by time.monotonic()."""
         self.clock = stack.folder / "clock"
         self.clock.write_text("0")
         stack.start("webhooks", "webhooks")
@@ -101,6 +103,7 @@ class Bench:
         for _ in range(300):
             held = self.held_by(worker)
             time.sleep(lead)
+            self.struck = time.monotonic()
             strike()
             time.sleep(0.05)  # what it had sent by then, arrives
             if held & self.held_by(worker):

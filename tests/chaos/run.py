@@ -49,11 +49,11 @@ def strike(bench: Bench, name: str, runs: int) -> tuple[Load, Outcome, list[floa
     with Load(bench.stack, Mailbox(), may_break=name.startswith("gateway")) as load:
         for _ in range(runs):
             time.sleep(random.uniform(1, 1.3))  # a fault comes at any moment of a batch
-            fault = time.monotonic()
+            bench.struck = time.monotonic()
             FAULTS[name](bench)
             bench.keep_two()
             time.sleep(0.5)
-            faults.append((fault, time.monotonic()))
+            faults.append((bench.struck, time.monotonic()))
             load.recovered(*faults[-1])
     outcome = load.settle()
     load.cleared()
