@@ -13,7 +13,7 @@ from tests.chaos.faults import FAULTS, LEASE, Bench
 from tests.chaos.load import Load, Mailbox, Outcome
 from tests.stack import Stack
 
-DISK_MB = 256
+DISK_MB = 1024
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
