@@ -19,9 +19,17 @@ import h5py
 MOST_CONFIG_BYTES = 64 * 2**20
 """Of a configuration in a .keras file; EfficientNetV2L's has half a megabyte."""
 
+MOST_MESSAGE = 2000
+"""Characters of what is said of a file; a hundred unknown layers would only say it more slowly."""
+
 
 class ModelError(Exception):
     """The model, its classes or its thresholds can't be served; the message is one line for the operator."""
+
+    def __init__(self, message: str) -> None:
+        # It quotes what stands in the file: no line of the log begins there, and no terminal obeys it.
+        shown = "".join(each if each.isprintable() else " " for each in message[:MOST_MESSAGE])
+        super().__init__(" ".join(shown.split()))
 
 
 @dataclass(frozen=True)
