@@ -1,18 +1,17 @@
 """Multipart forms, read by the `multipart` library: a fifth of the time that Werkzeug's own parser takes."""
 
+import io
+import math
+from collections.abc import Iterator
 from typing import IO, Any
 
 import flask
-from multipart import MultipartParser, MultipartPart, ParserLimitReached
+from multipart import MultipartSegment, ParserLimitReached, PushMultipartParser
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
-from gateway.pace import PacedStream
-
-UNBOUNDED = 2**40
-"""No part is put on disk: the request's own bound on its length is the bound on memory, too."""
-
+from gateway.pace import CHUNK_BYTES, PacedStream
 
 CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso-8859-1"})
 """That a part of a form may say it is in; Werkzeug knows the same."""
@@ -49,27 +48,38 @@ class FormParser(FormDataParser):
         form: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
         text = 0
-        limits = {
-            "part_limit": self.max_form_parts or UNBOUNDED,
-            "spool_limit": UNBOUNDED,
-            "memory_limit": UNBOUNDED,
-        }
-        for part in MultipartParser(PacedStream(stream), boundary, length, **limits):
-            if part.filename is not None:
-                files.append((part.name, FileStorage(part.file, part.filename, part.name)))
-                continue
-            text += part.size
-            if text > (self.max_form_memory_size or UNBOUNDED):
-                raise RequestEntityTooLarge
-            form.append((part.name, _text(part)))
+        most = self.max_form_parts or math.inf
+        with PushMultipartParser(boundary, length, max_segment_count=most) as parser:
+            for part, data in _read(parser, PacedStream(stream)):
+                if part.filename is not None:
+                    files.append((part.name, FileStorage(io.BytesIO(data), part.filename, part.name)))
+                    continue
+                text += len(data)
+                if text > (self.max_form_memory_size or math.inf):
+                    raise RequestEntityTooLarge
+                form.append((part.name, _text(part, data)))
         return self.cls(form), self.cls(files)
 
 
-def _text(part: MultipartPart) -> str:
+def _read(parser: PushMultipartParser, stream: PacedStream) -> Iterator[tuple[MultipartSegment, bytes]]:
+    """Each part and its bytes, in memory: the request's own bound on its length bounds them, too."""
+    part: Any = None
+    data: list[bytes] = []
+    for event in parser.parse_blocking(stream.read, CHUNK_BYTES):
+        if event is None:
+            yield part, b"".join(data)
+        elif isinstance(event, MultipartSegment):
+            part, data = event, []
+        else:
+            data.append(event)
+
+
+def _text(part: MultipartSegment, data: bytes) -> str:
+    charset = part.charset or "utf-8"
     # Any codec of Python's would do else: punycode takes a second for what a field may have.
-    if part.charset.lower() not in CHARSETS:
-        raise ValueError(f"a field is in the charset {part.charset[:40]!r}; send it as UTF-8")
-    return str(part.value)
+    if charset.lower() not in CHARSETS:
+        raise ValueError(f"a field is in the charset {charset[:40]!r}; send it as UTF-8")
+    return data.decode(charset)
 
 
 class Request(flask.Request):

@@ -33,11 +33,20 @@ class PacedStream:
         Raises:
             RequestTimeout: they come too slowly.
         """
-        if not self._is_timed:
+        if not (self._is_timed and size):  # the parser asks for nothing once it has all
             return self._stream.read(size)
         left = GRACE_SECONDS + self._read / LEAST_BYTES_A_SECOND - (time.monotonic() - self._started)
-        detail = f"the form comes too slowly: {self._read} bytes in {time.monotonic() - self._started:.0f} s"
-        with Timeout(max(left, 0.001), RequestTimeout(f"{detail}; send it again on a faster connection")):
-            data = self._stream.read(CHUNK_BYTES if size < 0 else min(size, CHUNK_BYTES))
+        with Timeout(max(left, 0.001)) as pace:
+            try:
+                data = self._stream.read(CHUNK_BYTES if size < 0 else min(size, CHUNK_BYTES))
+            except Timeout as late:
+                if late is not pace:
+                    raise
+                raise self._too_slow() from None
         self._read += len(data)
         return data
+
+    def _too_slow(self) -> RequestTimeout:
+        seconds = time.monotonic() - self._started
+        detail = f"the form comes too slowly: {self._read} bytes in {seconds:.0f} s"
+        return RequestTimeout(f"{detail}; send it again on a faster connection")
