@@ -15,12 +15,10 @@ from gateway import classify, docs, health, info, jobs, page, status
 from gateway.auth import register_auth
 from gateway.checks import api_keys, check_rate_limit
 from gateway.errors import register_errors
-from gateway.forms import Request
 from gateway.headers import CommonHeaders
 from gateway.metrics import count_request, register_metrics
 from gateway.resources import Resources
 from gateway.submitter import Submitter
-from gateway.uploads import FORM_SLACK, OTHER_PARTS
 from gateway.waiting import ReplyListener
 from shared.connection import connect
 from shared.logs import setup_logging
@@ -48,8 +46,8 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
         queue = JobQueue(redis, settings)
     process = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
     app = Flask(__name__, static_folder=None)
-    app.request_class = Request
-    _configure(app, settings)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # best answers first
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
     listener = ReplyListener(queue, reply_list(process))
     app.extensions["classification"] = Resources(settings, queue, Submitter(queue), listener)
     app.before_request(_begin)
@@ -75,14 +73,6 @@ def _guard(app: Flask, settings: Settings) -> None:
         from gateway.rate_limit import RateLimit  # 2 MB that others need not have
 
         RateLimit(app, settings, settings.rate_limit)
-
-
-def _configure(app: Flask, settings: Settings) -> None:
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + FORM_SLACK
-    app.config["MAX_FORM_MEMORY_SIZE"] = FORM_SLACK
-    app.config["MAX_FORM_PARTS"] = 1 + OTHER_PARTS
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # best answers first
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]
 
 
 def _begin() -> Response | None:

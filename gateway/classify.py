@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.errors import RETRY_SECONDS, Problem
+from gateway.forms import read_form
 from gateway.resources import resources
 from gateway.submission import accepted, cache_status, new_job
 from gateway.uploads import read_upload
@@ -25,7 +26,7 @@ def classify() -> Response:
     if shared.served() is None:
         raise Problem(503, "no worker with a model is ready; send it again soon", retry_after=RETRY_SECONDS)
     patience = _preferred_wait()
-    image, options = read_upload(request, shared.settings)
+    image, options = read_upload(read_form(request, shared.settings, 1), shared.settings)
     return _run(image, options, patience)
 
 

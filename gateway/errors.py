@@ -1,7 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457): what was wrong, where, and what to do.
 
 Problem                what a view raises
-HTTPException          what Flask and Werkzeug raise (404, 405, 413 …)
+HTTPException          what Flask and Werkzeug raise (404, 405, 408 …)
 JobFailure             what a worker says of a job; `shared.job.FAILURES` has the status
 QueueFull              429, with the seconds until there will be room
 RedisError             503
@@ -14,9 +14,8 @@ from typing import Any
 
 from flask import Flask, Response, current_app, g, jsonify, request
 from redis.exceptions import OutOfMemoryError, RedisError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from gateway.resources import resources
 from shared.job import FAILURES, JobFailure
 from shared.records import QueueFull
 
@@ -81,21 +80,11 @@ def _http(error: HTTPException) -> Response:
     elif isinstance(error, MethodNotAllowed):
         allowed = sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})
         detail = f"{request.path} takes {' or '.join(allowed)}, not {request.method}"
-    elif isinstance(error, RequestEntityTooLarge):
-        detail = _too_large()
     response = respond(Problem(error.code, detail))
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value
     return response
-
-
-def _too_large() -> str:
-    if (request.content_length or 0) > (request.max_content_length or 0):
-        allowed = resources().settings.max_upload_bytes
-        return f"blob: the request is too large; an image may have {allowed} bytes: send smaller or fewer"
-    most, parts = request.max_form_memory_size, request.max_form_parts
-    return f"a form field is larger than {most} bytes, or there are more than {parts} parts"
 
 
 def _job(failure: JobFailure) -> Response:

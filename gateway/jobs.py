@@ -8,9 +8,10 @@ from typing import Any
 from flask import Blueprint, Response, g, jsonify, request
 
 from gateway.errors import Problem
+from gateway.forms import read_form
 from gateway.resources import resources
 from gateway.submission import accepted, cache_status, new_job, repeatable, webhook
-from gateway.uploads import read_uploads
+from gateway.uploads import most_images, read_uploads
 from shared.queue import BULK
 from shared.records import ENDED, JobState, KeyReused
 
@@ -32,8 +33,9 @@ def submit() -> Response:
     With an `Idempotency-Key`, the same form sent again is answered with the same jobs.
     """
     shared = resources()
-    images, options = read_uploads(request, shared.settings)
-    told = webhook()
+    form = read_form(request, shared.settings, most_images(shared.settings))
+    images, options = read_uploads(form, shared.settings)
+    told = webhook(form)
     jobs = [new_job(image, options, webhook=told) for image in images]
     try:
         done = shared.queue.submit(jobs, BULK, repeatable=repeatable(images, options, told))

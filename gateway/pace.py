@@ -4,7 +4,7 @@ import time
 from typing import IO
 
 from gevent import Timeout, monkey
-from werkzeug.exceptions import RequestTimeout
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 GRACE_SECONDS = 30.0
 """Before an upload's speed matters."""
@@ -17,13 +17,13 @@ CHUNK_BYTES = 16_384
 
 
 class PacedStream:
-    """A request's body, read no longer than its bytes are worth.
+    """A request's body, read no longer than its bytes are worth, and up to `most` of them.
 
     Without gevent nothing is timed: a thread can't be called back from a read.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._read = stream, 0
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self._stream, self._most, self._read = stream, most, 0
         self._started = time.monotonic()
         self._is_timed = monkey.is_module_patched("socket")
 
@@ -32,19 +32,25 @@ class PacedStream:
 
         Raises:
             RequestTimeout: they come too slowly.
+            RequestEntityTooLarge: they are too many; a body in chunks does not say so before.
         """
+        data = self._timed(CHUNK_BYTES if size < 0 else min(size, CHUNK_BYTES))
+        self._read += len(data)
+        if self._read > self._most:
+            raise RequestEntityTooLarge
+        return data
+
+    def _timed(self, size: int) -> bytes:
         if not (self._is_timed and size):  # the parser asks for nothing once it has all
             return self._stream.read(size)
         left = GRACE_SECONDS + self._read / LEAST_BYTES_A_SECOND - (time.monotonic() - self._started)
         with Timeout(max(left, 0.001)) as pace:
             try:
-                data = self._stream.read(CHUNK_BYTES if size < 0 else min(size, CHUNK_BYTES))
+                return self._stream.read(size)
             except Timeout as late:
                 if late is not pace:
                     raise
                 raise self._too_slow() from None
-        self._read += len(data)
-        return data
 
     def _too_slow(self) -> RequestTimeout:
         seconds = time.monotonic() - self._started

@@ -8,6 +8,7 @@ from secrets import token_hex
 from flask import Response, g, jsonify, request
 
 from gateway.errors import Problem
+from gateway.forms import Form
 from gateway.resources import resources
 from shared.job import Options
 from shared.records import NewJob, Repeatable, digest
@@ -55,13 +56,13 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
     return Repeatable(hashlib.sha256(key.encode()).hexdigest(), body.hexdigest())
 
 
-def webhook() -> str:
+def webhook(form: Form) -> str:
     """The form's field `webhook`, checked; empty where there is none.
 
     Raises:
         Problem: it is not an address that may be told.
     """
-    text = request.form.get("webhook", "").strip()
+    text = form.fields.get("webhook", [""])[0].strip()
     settings = resources().settings
     if not text:
         return ""

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from flask import Request
-from werkzeug.datastructures import FileStorage
-
 from gateway.errors import Problem
+from gateway.forms import EXAMPLE, Form
 from shared.images import ImageError, open_image
 from shared.job import Options, Region
 from shared.settings import Settings
@@ -17,17 +15,7 @@ TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
 MOST_DIGITS = 9
 """Of any number in a form; more would only say "too large" more slowly."""
 
-FORM_SLACK = 256 * 1024
-"""Bytes that a form may take beside its images: regions, boundaries, headers."""
-
-IMAGES_IN_MEMORY = 10
-"""Images of the largest size that one request may hold; it may have more that are smaller."""
-
-OTHER_PARTS = 31
-"""Parts that a form may have beside its images."""
-
 _IMAGE_STATUS = {"unsupported": 415, "damaged": 422, "too-large": 413}
-_EXAMPLE = "send a form such as: curl -F blob=@photo.jpg"
 
 
 class FieldError(ValueError):
@@ -38,17 +26,17 @@ class FieldError(ValueError):
         self.status = status
 
 
-def read_upload(request: Request, settings: Settings) -> tuple[bytes, Options]:
+def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
     """Return the image's bytes and what is asked of it.
 
     Raises:
         Problem: the form, the image's header, or a field is wrong; every wrong field is named.
     """
-    files = _files(request)
+    files = _files(form)
     if len(files) > 1:
         raise _wrong("blob", 400, f"{len(files)} files were sent, and one is classified a request")
-    image = _read(files[0], settings, "blob")
-    return image, _options(request, settings, _upright_size(image, settings, "blob"))
+    (image,) = files
+    return image, _options(form, settings, _upright_size(image, settings, "blob"))
 
 
 def most_images(settings: Settings) -> int:
@@ -56,33 +44,29 @@ def most_images(settings: Settings) -> int:
     return min(settings.max_jobs_per_request, settings.bulk_queue_size)
 
 
-def read_uploads(request: Request, settings: Settings) -> tuple[list[bytes], Options]:
+def read_uploads(form: Form, settings: Settings) -> tuple[list[bytes], Options]:
     """The same for a form with several images, for which the other fields are the same.
 
     Raises:
         Problem: as `read_upload`; where there are several images, the one at fault is named by its number.
     """
     most = most_images(settings)
-    request.max_content_length = min(most, IMAGES_IN_MEMORY) * settings.max_upload_bytes + FORM_SLACK
-    request.max_form_parts = most + OTHER_PARTS
-    files = _files(request)
-    if len(files) > most:
-        raise _wrong("blob", 413, f"{len(files)} images were sent, and at most {most} are taken a request")
-    names = ["blob"] if len(files) == 1 else [f"blob {number}" for number in range(1, len(files) + 1)]
-    images = [_read(file, settings, name) for file, name in zip(files, names, strict=True)]
+    images = _files(form)
+    if len(images) > most:
+        raise _wrong("blob", 413, f"{len(images)} images were sent, and at most {most} are taken a request")
+    names = ["blob"] if len(images) == 1 else [f"blob {number}" for number in range(1, len(images) + 1)]
     if sum(map(len, images)) > settings.max_queue_bytes:
         raise _wrong("blob", 413, f"they have more than the {settings.max_queue_bytes} bytes that may wait")
     sizes = [_upright_size(image, settings, name) for image, name in zip(images, names, strict=True)]
     smallest = (min(width for width, _ in sizes), min(height for _, height in sizes))
-    return images, _options(request, settings, smallest)
+    return images, _options(form, settings, smallest)
 
 
-def _options(request: Request, settings: Settings, size: tuple[int, int]) -> Options:
+def _options(form: Form, settings: Settings, size: tuple[int, int]) -> Options:
     wrong: dict[str, FieldError] = {}
-    form = request.form
 
     def field(name: str, default: T, parse: Callable[[str], T]) -> T:
-        sent = form.getlist(name)
+        sent = form.fields.get(name)
         if not sent:
             return default
         try:
@@ -103,30 +87,23 @@ def _options(request: Request, settings: Settings, size: tuple[int, int]) -> Opt
     return Options(regions, top_n, consolidate)
 
 
-def _files(request: Request) -> list[FileStorage]:
-    if request.mimetype != "multipart/form-data":
-        got = f"not {request.mimetype}" if request.mimetype else "and this request has no Content-Type"
-        raise Problem(415, f"{request.path} takes multipart/form-data, {got}; {_EXAMPLE}")
-    try:
-        files = request.files.getlist("blob")
-    except ValueError as error:
-        raise Problem(400, f"the multipart form is broken: {error}; {_EXAMPLE}") from None
+def _files(form: Form) -> list[bytes]:
+    files = form.files.get("blob")
     if not files:
-        raise _no_blob(request)
+        raise _no_blob(form)
     return files
 
 
-def _read(file: FileStorage, settings: Settings, name: str) -> bytes:
-    data = file.stream.read(settings.max_upload_bytes + 1)
+def _check_length(data: bytes, settings: Settings, name: str) -> None:
     if not data:
-        raise _wrong(name, 400, f"the file is empty; {_EXAMPLE}")
+        raise _wrong(name, 400, f"the file is empty; {EXAMPLE}")
     if len(data) > settings.max_upload_bytes:
         detail = f"the image is larger than the {settings.max_upload_bytes} bytes allowed; send it smaller"
         raise _wrong(name, 413, detail)
-    return data
 
 
 def _upright_size(image: bytes, settings: Settings, name: str) -> tuple[int, int]:
+    _check_length(image, settings, name)
     try:
         opened = open_image(image, settings.max_image_pixels)
     except ImageError as error:
@@ -134,13 +111,13 @@ def _upright_size(image: bytes, settings: Settings, name: str) -> tuple[int, int
     return opened.width, opened.height
 
 
-def _no_blob(request: Request) -> Problem:
-    if "blob" in request.form:
+def _no_blob(form: Form) -> Problem:
+    if "blob" in form.fields:
         detail = "it is text, not a file: with curl, put an @ before the file's name (blob=@photo.jpg)"
         return _wrong("blob", 400, detail)
-    others = ", ".join(sorted({*request.files, *request.form})[:5])
+    others = ", ".join(sorted({*form.files, *form.fields})[:5])
     found = f"the form has only: {others[:200]}" if others else "the form is empty or broken"
-    return _wrong("blob", 400, f"the image is missing; {found}; {_EXAMPLE}")
+    return _wrong("blob", 400, f"the image is missing; {found}; {EXAMPLE}")
 
 
 def _wrong(field: str, status: int, detail: str) -> Problem:

@@ -1,5 +1,6 @@
 """POST /classify, and the form that POST /jobs takes too."""
 
+from gateway.forms import FORM_SLACK, OTHER_PARTS
 from gateway.openapi.parts import (
     FAULT,
     FULL,
@@ -13,7 +14,7 @@ from gateway.openapi.parts import (
     ref,
     text,
 )
-from gateway.uploads import FALSE, FORM_SLACK, OTHER_PARTS, TRUE
+from gateway.uploads import FALSE, TRUE
 from shared.settings import Settings
 
 _TYPES = "image/jpeg, image/png, image/webp, image/bmp, image/gif, image/tiff"

@@ -1,9 +1,10 @@
 """The calls of the asynchronous side."""
 
+from gateway.forms import IMAGES_IN_MEMORY
 from gateway.jobs import JOB_ID, MOST_IDS, MOST_WAIT_SECONDS
 from gateway.openapi.images import form, form_problems, image
 from gateway.openapi.parts import AWAY, FAULT, FULL, Json, answer, array, call, number, problems, ref, text
-from gateway.uploads import IMAGES_IN_MEMORY, most_images
+from gateway.uploads import most_images
 from shared.settings import Settings
 from shared.webhook import LONGEST_URL
 

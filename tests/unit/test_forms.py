@@ -4,13 +4,14 @@ import contextlib
 import io
 
 import pytest
+import werkzeug
+from flask import Request
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
 
-from gateway.forms import FormParser
+from gateway.errors import Problem
+from gateway.forms import FORM_SLACK, OTHER_PARTS, Form, read_form
+from shared.settings import Settings
 
 NAMES = st.text(st.characters(categories=["L", "N"], include_characters=" _-."), min_size=1, max_size=20)
 PARTS = st.lists(st.tuples(NAMES, st.none() | NAMES, st.binary(max_size=200)), max_size=6)
@@ -26,45 +27,69 @@ def body(parts: list[tuple[str, str | None, bytes]]) -> bytes:
     return made + b"--x--\r\n"
 
 
-def parse(parser: FormDataParser, data: bytes) -> tuple[list[object], list[object]]:
-    _, form, files = parser.parse(io.BytesIO(data), "multipart/form-data", len(data), {"boundary": "x"})
-    return list(form.items(multi=True)), [
-        (name, file.filename, file.stream.read()) for name, file in files.items(multi=True)
-    ]
+def request(data: bytes, kind: str = "multipart/form-data; boundary=x", **more: str) -> Request:
+    return Request(
+        {"wsgi.input": io.BytesIO(data), "CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(data)), **more}
+    )
+
+
+def parse(data: bytes, images: int = 10) -> Form:
+    return read_form(request(data), Settings(), images)
 
 
 @given(PARTS)
 def test_forms_are_read_as_werkzeug_reads_them(parts: list[tuple[str, str | None, bytes]]) -> None:
     texts = [(name, file, data if file is not None else data.hex().encode()) for name, file, data in parts]
     data = body([(name, file, each.replace(b"--x", b"")) for name, file, each in texts])
-    assert parse(FormParser(cls=MultiDict), data) == parse(FormDataParser(cls=MultiDict), data)
+    form, theirs = parse(data), werkzeug.Request(request(data).environ)
+    assert form.fields == dict(theirs.form.lists())
+    assert form.files == {name: [each.read() for each in files] for name, files in theirs.files.lists()}
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_form_or_a_value_error(data: bytes) -> None:
+def test_any_bytes_are_a_form_or_a_problem(data: bytes) -> None:
     for each in (data, body([("a", "b", data)]), body([("a", None, data)]), b"--x\r\n" + data):
-        with contextlib.suppress(ValueError, RequestEntityTooLarge):
-            parse(FormParser(max_form_parts=3), each)
+        with contextlib.suppress(Problem):
+            parse(each)
+
+
+def refused(data: bytes, images: int = 10, **more: str) -> str:
+    """How a form is refused: status and detail."""
+    with pytest.raises(Problem) as problem:
+        read_form(request(data, **more), Settings(), images)
+    return f"{problem.value.status} {problem.value.detail}"
 
 
 @pytest.mark.parametrize(
-    ("parts", "limits"),
+    ("parts", "words"),
     [
-        ([("a", None, b"1")] * 4, {"max_form_parts": 3}),
-        ([("a", None, b"12345")] * 2, {"max_form_memory_size": 9}),
+        ([("a", None, b"1")] * (10 + OTHER_PARTS), "or there are more than 41 parts"),
+        ([("a", None, bytes(FORM_SLACK // 2))] * 2, "a form field is larger than 262144 bytes"),
     ],
 )
-def test_too_much_of_a_form_is_refused(parts: list[tuple[str, None, bytes]], limits: dict[str, int]) -> None:
-    parse(FormParser(**limits), body(parts[:-1]))
-    with pytest.raises(RequestEntityTooLarge):
-        parse(FormParser(**limits), body(parts))
+def test_too_much_of_a_form_is_refused(parts: list[tuple[str, None, bytes]], words: str) -> None:
+    parse(body(parts))
+    told = refused(body([*parts, ("b", None, b"1")]))
+    assert told.startswith("413 ") and words in told
+
+
+def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
+    whole = body([("blob", "a", bytes(Settings().max_upload_bytes))])
+    chunked = request(whole)
+    del chunked.environ["CONTENT_LENGTH"]
+    assert len(read_form(chunked, Settings(), 1).files["blob"][0]) == Settings().max_upload_bytes
+    chunked = request(bytes(FORM_SLACK) + whole)  # what stands before the first boundary is no part's
+    del chunked.environ["CONTENT_LENGTH"]
+    with pytest.raises(Problem, match="20971520 bytes"):
+        read_form(chunked, Settings(), 1)
+    assert "20971520 bytes" in refused(whole[:1000], images=1, CONTENT_LENGTH=str(10**9))
 
 
 def test_a_form_without_a_boundary_or_an_end_is_broken() -> None:
-    with pytest.raises(ValueError, match="boundary"):
-        FormParser().parse(io.BytesIO(b""), "multipart/form-data", 0, {})
-    with pytest.raises(ValueError, match="end"):
-        parse(FormParser(), body([("a", "b", b"1")])[:-6])
+    assert "400 the multipart form is broken: its Content-Type names no boundary" in refused(
+        b"", CONTENT_TYPE="multipart/form-data"
+    )
+    assert "end" in refused(body([("a", "b", b"1")])[:-6])
 
 
 def in_charset(charset: str) -> bytes:
@@ -74,10 +99,9 @@ def in_charset(charset: str) -> bytes:
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "iso-8859-1", "us-ascii"])
 def test_a_field_may_say_its_charset(charset: str) -> None:
-    assert parse(FormParser(cls=MultiDict), in_charset(charset))[0] == [("a", "1")]
+    assert parse(in_charset(charset)).fields == {"a": ["1"]}
 
 
 @pytest.mark.parametrize("charset", ["utf-9", "punycode", "idna", "zlib", "unicode_escape"])
 def test_a_charset_that_is_not_known_is_broken(charset: str) -> None:
-    with pytest.raises(ValueError, match=f"charset '{charset}'; send it as UTF-8"):
-        parse(FormParser(), in_charset(charset))
+    assert f"charset '{charset}'; send it as UTF-8" in refused(in_charset(charset))

@@ -1,11 +1,7 @@
 """The text of the fields, in lines: regions, top_n, consolidate."""
 
-import io
-
-from werkzeug.datastructures import FileStorage, ImmutableMultiDict
-
 from gateway.errors import Problem
-from gateway.forms import Request
+from gateway.forms import Form
 from gateway.uploads import read_upload
 from shared.settings import Settings
 from tests.bad_input import encoded
@@ -30,11 +26,9 @@ def run(data: bytes) -> None:
     lines = dict(
         zip(("regions", "top_n", "consolidate"), data.decode("utf-8", "replace").split("\n"), strict=False)
     )
-    request = Request({"CONTENT_TYPE": "multipart/form-data; boundary=x", "PATH_INFO": "/classify"})
-    request.files = ImmutableMultiDict([("blob", FileStorage(io.BytesIO(IMAGE), "a.bmp"))])
-    request.form = ImmutableMultiDict(lines)
+    form = Form({"blob": [IMAGE]}, {name: [text] for name, text in lines.items()})
     try:
-        _, options = read_upload(request, SETTINGS[len(data) % 2])
+        _, options = read_upload(form, SETTINGS[len(data) % 2])
     except Problem as problem:
         assert problem.status in (400, 422) and problem.fields.keys() <= lines.keys()
         assert len(problem.detail) < 1000

@@ -3,18 +3,19 @@
 import contextlib
 import io
 
+from flask import Request
 from werkzeug.exceptions import HTTPException
 
 from gateway.errors import Problem
-from gateway.forms import Request
-from gateway.uploads import read_uploads
+from gateway.forms import read_form
+from gateway.uploads import most_images, read_uploads
 from shared.settings import Settings
 from tests.bad_input import encoded
 
 SETTINGS = Settings(max_upload_bytes=2048, max_jobs_per_request=4, max_image_pixels=1_000_000)
 
 
-def form(*parts: tuple[str, bytes]) -> bytes:
+def form_of(*parts: tuple[str, bytes]) -> bytes:
     made = b"multipart/form-data; boundary=x\n"
     for words, data in parts:
         made += f"--x\r\nContent-Disposition: form-data; {words}\r\n\r\n".encode() + data + b"\r\n"
@@ -22,10 +23,10 @@ def form(*parts: tuple[str, bytes]) -> bytes:
 
 
 SEEDS = [
-    form(('name="blob"; filename="a.jpg"', encoded((8, 8)))),
-    form(('name="blob"; filename="a.png"', encoded((4, 4), "PNG")), ('name="top_n"', b"3")),
-    form(("name=\"blob\"; filename*=UTF-8''%e2%82%ac.jpg", b"x"), ('name="regions"', b"0,0,4;1,1,2")),
-    form(
+    form_of(('name="blob"; filename="a.jpg"', encoded((8, 8)))),
+    form_of(('name="blob"; filename="a.png"', encoded((4, 4), "PNG")), ('name="top_n"', b"3")),
+    form_of(("name=\"blob\"; filename*=UTF-8''%e2%82%ac.jpg", b"x"), ('name="regions"', b"0,0,4;1,1,2")),
+    form_of(
         ('name="blob"; filename="a"\r\nContent-Type: image/jpeg\r\nX: y', b""), ('name="consolidate"', b"on")
     ),
     b'multipart/form-data; boundary="a b"; charset=utf-16\n--a b\r\n\r\n\r\n--a b--',
@@ -55,6 +56,7 @@ def run(data: bytes) -> None:
         "SERVER_PORT": "80",
     }
     with contextlib.suppress(Problem, HTTPException):
-        images, options = read_uploads(Request(environ), SETTINGS)
+        form = read_form(Request(environ), SETTINGS, most_images(SETTINGS))
+        images, options = read_uploads(form, SETTINGS)
         assert 1 <= len(images) <= 4 and all(0 < len(each) <= 2048 for each in images)
         assert options.top_n >= 1
