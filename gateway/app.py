@@ -2,13 +2,12 @@
 
 import logging
 import os
-import re
 import socket
 import time
 from secrets import token_hex
 from urllib.parse import quote
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from gateway import classify, docs, health, info, jobs, page, status
@@ -17,6 +16,7 @@ from gateway.checks import api_keys, check_rate_limit
 from gateway.errors import register_errors
 from gateway.headers import CommonHeaders
 from gateway.metrics import count_request, register_metrics
+from gateway.request import Request, current_request
 from gateway.resources import Resources
 from gateway.submitter import Submitter
 from gateway.waiting import ReplyListener
@@ -27,8 +27,6 @@ from shared.settings import Settings, redis_url
 from shared.version import version
 
 logger = logging.getLogger(__name__)
-
-_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 def create_app(settings: Settings | None = None, queue: JobQueue | None = None) -> Flask:
@@ -46,11 +44,12 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
         queue = JobQueue(redis, settings)
     process = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
     app = Flask(__name__, static_folder=None)
+    app.request_class = Request
     app.json.sort_keys = False  # type: ignore[attr-defined]  # best answers first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     listener = ReplyListener(queue, reply_list(process))
     app.extensions["classification"] = Resources(settings, queue, Submitter(queue), listener)
-    app.before_request(_begin)
+    app.before_request(_preflight)
     app.after_request(_end)
     _guard(app, settings)
     register_errors(app)
@@ -75,34 +74,32 @@ def _guard(app: Flask, settings: Settings) -> None:
         RateLimit(app, settings, settings.rate_limit)
 
 
-def _begin() -> Response | None:
-    g.started = time.monotonic()
-    g.owner = ""
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(16)
-    if request.method == "OPTIONS" and request.headers.get("Access-Control-Request-Method"):
-        return Response(status=204)  # a preflight; `_end` adds what it asks for
+def _preflight() -> Response | None:
+    asked = current_request()
+    if asked.method == "OPTIONS" and asked.headers.get("Access-Control-Request-Method"):
+        return Response(status=204)  # CommonHeaders adds what it asks for
     return None
 
 
 def _end(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.request_id
-    milliseconds = (time.monotonic() - g.started) * 1000
-    count_request(response.status_code, milliseconds / 1000)
+    asked = current_request()
+    response.headers["X-Request-Id"] = asked.id
+    seconds = time.monotonic() - asked.started
+    count_request(asked.method, asked.url_rule, response.status_code, seconds)
     logger.log(
         # Those come by the second.
-        logging.DEBUG if request.blueprint in ("health", "metrics", "status") else logging.INFO,
+        logging.DEBUG if asked.blueprint in ("health", "metrics", "status") else logging.INFO,
         "%s %s %d in %.1f ms, request %s",
-        request.method,
-        quote(request.path),  # a line feed in it must not begin a line of the log
+        asked.method,
+        quote(asked.path),  # a line feed in it must not begin a line of the log
         response.status_code,
-        milliseconds,
-        g.request_id,
+        seconds * 1000,
+        asked.id,
         extra={
-            "request_id": g.request_id,
-            "owner": g.owner,
+            "request_id": asked.id,
+            "owner": asked.owner,
             "status": response.status_code,
-            "ms": round(milliseconds, 1),
+            "ms": round(seconds * 1000, 1),
         },
     )
     return response

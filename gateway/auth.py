@@ -4,9 +4,10 @@ import hmac
 from collections.abc import Sequence
 from functools import partial
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 from gateway.errors import Problem, respond
+from gateway.request import current_request
 from shared.keys import ApiKey, digest
 
 PUBLIC = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
@@ -17,18 +18,19 @@ _WHERE = "send one of this server's keys in the header Authorization: Bearer KEY
 
 
 def register_auth(app: Flask, keys: Sequence[ApiKey]) -> None:
-    """Ask for one of `keys`; the name of the one that is sent becomes `g.owner`."""
+    """Ask for one of `keys`; the name of the one that is sent becomes the request's `owner`."""
     app.before_request(partial(_authenticate, keys))
 
 
 def _authenticate(keys: Sequence[ApiKey]) -> Response | None:
-    if request.endpoint in PUBLIC:
+    asked = current_request()
+    if asked.endpoint in PUBLIC:
         return None
-    sent = request.headers.get("X-API-Key") or _bearer()
+    sent = asked.headers.get("X-API-Key") or _bearer()
     name = _name_of(sent, keys)
     if not sent or name is None:
         return _refusal("the API key that was sent is not known" if sent else _missing())
-    g.owner = name
+    asked.owner = name
     return None
 
 

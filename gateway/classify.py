@@ -3,11 +3,12 @@
 import time
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from gateway.errors import RETRY_SECONDS, Problem
 from gateway.forms import read_form
-from gateway.resources import resources
+from gateway.request import current_request
+from gateway.resources import Resources, resources
 from gateway.submission import accepted, cache_status, new_job
 from gateway.uploads import read_upload
 from shared.job import Options
@@ -26,14 +27,14 @@ def classify() -> Response:
     if shared.served() is None:
         raise Problem(503, "no worker with a model is ready; send it again soon", retry_after=RETRY_SECONDS)
     patience = _preferred_wait()
-    image, options = read_upload(read_form(request, shared.settings, 1), shared.settings)
-    return _run(image, options, patience)
+    image, options = read_upload(read_form(current_request(), shared.settings, 1), shared.settings)
+    return _run(shared, image, options, patience)
 
 
-def _run(image: bytes, options: Options, patience: float | None) -> Response:
+def _run(shared: Resources, image: bytes, options: Options, patience: float | None) -> Response:
     """The answer; after `patience` seconds, or none, the job's address."""
-    shared, timeout = resources(), resources().settings.request_timeout
-    job = new_job(image, options, reply_to=shared.listener.reply_to)
+    timeout = shared.settings.request_timeout
+    job = new_job(shared, image, options, reply_to=shared.listener.reply_to)
     with shared.listener.expect(job.id) as waiter:
         if patience is None:
             shared.submitter.submit(job, timeout, waiter)
@@ -69,7 +70,8 @@ def _answer(reply: Reply, cache: str) -> Response:
 
 def _preferred_wait() -> float | None:
     """Seconds of `Prefer: wait=N`, 0 for `respond-async`; None where neither is said (RFC 7240)."""
-    for each in ",".join(request.headers.getlist("Prefer")).replace(";", ",").split(","):
+    told = current_request().headers.get("Prefer", "")  # gunicorn joins several with commas
+    for each in told.replace(";", ",").split(","):
         name, _, value = each.strip().lower().partition("=")
         if name == "respond-async":
             return 0.0
@@ -87,5 +89,5 @@ def _original_form(result: dict[str, Any]) -> list[Any]:
 
 def _timing(reply: Reply) -> str:
     """Where the time went, in the form that browsers show: milliseconds."""
-    total = round((time.monotonic() - g.started) * 1000, 2)
+    total = round((time.monotonic() - current_request().started) * 1000, 2)
     return ", ".join(f"{stage};dur={ms}" for stage, ms in {**reply.timing, "total": total}.items())

@@ -12,10 +12,11 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, g, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request
 from redis.exceptions import OutOfMemoryError, RedisError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from gateway.request import current_request
 from shared.job import FAILURES, JobFailure
 from shared.records import QueueFull
 
@@ -104,6 +105,7 @@ def _redis(error: RedisError) -> Response:
 
 
 def _unknown(error: Exception) -> Response:
-    logger.error("request %s failed", g.get("request_id", ""), exc_info=error)
-    detail = f"a fault of the server, written to its log under the request id {g.get('request_id', '')}"
+    request_id = current_request().id
+    logger.error("request %s failed", request_id, exc_info=error)
+    detail = f"a fault of the server, written to its log under the request id {request_id}"
     return respond(Problem(500, detail))

@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from gateway.errors import Problem
 from gateway.forms import read_form
+from gateway.request import current_request
 from gateway.resources import resources
 from gateway.submission import accepted, cache_status, new_job, repeatable, webhook
 from gateway.uploads import most_images, read_uploads
@@ -33,10 +34,10 @@ def submit() -> Response:
     With an `Idempotency-Key`, the same form sent again is answered with the same jobs.
     """
     shared = resources()
-    form = read_form(request, shared.settings, most_images(shared.settings))
+    form = read_form(current_request(), shared.settings, most_images(shared.settings))
     images, options = read_uploads(form, shared.settings)
     told = webhook(form)
-    jobs = [new_job(image, options, webhook=told) for image in images]
+    jobs = [new_job(shared, image, options, webhook=told) for image in images]
     try:
         done = shared.queue.submit(jobs, BULK, repeatable=repeatable(images, options, told))
     except KeyReused:
@@ -107,7 +108,7 @@ def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | N
 
 def _owner() -> str:
     """Whose jobs this request may see: those made with the same API key."""
-    return str(g.get("owner", ""))
+    return current_request().owner
 
 
 def _wait_seconds() -> float:

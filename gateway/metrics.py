@@ -52,9 +52,9 @@ def register_metrics(app: Flask) -> None:
     app.register_blueprint(bp)
 
 
-def count_request(status: int, seconds: float) -> None:
-    """Count the current request, which was answered with `status` after `seconds`."""
-    _requests().count(request.method, request.url_rule, status, seconds)
+def count_request(method: str, rule: Rule | None, status: int, seconds: float) -> None:
+    """Count a request that was answered with `status` after `seconds`."""
+    _requests().count(method, rule, status, seconds)
 
 
 def _requests() -> "Requests":

@@ -15,6 +15,7 @@ from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits import RateLimitItem, WindowStats, parse_many
 
 from gateway.errors import Problem
+from gateway.request import current_request
 from shared.connection import connect
 from shared.settings import Settings, redis_url
 
@@ -79,8 +80,8 @@ def _tell(response: Response) -> Response:
 
 def caller() -> str:
     """Whom a request is counted for: the owner of its key, or else the address that it comes from."""
-    owner: str = g.owner
-    return owner or _network(request.remote_addr or "")
+    asked = current_request()
+    return asked.owner or _network(asked.remote_addr or "")
 
 
 def _network(address: str) -> str:
@@ -105,6 +106,6 @@ def _headers(limit: RateLimitItem, window: WindowStats) -> dict[str, str]:
 
 
 def _words(limit: RateLimitItem) -> str:
-    whose = "key" if g.owner else "address"
+    whose = "key" if current_request().owner else "address"
     span = limit.GRANULARITY.name if limit.multiples == 1 else f"{limit.multiples} {limit.GRANULARITY.name}s"
     return f"each {whose} has {limit.amount} requests per {span}"

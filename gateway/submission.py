@@ -5,11 +5,12 @@ import re
 from collections.abc import Sequence
 from secrets import token_hex
 
-from flask import Response, g, jsonify, request
+from flask import Response, jsonify, request
 
 from gateway.errors import Problem
 from gateway.forms import Form
-from gateway.resources import resources
+from gateway.request import current_request
+from gateway.resources import Resources, resources
 from shared.job import Options
 from shared.records import NewJob, Repeatable, digest
 from shared.webhook import Forbidden, check_url
@@ -17,25 +18,27 @@ from shared.webhook import Forbidden, check_url
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-def new_job(image: bytes, options: Options, *, reply_to: str = "", webhook: str = "") -> NewJob:
+def new_job(
+    shared: Resources, image: bytes, options: Options, *, reply_to: str = "", webhook: str = ""
+) -> NewJob:
     """A job for this request, of the caller whose key it came with."""
+    asked = current_request()
     return NewJob(
         id=token_hex(16),
         image=image,
         options=options,
-        request_id=g.request_id,
+        request_id=asked.id,
         reply_to=reply_to,
-        owner=g.get("owner", ""),
+        owner=asked.owner,
         webhook=webhook,
-        digest=_digest(image, options),
+        digest=_digest(shared, image, options, asked.owner),
     )
 
 
-def _digest(image: bytes, options: Options) -> str:
+def _digest(shared: Resources, image: bytes, options: Options, owner: str) -> str:
     """What a caller's equal requests share; nothing where none are kept, or while nobody knows the model."""
-    shared = resources()
     served = shared.served() if shared.settings.result_cache_ttl else None
-    return digest(image, options, served.model, g.get("owner", "")) if served else ""
+    return digest(image, options, served.model, owner) if served else ""
 
 
 def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repeatable | None:
