@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import PIL.WebPImagePlugin  # noqa: F401 (else the first request would look for it in every plugin of Pillow)
-from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin
+from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Pillow's names of the formats that are tried. Its JPEG reader also gives MPO, the JPEGs of many phones."""
+"""Pillow's names of the formats that are tried; an MPO, as phones write it, is the JPEG it begins with."""
 
 MOST_READS = 100_000
 """Reads that a header may take: a million tiny segments would cost seconds and gigabytes."""
@@ -44,6 +44,19 @@ class _FirstFrame(GifImagePlugin.GifImageFile):
     disposal_method = property(lambda _: 0, lambda _, method: None)
 
 
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    """A JPEG of which only size, orientation and pixels are wanted.
+
+    Pillow would read all of EXIF for a density, and look for further pictures behind the first (an MPO).
+    """
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
+# Only saving needs them, and they take a fifth of a small image's header; a broken one is libjpeg's to find.
+JpegImagePlugin.MARKER[0xFFDB] = ("DQT", "quantization tables", JpegImagePlugin.Skip)
+Image.register_open("JPEG", _Jpeg, lambda start: start.startswith(b"\xff\xd8\xff"))
 Image.register_open("GIF", _FirstFrame, lambda start: start.startswith((b"GIF87a", b"GIF89a")))
 
 _READ = {

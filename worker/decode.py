@@ -86,7 +86,7 @@ def _load(opened: OpenedImage, boxes: Sequence[Box], spec: PixelSpec) -> int:
     """Decode the pixels and return by how much smaller than told they are: 1, 2, 4 or 8."""
     image = opened.image
     width, height = image.size
-    scale = _draft_scale(boxes, spec) if opened.format in ("JPEG", "MPO") else 1
+    scale = _draft_scale(boxes, spec) if opened.format == "JPEG" else 1
     if scale > 1 and image.draft(None, (width // scale, height // scale)) is None:
         scale = 1
     image.load()

@@ -263,6 +263,13 @@ def test_a_truncated_image_is_damaged(form: str) -> None:
     assert caught.value.kind == "damaged"
 
 
+def test_a_jpeg_with_a_broken_quantization_table_is_damaged() -> None:
+    data = bytearray(saved(scene(200, 150)))
+    data[data.index(b"\xff\xdb") + 4] = 0x0F  # the number of a table: 0 to 3
+    with pytest.raises(ImageError, match="damaged"):
+        decode(bytes(data), None, SPEC)
+
+
 def test_animations_give_their_first_frame() -> None:
     frames = [quadrants(), Image.new("RGB", (120, 80))]
     for form in ("GIF", "WEBP", "TIFF", "MPO"):

@@ -34,7 +34,14 @@ def test_each_format_is_opened_without_decoding(form: str) -> None:
 
 def test_a_phones_multi_picture_jpeg_is_opened() -> None:
     data = saved(quadrants(), "MPO", save_all=True, append_images=[quadrants()])
-    assert open_image(data, MOST).format == "MPO"
+    assert open_image(data, MOST).format == "JPEG"  # of its pictures the first is wanted
+
+
+def test_of_a_jpeg_nothing_is_read_that_nobody_asks_for() -> None:
+    exif = Image.Exif()
+    exif[0x011A] = 300.0  # a density, for which Pillow reads all of EXIF
+    image = open_image(saved(quadrants(), exif=exif), MOST).image
+    assert "dpi" not in image.info and image.quantization == {}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
