@@ -228,6 +228,8 @@ def _orientation(exif: bytes) -> int:
 
     Pillow's own reader is not asked: it decodes all pixels of a PNG to look for EXIF behind them.
     """
+    if not exif:
+        return 1
     try:
         for tag in _tags(re.sub(rb"^(Exif\0\0)+", b"", exif)):
             if tag.id == _ORIENTATION:
