@@ -4,6 +4,5 @@ import gateway.pace
 from gateway.app import create_app
 
 gateway.pace.GRACE_SECONDS = 1.0
-gateway.pace.CHUNK_BYTES = 512  # in proportion
 
 __all__ = ["create_app"]

@@ -1,0 +1,46 @@
+"""How many bytes of an upload are asked for at a time; tests/e2e/test_slow_clients.py has the times."""
+
+import io
+
+import pytest
+
+from gateway import pace
+from gateway.pace import CHUNK_BYTES, GRACE_SECONDS, LEAST_BYTES_A_SECOND, PacedStream
+
+
+class Asked(io.BytesIO):
+    """A body that remembers what was asked of it."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.sizes: list[int] = []
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.sizes.append(size or 0)
+        return super().read(size)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    clock = [1000.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(pace.monkey, "is_module_patched", lambda name: True)
+    return clock
+
+
+def test_a_fast_upload_is_soon_read_by_large_pieces(now: list[float]) -> None:
+    body = Asked(bytes(4_000_000))
+    stream = PacedStream(body, 5_000_000)
+    while stream.read(CHUNK_BYTES):
+        now[0] += 0.001
+    assert body.sizes[0] <= GRACE_SECONDS * LEAST_BYTES_A_SECOND / 2
+    assert max(body.sizes) == CHUNK_BYTES and len(body.sizes) < 40
+
+
+def test_a_slow_one_is_asked_for_what_can_come_in_time(now: list[float]) -> None:
+    body = Asked(bytes(200_000))
+    stream = PacedStream(body, 200_000)
+    while data := stream.read(CHUNK_BYTES):
+        left = GRACE_SECONDS + (body.tell() - len(data)) / LEAST_BYTES_A_SECOND - (now[0] - 1000)
+        assert body.sizes[-1] / LEAST_BYTES_A_SECOND <= left
+        now[0] += len(data) / LEAST_BYTES_A_SECOND
