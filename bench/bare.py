@@ -1,4 +1,4 @@
-"""The model without a service around it, in a process of its own: `python -m bench.bare IMAGE … < plan`.
+"""The model without a service around it, in a process of its own: `python -m bench.bare < plans`.
 
 What the service can be compared with: the same decoding and the same engine, as fast as a plain program
 runs them on the same cores, the next batch being decoded while the model runs.
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,53 +25,73 @@ from worker.inspect_model import ModelError
 
 
 def main() -> int:
-    """Measure by the plan of stdin: settings come from the environment, as a worker's do."""
-    plan = json.load(sys.stdin)
-    settings = Settings.from_environ()
-    told = measure(settings, [Path(each).read_bytes() for each in plan["images"]], plan["seconds"])
+    """Measure by the plans of stdin, a line each, the first in full; settings are the environment's."""
+    settings, plan = Settings.from_environ(), json.loads(sys.stdin.readline())
+    bare = Bare.build(settings, [Path(each).read_bytes() for each in plan["images"]])
+    told = bare.measure(plan["seconds"])
     if plan.get("predict"):
         told["predict"] = predict(settings, plan["seconds"], plan["sizes"])
         told["bfloat16"] = reduced(settings, plan["seconds"], plan["sizes"])
-    json.dump(told, sys.stdout)
+    print(json.dumps(told), flush=True)
+    for line in sys.stdin:
+        print(json.dumps({"images_per_second": bare.pipelined(json.loads(line)["seconds"])}), flush=True)
     return 0
 
 
-def measure(settings: Settings, images: Sequence[bytes], seconds: float) -> dict[str, Any]:
-    """Images a second of decoding and model together, a lone image's time, and the model's speed by size."""
-    engine = Engine.build(settings)
-    engine.warm_up()
-    spec = PixelSpec(
-        engine.height, engine.width, engine.channels, settings.input_color, settings.input_resize
-    )
-    cpu, started = time.process_time(), time.perf_counter()
-    together = _pipelined(engine, spec, images, seconds)
-    took = time.perf_counter() - started
-    share = (time.process_time() - cpu) / (took * (os.cpu_count() or 1))
-    return {
-        "images_per_second": together,
-        "cpu_ms_per_image": share * (os.cpu_count() or 1) * 1000 / together,
-        "lone_ms": _median(lambda: engine.run(decode(images[0], None, spec)), seconds / 4),
-        "decode_ms": _median(lambda: decode(images[0], None, spec), seconds / 4),
-        "sizes": {size: _speed(engine, size, seconds / 8) for size in engine.sizes if size & (size - 1) == 0},
-        "resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
-    }
+@dataclass(frozen=True)
+class Bare:
+    """A warm engine, and the images that it is asked about, in turn."""
 
+    engine: Engine
+    spec: PixelSpec
+    images: Sequence[bytes]
 
-def _pipelined(engine: Engine, spec: PixelSpec, images: Sequence[bytes], seconds: float) -> float:
-    batch = [images[n % len(images)] for n in range(engine.input_batch)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    @classmethod
+    def build(cls, settings: Settings, images: Sequence[bytes]) -> "Bare":
+        """Load the model and run all sizes of batches once."""
+        engine = Engine.build(settings)
+        engine.warm_up()
+        shape = (engine.height, engine.width, engine.channels)
+        return cls(engine, PixelSpec(*shape, settings.input_color, settings.input_resize), images)
 
-        def decoded() -> Any:
-            return pool.map(lambda image: decode(image, None, spec), batch)
+    def measure(self, seconds: float) -> dict[str, Any]:
+        """Images a second of decoding and model together, a lone image's time, and the model's by size."""
+        engine, cores = self.engine, os.cpu_count() or 1
+        cpu, started = time.process_time(), time.perf_counter()
+        together = self.pipelined(seconds)
+        share = (time.process_time() - cpu) / ((time.perf_counter() - started) * cores)
+        powers = [size for size in engine.sizes if size & (size - 1) == 0]
+        return {
+            "images_per_second": together,
+            "cpu_ms_per_image": share * cores * 1000 / together,
+            "lone_ms": _median(lambda: engine.run(decode(self.images[0], None, self.spec)), seconds / 4),
+            "decode_ms": _median(lambda: decode(self.images[0], None, self.spec), seconds / 4),
+            "sizes": {size: _speed(engine, size, seconds / 8) for size in powers},
+            "resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        }
 
-        ahead, count, start = decoded(), 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            pixels = np.concatenate(list(ahead))
+    def pipelined(self, seconds: float) -> float:
+        """Images a second of full batches, each decoded while the one before is in the model."""
+        batch = [self.images[n % len(self.images)] for n in range(self.engine.input_batch)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+            def decoded() -> Any:
+                return pool.map(lambda image: decode(image, None, self.spec), batch)
+
+            def run_next() -> int:
+                nonlocal ahead
+                pixels = np.concatenate(list(ahead))
+                ahead = decoded()
+                return len(self.engine.run(pixels))
+
             ahead = decoded()
-            count += len(engine.run(pixels))
-        took = time.perf_counter() - start
-        list(ahead)
-    return count / took
+            run_next()  # from here on, decoding and model go side by side
+            count, start = 0, time.perf_counter()
+            while time.perf_counter() - start < seconds:
+                count += run_next()
+            took = time.perf_counter() - start
+            list(ahead)
+        return count / took
 
 
 def _median(run: Callable[[], object], seconds: float) -> float:

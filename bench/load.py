@@ -43,8 +43,8 @@ class Outcome:
     """What came back; times in milliseconds."""
 
     times: list[float] = field(default_factory=list)
-    in_time: int = 0
-    """Answers that came within the plan's seconds: those after it are of a load that falls."""
+    moments: list[float] = field(default_factory=list)
+    """When answers came, seconds from the start, while all clients asked: after it the load falls."""
     stages: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
@@ -103,7 +103,7 @@ class Generator:
         self.expected = dict(enumerate(plan.expected))
         self.bodies: set[tuple[int, bytes]] = set()
         self.next = itertools.cycle(range(len(self.requests))).__next__
-        self.ending, self.busy, self.connections = False, 0, 0
+        self.start, self.ending, self.busy, self.connections = time.perf_counter(), False, 0, 0
         self.connecting: list[asyncio.Future[None]] = []
         self.idle: deque[Client] = deque()
         self.late: deque[float] = deque()
@@ -160,7 +160,8 @@ class Generator:
         outcome.statuses[status] += 1
         if status == 200:
             outcome.times.append((now - client.due) * 1000)
-            outcome.in_time += not self.ending
+            if not self.ending:
+                outcome.moments.append(now - self.start)
             self._check(client.number, body)
             self._stages(head)
         self.busy -= 1

@@ -33,7 +33,8 @@ def show(result: dict[str, Any], console: Console) -> None:
             console.print(line)
     console.print(_runs(result))
     if "served_to_bare" in result:
-        console.print(f"served / bare: {result['served_to_bare']:.2f}")
+        rounds = ", ".join(f"{each['served']:.1f} / {each['bare']:.1f}" for each in result["in_turn"])
+        console.print(f"served / bare: {result['served_to_bare']:.2f} (in turn: {rounds})")
     if result.get("idle"):
         idle = ", ".join(f"{part} {share:.2f} %" for part, share in result["idle"].items())
         console.print(f"of a core while idle: {idle}")

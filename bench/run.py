@@ -1,47 +1,93 @@
 """The whole measurement of one model, in one run: the bare engine, then the service around it."""
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bench.models import Subject
-from bench.service import Service, run_part, started
+from bench.service import Service, started
 
 Step = Callable[[str], None]
 """Called with what is about to be measured."""
 
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+"""Takes a plan of `bench.bare`, returns what it measured."""
+
 SHARES = (0.5, 0.8)
 """Of the capacity that the closed loops found: the open loops' rates."""
+
+ROUNDS = 3
+"""How often the bare engine and the service are compared in turn: a machine's speed changes by the minute."""
 
 
 def steps(clients: list[int], *, bare: bool) -> int:
     """How many things are done, for a progress bar; elsewhere, the first requests are one."""
-    return (3 if bare else 1) + len(clients) + len(SHARES)
+    return (4 if bare else 1) + len(clients) + len(SHARES)
 
 
 def measure(subject: Subject, clients: list[int], seconds: float, step: Step) -> dict[str, Any]:
-    """Measure a model here: bare, then served."""
+    """Measure a model here: bare, then served, then in turn."""
     step(f"{subject.name}: decoding and model without a service")
-    plan = {
-        "images": [str(each) for each in subject.images],
-        "seconds": seconds,
-        "predict": True,
-        "sizes": [1, 32],
-    }
-    bare = json.loads(run_part("bench.bare", plan, subject.environ))
-    step(f"{subject.name}: the service starts")
-    with started(subject.environ) as service:
-        step(f"{subject.name}: nobody asks for anything")
-        idle = service.idle(seconds)
-        runs = loads(service, subject, clients, seconds, step)
-    best = max(run["per_second"] for run in runs)
+    images = [str(each) for each in subject.images]
+    with _bare_engine(subject) as ask:
+        bare = ask({"images": images, "seconds": seconds, "predict": True, "sizes": [1, 32]})
+        step(f"{subject.name}: the service starts")
+        with started(subject.environ) as service:
+            step(f"{subject.name}: nobody asks for anything")
+            idle = service.idle(seconds)
+            runs = loads(service, subject, clients, seconds, step)
+            step(f"{subject.name}: without and with the service, in turn")
+            best = max(runs[: len(clients)], key=lambda run: run["per_second"])["clients"]
+            in_turn = [_turn(ask, service, subject, best, seconds) for _ in range(ROUNDS)]
+    served, alone = (sum(each[name] for each in in_turn) for name in ("served", "bare"))
     return {
         "model": subject.name,
         "bare": bare,
         "idle": idle,
         "runs": runs,
-        "served_to_bare": best / bare["images_per_second"],
+        "in_turn": in_turn,
+        "served_to_bare": served / alone,
     }
+
+
+def _turn(ask: Ask, service: Service, subject: Subject, clients: int, seconds: float) -> dict[str, float]:
+    """Images a second without the service, and then with it."""
+    bare = ask({"seconds": seconds})["images_per_second"]
+    return {"bare": bare, "served": service.load(subject.images, seconds, clients=clients)["per_second"]}
+
+
+@contextmanager
+def _bare_engine(subject: Subject) -> Iterator[Ask]:
+    """A process with the engine alone, which sleeps until it is asked to measure by a plan."""
+    command = [sys.executable, "-m", "bench.bare"]
+    environ = os.environ | subject.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        subprocess.Popen(
+            command,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+        ) as process,
+    ):
+
+        def ask(plan: dict[str, Any]) -> dict[str, Any]:
+            assert process.stdin and process.stdout
+            print(json.dumps(plan), file=process.stdin, flush=True)
+            answer: dict[str, Any] | None = json.loads(process.stdout.readline() or "null")
+            if answer is None:
+                complaints.seek(0)
+                raise RuntimeError(f"bench.bare failed:\n{complaints.read()[-3000:]}")
+            return answer
+
+        yield ask
 
 
 def measure_elsewhere(

@@ -250,7 +250,7 @@ class Soak:
             piece, before = min(left, PIECE_SECONDS), self.answered
             outcome = self.load(piece, rate=self.rate)
             self.report.offered.append(self.rate)
-            answered = (outcome["in_time"] + self.answered - before) / piece
+            answered = (len(outcome["moments"]) + self.answered - before) / piece
             refused = outcome["statuses"].get("429", 0)
             self.report.answered.append(answered)
             self.rate = OVERLOAD * (answered if refused else self.rate)
@@ -298,7 +298,7 @@ def soak(seconds: float) -> Report:
         eventually(lambda: psutil.Process(sender.pid).children(), 60, "the webhook sender is up")
         running = Soak(stack, report, sender)
         running.load(2, clients=32)
-        report.capacity = running.load(5, clients=32)["in_time"] / 5
+        report.capacity = len(running.load(5, clients=32)["moments"]) / 5
         running.rate = OVERLOAD * report.capacity
         with _beside(running.over, running.watch, running.bulk, *[running.patient] * PATIENT):
             running.interactive(seconds)
