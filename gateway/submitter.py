@@ -2,12 +2,16 @@
 
 import queue
 import threading
+from contextlib import suppress
 
 from gateway.waiting import Waiter
 from shared.queue import JobQueue
 from shared.records import NewJob
 
 MOST_TOGETHER = 64
+
+ENOUGH_TOGETHER = 8
+"""Jobs that don't wait until all requests are read that came at once: a worker begins with them meanwhile."""
 
 Waiting = tuple[NewJob, float | None, Waiter]
 
@@ -32,6 +36,8 @@ class Submitter:
         if self._thread is None:
             self._start()
         self._waiting.put((job, timeout, waiter))
+        if self._waiting.qsize() >= ENOUGH_TOGETHER:
+            self._submit(self._take(ENOUGH_TOGETHER))
 
     def _start(self) -> None:
         with self._lock:
@@ -41,12 +47,19 @@ class Submitter:
 
     def _run(self) -> None:
         while True:
-            together = [self._waiting.get()]
-            while len(together) < MOST_TOGETHER and not self._waiting.empty():
-                together.append(self._waiting.get())
-            self._submit(together)
+            first = self._waiting.get()
+            self._submit([first, *self._take(MOST_TOGETHER - 1)])
+
+    def _take(self, most: int) -> list[Waiting]:
+        together: list[Waiting] = []
+        with suppress(queue.Empty):
+            while len(together) < most:
+                together.append(self._waiting.get_nowait())
+        return together
 
     def _submit(self, together: list[Waiting]) -> None:
+        if not together:  # another thread was faster
+            return
         try:
             outcomes = self._jobs.submit_each([(job, timeout) for job, timeout, _ in together])
         except Exception as error:
