@@ -172,12 +172,9 @@ class JobQueue:
         return rate
 
     def replies(self, reply_to: str) -> list[Reply]:
-        """Wait up to `BLOCK_SECONDS` for the first reply, and return it with all that are there."""
-        first = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
-        if first is None:
-            return []
-        rest: Any = self._redis.lpop(reply_to, 1000)
-        return [read_reply(json.loads(raw)) for raw in (first[1], *(rest or ()))]
+        """Wait up to `BLOCK_SECONDS` for replies; those of jobs that ended together come together."""
+        found = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
+        return [read_reply(each) for each in json.loads(found[1])] if found else []
 
     def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
         """Ask for a reply when jobs end; return those that have ended or are unknown, which get none."""

@@ -37,8 +37,9 @@ local function in_parts(words, list)
 end
 
 local function write_pending()
-  for list, messages in pairs(pending.replies) do
-    if apart(in_parts, {'RPUSH', list}, messages) then
+  for list, replies in pairs(pending.replies) do
+    -- One message, so that who waits has all of them with one command.
+    if apart(redis.call, 'RPUSH', list, '[' .. table.concat(replies, ',') .. ']') then
       redis.call('EXPIRE', list, 120)
     end
   end
