@@ -17,6 +17,10 @@ from worker.patience import Patience
 IDLE_SECONDS = 1.0
 """Longest wait for work. What RQ's own tools queue rings no bell, and is found after it."""
 
+MOMENT_PER_JOB, LONGEST_MOMENT = 0.00025, 0.002
+"""Seconds before the next claim, for each job of the last one, and at most: where jobs come by the dozen,
+a moment brings more of them into one batch, and a lone one never waits (docs/performance.md)."""
+
 GROUP_BYTES = 65_536
 """Images are decoded in groups of about this size: one small image is not worth the way to another thread."""
 
@@ -45,6 +49,7 @@ class Taker:
         self.worker, self.queue, self.held, self.batch = worker, queue, held, batch
         self.spec, self.refuse, self.patience = spec, refuse, patience
         self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
+        self._recent = 0
         self._decoding: tuple[float, Sequence[Claim]] | None = None
 
     def hung(self, seconds: float) -> Sequence[Claim]:
@@ -54,7 +59,10 @@ class Taker:
 
     def step(self) -> None:
         """Claim once, or wait a moment for the reason why there was nothing to claim."""
+        if self._recent > 1:
+            time.sleep(min(self._recent * MOMENT_PER_JOB, LONGEST_MOMENT))
         claims = self.queue.claim(self.worker, self.batch.room(), idle=not self.held)
+        self._recent = len(claims.jobs) or self._recent // 2
         if claims.jobs:
             self.held.add(claims.jobs)
             self._prepare(claims.jobs)
