@@ -34,7 +34,9 @@ def main() -> int:
         told["bfloat16"] = reduced(settings, plan["seconds"], plan["sizes"])
     print(json.dumps(told), flush=True)
     for line in sys.stdin:
-        print(json.dumps({"images_per_second": bare.pipelined(json.loads(line)["seconds"])}), flush=True)
+        seconds = json.loads(line)["seconds"]
+        told = {"images_per_second": bare.pipelined(seconds), "lone_ms": bare.lone(seconds / 4)}
+        print(json.dumps(told), flush=True)
     return 0
 
 
@@ -64,11 +66,15 @@ class Bare:
         return {
             "images_per_second": together,
             "cpu_ms_per_image": share * cores * 1000 / together,
-            "lone_ms": _median(lambda: engine.run(decode(self.images[0], None, self.spec)), seconds / 4),
+            "lone_ms": self.lone(seconds / 4),
             "decode_ms": _median(lambda: decode(self.images[0], None, self.spec), seconds / 4),
             "sizes": {size: _speed(engine, size, seconds / 8) for size in powers},
             "resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         }
+
+    def lone(self, seconds: float) -> float:
+        """Milliseconds for one image, the median."""
+        return _median(lambda: self.engine.run(decode(self.images[0], None, self.spec)), seconds)
 
     def pipelined(self, seconds: float) -> float:
         """Images a second of full batches, each decoded while the one before is in the model."""

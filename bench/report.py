@@ -33,8 +33,11 @@ def show(result: dict[str, Any], console: Console) -> None:
             console.print(line)
     console.print(_runs(result))
     if "served_to_bare" in result:
-        rounds = ", ".join(f"{each['served']:.1f} / {each['bare']:.1f}" for each in result["in_turn"])
+        turns = result["in_turn"]
+        rounds = ", ".join(f"{each['served']:.1f} / {each['bare']:.1f}" for each in turns)
         console.print(f"served / bare: {result['served_to_bare']:.2f} (in turn: {rounds})")
+        rounds = ", ".join(f"{each['served_lone_ms']:.1f} - {each['bare_lone_ms']:.1f}" for each in turns)
+        console.print(f"a lone image: {result['lone_adds_ms']:.1f} ms more (in turn: {rounds})")
     if result.get("idle"):
         idle = ", ".join(f"{part} {share:.2f} %" for part, share in result["idle"].items())
         console.print(f"of a core while idle: {idle}")

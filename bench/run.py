@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -52,13 +53,21 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
         "runs": runs,
         "in_turn": in_turn,
         "served_to_bare": served / alone,
+        "lone_adds_ms": statistics.median(each["served_lone_ms"] - each["bare_lone_ms"] for each in in_turn),
     }
 
 
 def _turn(ask: Ask, service: Service, subject: Subject, clients: int, seconds: float) -> dict[str, float]:
-    """Images a second without the service, and then with it."""
-    bare = ask({"seconds": seconds})["images_per_second"]
-    return {"bare": bare, "served": service.load(subject.images, seconds, clients=clients)["per_second"]}
+    """Without the service, and then with it: images a second, and milliseconds for a lone image."""
+    bare = ask({"seconds": seconds})
+    many = service.load(subject.images, seconds, clients=clients)
+    one = service.load(subject.images, seconds / 2, clients=1)
+    return {
+        "bare": bare["images_per_second"],
+        "served": many["per_second"],
+        "bare_lone_ms": bare["lone_ms"],
+        "served_lone_ms": one["p50_ms"],
+    }
 
 
 @contextmanager

@@ -38,7 +38,8 @@ def test_a_run_measures_the_model_and_the_service_around_it(
         assert set(run["cpu_ms"]) == PARTS == set(run["memory_mb"]) and all(run["memory_mb"].values())
         assert 0 < run["model_busy"] <= 1.05
         assert {"queue", "decode", "infer", "total"} <= set(run["stages_ms"])
-    assert len(result["in_turn"]) == 3 and all(min(each.values()) > 10 for each in result["in_turn"])
+    assert len(result["in_turn"]) == 3 and all(min(each.values()) > 0 for each in result["in_turn"])
+    assert result["lone_adds_ms"] > 0
     assert sum(run["cpu_ms"]["worker"] for run in result["runs"]) > 0
     one, sixteen = result["runs"][:2]
     assert one["mean_batch"] == 1 < sixteen["mean_batch"] <= 16
