@@ -30,8 +30,7 @@ def main() -> int:
     bare = Bare.build(settings, [Path(each).read_bytes() for each in plan["images"]])
     told = bare.measure(plan["seconds"])
     if plan.get("predict"):
-        told["predict"] = predict(settings, plan["seconds"], plan["sizes"])
-        told["bfloat16"] = reduced(settings, plan["seconds"], plan["sizes"])
+        told["in_turn"] = in_turn(settings, bare.engine, plan["seconds"], plan["sizes"])
     print(json.dumps(told), flush=True)
     for line in sys.stdin:
         seconds = json.loads(line)["seconds"]
@@ -117,29 +116,47 @@ def _speed(engine: Engine, size: int, seconds: float) -> float:
     return size / _median(lambda: engine.run(pixels), seconds) * 1000
 
 
-def reduced(settings: Settings, seconds: float, sizes: Sequence[int]) -> dict[int, float]:
-    """Images a second of the model alone in bfloat16; nothing where it changes the answers."""
+def in_turn(
+    settings: Settings, engine: Engine, seconds: float, sizes: Sequence[int]
+) -> dict[str, dict[int, float]]:
+    """Images a second of the model alone, by size: here, in bfloat16, and by Keras; run by run in turn."""
+    shape, found = (engine.height, engine.width, engine.channels), dict[str, dict[int, float]]()
+    runs = {"float32": engine.run, **_reduced(settings), "predict": _predict(settings)}
+    for size in sizes:
+        pixels = np.random.default_rng(0).integers(0, 256, (size, *shape), np.uint8)
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for run in runs.values():
+            run(pixels)
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(times["predict"]) < 3:
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run(pixels)
+                times[name].append(time.perf_counter() - start)
+        for name, each in times.items():
+            found.setdefault(name, {})[size] = size / statistics.median(each)
+    return found
+
+
+Run = Callable[[Any], object]
+"""Scores uint8 [n, height, width, channels]."""
+
+
+def _reduced(settings: Settings) -> dict[str, Run]:
+    """The engine in bfloat16; nothing where it changes the answers."""
     try:
-        engine = Engine.build(replace(settings, precision="bfloat16", input_batch=max(sizes)))
+        return {"bfloat16": Engine.build(replace(settings, precision="bfloat16")).run}
     except ModelError:
         return {}
-    return {size: _speed(engine, size, seconds / 8) for size in sizes}
 
 
-def predict(settings: Settings, seconds: float, sizes: Sequence[int]) -> dict[int, float]:
-    """Images a second of Keras' own `model.predict`, as the original server calls it."""
+def _predict(settings: Settings) -> Run:
+    """Keras' own `model.predict`, as the original server calls it."""
     import keras
 
     model = keras.models.load_model(settings.model, compile=False)
-    shape = tuple(each or 299 for each in model.input_shape[1:])
     preprocess = preprocessor(settings.preprocess)
-    found = {}
-    for size in sizes:
-        pixels = np.random.default_rng(0).integers(0, 256, (size, *shape)).astype(np.float32)
-        run = lambda pixels=pixels: model.predict(preprocess(pixels.copy()), verbose=0)  # noqa: E731
-        run()
-        found[size] = size / _median(run, seconds / 8) * 1000
-    return found
+    return lambda pixels: model.predict(preprocess(pixels.astype(np.float32)), verbose=0)
 
 
 if __name__ == "__main__":

@@ -51,22 +51,27 @@ def show(result: dict[str, Any], console: Console) -> None:
 def _sizes(bare: dict[str, Any]) -> Table:
     table = Table("images/s of the model", *bare["sizes"])
     table.add_row("here", *(f"{speed:.1f}" for speed in bare["sizes"].values()))
-    for name, key in (("here, in bfloat16", "bfloat16"), ("model.predict", "predict")):
-        known = bare.get(key)
-        if known:
-            table.add_row(name, *(f"{known[size]:.1f}" if size in known else "" for size in bare["sizes"]))
+    rows = {
+        "float32": "here, in turn with the next",
+        "bfloat16": "here, in bfloat16",
+        "predict": "model.predict",
+    }
+    for name, speeds in (bare.get("in_turn") or {}).items():
+        table.add_row(
+            rows[name], *(f"{speeds[size]:.1f}" if size in speeds else "" for size in bare["sizes"])
+        )
     return table
 
 
 def _against_predict(bare: dict[str, Any]) -> list[str]:
     """How many times as fast as Keras' own `model.predict` the engine is, at the sizes that both ran."""
-    predict = bare.get("predict") or {}
-    lines = []
-    for name, speeds in (("float32", bare["sizes"]), ("bfloat16", bare.get("bfloat16") or {})):
-        ratios = [f"{speeds[size] / predict[size]:.1f} at {size}" for size in predict if size in speeds]
-        if ratios:
-            lines.append(f"{name} / model.predict: {', '.join(ratios)}")
-    return lines
+    in_turn = dict(bare.get("in_turn") or {})
+    predict = in_turn.pop("predict", {})
+    return [
+        f"{name} / model.predict: "
+        + ", ".join(f"{speeds[size] / predict[size]:.1f} at {size}" for size in speeds)
+        for name, speeds in in_turn.items()
+    ]
 
 
 def _runs(result: dict[str, Any]) -> Table:
