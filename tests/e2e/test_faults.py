@@ -71,7 +71,7 @@ def test_a_worker_killed_in_mid_batch_loses_nothing(slow: Stack) -> None:
 def test_a_worker_told_to_stop_finishes_its_batch_and_gives_back_the_rest(slow: Stack) -> None:
     with ThreadPoolExecutor(64) as pool:
         answers = send(pool, slow, 64)
-        eventually(lambda: running(slow) > 16, 20, "one batch in the model and one ahead")
+        eventually(lambda: running(slow) >= 32, 20, "a full batch in the model and one ahead")
         slow.workers[0].send_signal(signal.SIGTERM)
         assert slow.workers[0].wait(20) == 0
         slow.start_worker(wait=False)
