@@ -286,7 +286,7 @@ def soak(seconds: float) -> Report:
     model = Path(tempfile.mkdtemp(prefix="soak")) / "model.h5"
     # The demo model is so light that the gateway and the generator would be what is full.
     subprocess.run(
-        [sys.executable, "-m", "tests.e2e.slow_model", str(model), "3"],
+        [sys.executable, "-m", "tests.e2e.slow_model", str(model)],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,17 +50,34 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
     raise ModelError(f"{path} can't be loaded; {'; '.join(reasons)}{hint}")
 
 
+NOT_FOR_SERVING = ("matplotlib", "scipy", "sklearn")
+"""What Keras imports where it is installed, for pictures and training: half of the time of its own import."""
+
+
 def import_tensorflow() -> None:
     """Import it without its greeting, which no log level silences; errors are exceptions and still seen."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
-        with open(os.devnull, "wb") as nowhere:
+        with open(os.devnull, "wb") as nowhere, _hidden(NOT_FOR_SERVING):
             os.dup2(nowhere.fileno(), 2)
-        import keras  # noqa: F401
+            import keras  # noqa: F401
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _hidden(packages: Sequence[str]) -> Iterator[None]:
+    """Let imports within take these packages for not installed, unless they are imported already."""
+    # What Python's manual says of a name whose module is None: importing it is a ModuleNotFoundError.
+    hidden: dict[str, Any] = {each: None for each in packages if each not in sys.modules}
+    sys.modules.update(hidden)
+    try:
+        yield
+    finally:
+        for each in hidden:
+            del sys.modules[each]
 
 
 # Both name to Keras the layers of its own ConvNeXt and InceptionResNetV2, which it does not find by itself.

@@ -3,6 +3,8 @@
 import inspect as python
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,15 @@ def test_each_layer_of_keras_is_known_or_left_out_on_purpose(library: Any) -> No
     classes = [each for each in vars(library.layers).values() if python.isclass(each)]
     names = {each.__name__ for each in classes if issubclass(each, library.layers.Layer)}
     assert names - KNOWN <= set(NOT_SERVED.split())
+
+
+def test_what_serving_does_not_need_is_not_imported_and_can_be_later() -> None:
+    program = (
+        "import sys; from worker.loader import NOT_FOR_SERVING, import_tensorflow; import_tensorflow(); "
+        "assert 'tensorflow' in sys.modules and not sys.modules.keys() & set(NOT_FOR_SERVING); "
+        "import matplotlib.pyplot, scipy.stats, sklearn.base"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 # -------------------------------------------------------------------- code in H5 files
