@@ -20,7 +20,7 @@ from bench.load import Plan
 from cli.own_server import own_server
 
 FLUSH_SECONDS = 2.5
-"""Workers tell their counts at this interval at the latest."""
+"""Workers tell their counts within this time."""
 
 PARTS = {"gateway": "gunicorn", "redis": "valkey", "worker": "-m worker"}
 
@@ -42,8 +42,7 @@ class Service:
         outcome = json.loads(run_part("bench.load", asdict(plan)))
         count = max(len(outcome["times"]), 1)
         spent = {part: (used - cpu[part]) * 1000 / count for part, used in self._cpu().items()}
-        time.sleep(FLUSH_SECONDS)
-        inputs, runs, busy = (now - then for now, then in zip(self._model(), before, strict=True))
+        inputs, runs, busy = self._done_since(before, len(outcome["times"]))
         refused = sum(amount for status, amount in outcome["statuses"].items() if status == "429")
         return {
             "clients": clients,
@@ -77,6 +76,15 @@ class Service:
 
     def _memory(self) -> dict[str, float]:
         return {part: sum(map(_bytes, processes)) / 1e6 for part, processes in self.processes.items()}
+
+    def _done_since(self, before: tuple[float, float, float], answered: int) -> list[float]:
+        """What the model has done, once the workers have told of as many inputs as were answered."""
+        latest = time.monotonic() + FLUSH_SECONDS
+        while True:
+            done = [now - then for now, then in zip(self._model(), before, strict=True)]
+            if done[0] >= answered or time.monotonic() > latest:
+                return done
+            time.sleep(0.1)
 
     def _model(self) -> tuple[float, float, float]:
         """Inputs and runs of the model so far, and its seconds, of all workers."""

@@ -1,26 +1,25 @@
-"""Small real models for the tests, made once a session and saved in every form that is served."""
+"""Small real models for the tests, saved in every form that is served."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-
 # Each library in a process of its own: what a worker meets, and no state shared between the two.
 SCRIPT = """
-import sys, zlib
+import json, sys, zlib
+sys.modules.update(dict.fromkeys(("matplotlib", "scipy", "sklearn")))  # Keras imports them, in two seconds
+told, sys.stdout = sys.stdout, sys.stderr  # Keras prints
 import numpy as np
-library, name, path = sys.argv[1:]
-if library == "keras":
+if sys.argv[1] == "keras":
     import keras
 else:
     import tf_keras as keras
-keras.utils.set_random_seed(zlib.crc32(name.encode()))
 layers, apps = keras.layers, keras.applications
 def sequential(shape, *rest):
     return keras.Sequential([layers.Input(shape), *rest])
-def build():
+def build(name, path):
     softmax = layers.Dense(5, activation="softmax")
     if name == "inception":
         return apps.InceptionV3(weights=None, input_shape=(139, 139, 3), classes=20)
@@ -55,47 +54,63 @@ def build():
         return sequential((8,), layers.Dense(5))
     if name == "image":
         return sequential((8, 8, 3), layers.Conv2D(3, 3))
-model = build()
-size = [side or 24 for side in model.input_shape[1:]]
-pixels = np.random.default_rng(1).integers(0, 256, (70, *size), np.uint8)
-inputs = apps.inception_v3.preprocess_input(pixels.astype("float32"))
-norms = [layer for layer in model.layers if layer.__class__.__name__ == "BatchNormalization"]
-if norms:
-    # Random weights alone answer the same to every image, so that any engine would be right: give the
-    # layers the statistics of their inputs, as training does, and the last one a voice.
-    momenta = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.momentum = 0.0
-    model(inputs[:32], training=True)
-    for layer, momentum in zip(norms, momenta):
-        layer.momentum = momentum
-    kernel, bias = model.layers[-1].get_weights()
-    model.layers[-1].set_weights([kernel * 4, bias])
-if path.endswith("weights.h5"):
-    model.save_weights(path)
-elif path.endswith(("h5", "hdf5", "keras")):
-    model.save(path)
-elif library == "keras":
-    model.export(path)
-else:
-    model.save(path, save_format="tf")
-if len(model.input_shape) == 4 and len(model.outputs) == 1 and "lambda" not in name:
-    wanted = model.predict(inputs, verbose=0)
-    assert np.ptp(wanted, axis=0).max() > 0.03, "its answers hardly depend on the image"
-    np.savez(path + ".npz", pixels=pixels, wanted=wanted)
+def make(name, path):
+    keras.utils.set_random_seed(zlib.crc32(name.encode()))
+    model = build(name, path)
+    size = [side or 24 for side in model.input_shape[1:]]
+    pixels = np.random.default_rng(1).integers(0, 256, (70, *size), np.uint8)
+    inputs = apps.inception_v3.preprocess_input(pixels.astype("float32"))
+    norms = [layer for layer in model.layers if layer.__class__.__name__ == "BatchNormalization"]
+    if norms:
+        # Random weights alone answer the same to every image, so that any engine would be right: give the
+        # layers the statistics of their inputs, as training does, and the last one a voice.
+        momenta = [layer.momentum for layer in norms]
+        for layer in norms:
+            layer.momentum = 0.0
+        model(inputs[:32], training=True)
+        for layer, momentum in zip(norms, momenta):
+            layer.momentum = momentum
+        kernel, bias = model.layers[-1].get_weights()
+        model.layers[-1].set_weights([kernel * 4, bias])
+    if path.endswith("weights.h5"):
+        model.save_weights(path)
+    elif path.endswith(("h5", "hdf5", "keras")):
+        model.save(path)
+    elif sys.argv[1] == "keras":
+        model.export(path)
+    else:
+        model.save(path, save_format="tf")
+    if len(model.input_shape) == 4 and len(model.outputs) == 1 and "lambda" not in name:
+        wanted = model.predict(inputs, verbose=0)
+        assert np.ptp(wanted, axis=0).max() > 0.03, "its answers hardly depend on the image"
+        np.savez(path + ".npz", pixels=pixels, wanted=wanted)
+for line in sys.stdin:
+    make(*json.loads(line))
+    print("made", file=told, flush=True)
 """
 
 
-def make(library: str, name: str, path: Path) -> Path:
-    """Save the model `name` by 'keras' or 'tf_keras'; PATH.npz gets 70 inputs and `predict`'s answers."""
-    environ = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, library, name, str(path)],
-        env=environ,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    return path
+class Maker:
+    """Keras or tf_keras, in a process that makes the models it is asked for."""
+
+    def __init__(self, library: str) -> None:
+        environ = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, library],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def make(self, name: str, path: Path) -> Path:
+        """Save the model `name`; PATH.npz gets 70 inputs and the answers of its `predict`."""
+        assert self._process.stdin and self._process.stdout
+        print(json.dumps([name, str(path)]), file=self._process.stdin, flush=True)
+        if self._process.stdout.readline() != "made\n":
+            raise RuntimeError(f"{name} could not be made; stderr says why")
+        return path
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +12,28 @@ import tensorflow as tf
 
 import demo
 from shared.settings import PREPROCESS_NAMES, Settings
-from tests.models import make
+from tests.models import Maker
 from worker.engine import Engine, batch_sizes, preprocessor
 from worker.inspect_model import ModelError, inspect
 
-Maker = Callable[[str, str, str], Path]
+GetModel = Callable[[str, str, str], Path]
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Maker:
-    folder, made = tmp_path_factory.mktemp("models"), {}
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetModel]:
+    folder, made, makers = tmp_path_factory.mktemp("models"), dict[str, Path](), dict[str, Maker]()
 
     def get(library: str, name: str, ending: str = "h5") -> Path:
         key = f"{library}-{name}.{ending}".replace(" ", "-")
         if key not in made:
-            made[key] = make(library, name, folder / key)
+            if library not in makers:
+                makers[library] = Maker(library)
+            made[key] = makers[library].make(name, folder / key)
         return made[key]
 
-    return get
+    yield get
+    for each in makers.values():
+        each.close()
 
 
 def build(path: Path, **changes: object) -> Engine:
@@ -55,7 +59,7 @@ def assert_same_answers(engine: Engine, pixels: np.ndarray, wanted: np.ndarray, 
 
 @pytest.mark.parametrize("name", ["mobilenet", "inception"])
 @pytest.mark.parametrize("library", ["keras", "tf_keras"])
-def test_answers_are_those_of_predict(model: Maker, library: str, name: str) -> None:
+def test_answers_are_those_of_predict(model: GetModel, library: str, name: str) -> None:
     path = model(library, name, "h5")
     pixels, wanted = expected(path)
     assert_same_answers(build(path), pixels, wanted, 1e-3)
@@ -81,7 +85,7 @@ def test_the_demos_answers_are_those_of_predict() -> None:
         pytest.param("tf_keras", "saved", "savedmodel", id="SavedModel of tf_keras"),
     ],
 )
-def test_every_form_is_served(model: Maker, library: str, ending: str, loader: str) -> None:
+def test_every_form_is_served(model: GetModel, library: str, ending: str, loader: str) -> None:
     path = model(library, "grey", ending)
     engine = build(path)
     pixels, wanted = expected(path)
@@ -89,7 +93,7 @@ def test_every_form_is_served(model: Maker, library: str, ending: str, loader: s
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-4
 
 
-def test_what_keras_3_cannot_read_is_read_by_tf_keras(model: Maker) -> None:
+def test_what_keras_3_cannot_read_is_read_by_tf_keras(model: GetModel) -> None:
     path = model("tf_keras", "xception", "h5")
     engine = build(path)
     pixels, wanted = expected(path)
@@ -97,7 +101,7 @@ def test_what_keras_3_cannot_read_is_read_by_tf_keras(model: Maker) -> None:
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-3
 
 
-def test_a_file_of_any_name_is_served(model: Maker, tmp_path: Path) -> None:
+def test_a_file_of_any_name_is_served(model: GetModel, tmp_path: Path) -> None:
     for ending in ("h5", "keras"):
         path = tmp_path / f"mounted-{ending}"
         path.symlink_to(model("keras", "grey", ending))
@@ -108,7 +112,7 @@ def test_a_file_of_any_name_is_served(model: Maker, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PREPROCESS_NAMES)
-def test_preprocessing_is_keras_own(model: Maker, name: str) -> None:
+def test_preprocessing_is_keras_own(model: GetModel, name: str) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (4, 16, 16, 3), np.uint8)
     wanted = getattr(tf.keras.applications, name).preprocess_input(pixels.astype(np.float32))
     found = tf.function(preprocessor(name))(tf.constant(pixels, tf.float32))
@@ -125,7 +129,7 @@ def test_every_preprocessing_of_keras_is_a_setting() -> None:
     assert tuple(modules) == PREPROCESS_NAMES
 
 
-def test_preprocessing_for_colour_does_not_fit_a_grey_model(model: Maker) -> None:
+def test_preprocessing_for_colour_does_not_fit_a_grey_model(model: GetModel) -> None:
     with pytest.raises(
         ModelError, match=r"INFERENCE_PREPROCESS=vgg16 is for 3 channels.* takes 1.*inception_v3"
     ):
@@ -133,7 +137,7 @@ def test_preprocessing_for_colour_does_not_fit_a_grey_model(model: Maker) -> Non
 
 
 def test_logits_are_said_and_softmax_is_applied_when_asked(
-    model: Maker, caplog: pytest.LogCaptureFixture
+    model: GetModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = model("keras", "logits", "h5")
     pixels, wanted = expected(path)
@@ -147,13 +151,13 @@ def test_logits_are_said_and_softmax_is_applied_when_asked(
 
 
 def test_independent_probabilities_are_not_called_logits(
-    model: Maker, caplog: pytest.LogCaptureFixture
+    model: GetModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     build(model("keras", "sigmoid", "h5"))
     assert "INFERENCE_ACTIVATION" not in caplog.text
 
 
-def test_the_input_size_is_the_models_or_the_settings(model: Maker) -> None:
+def test_the_input_size_is_the_models_or_the_settings(model: GetModel) -> None:
     path = model("keras", "open", "h5")
     engine = build(path)
     assert (engine.height, engine.width, engine.channels) == (299, 299, 3)
@@ -182,7 +186,7 @@ def test_warming_up_measures_a_full_batch() -> None:
 
 
 @pytest.mark.parametrize("library", ["keras", "tf_keras"])
-def test_code_in_a_model_file_is_refused_and_not_run(model: Maker, library: str) -> None:
+def test_code_in_a_model_file_is_refused_and_not_run(model: GetModel, library: str) -> None:
     path = model(library, "lambda", "h5")
     ran = Path(f"{path}.ran")
     ran.unlink(missing_ok=True)  # saving has run it
@@ -191,7 +195,7 @@ def test_code_in_a_model_file_is_refused_and_not_run(model: Maker, library: str)
     assert not ran.exists()
 
 
-def test_the_lambda_would_run_if_it_were_loaded(model: Maker) -> None:
+def test_the_lambda_would_run_if_it_were_loaded(model: GetModel) -> None:
     """What makes the test above one that can fail."""
     import tf_keras
 
@@ -215,7 +219,7 @@ def test_the_lambda_would_run_if_it_were_loaded(model: Maker) -> None:
     ],
 )
 def test_models_that_are_not_served_are_refused(
-    model: Maker, library: str, name: str, ending: str, words: str
+    model: GetModel, library: str, name: str, ending: str, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words) as caught:
         build(model(library, name, ending))
@@ -274,7 +278,7 @@ def test_a_configuration_that_names_functions_is_refused(tmp_path: Path, layer: 
         inspect(tmp_path / "model.keras")
 
 
-def test_the_fingerprint_is_that_of_the_bytes(model: Maker, tmp_path: Path) -> None:
+def test_the_fingerprint_is_that_of_the_bytes(model: GetModel, tmp_path: Path) -> None:
     found = inspect(demo.MODEL)
     assert found.format == "h5" and len(found.fingerprint) == 64 and "Dense" in found.layers
     copy = tmp_path / "copy.h5"
