@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,8 +27,9 @@ Pixels = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 
 
-LONG_SECONDS = 0.05
-"""A run that takes longer is timed once when the worker starts; shorter ones, which vary more, five times."""
+LONG_SECONDS, ROUNDS = 0.05, 5
+"""A run that takes longer is timed once when the worker starts; shorter ones, which vary more, so many times
+again, all sizes in turn: a moment in which the machine is slow must not make one of them look dear."""
 
 
 @dataclass
@@ -119,14 +121,12 @@ class Engine:
         self.plans = plan_runs(self.costs)
         return True
 
-    def _cost(self, size: int) -> float:
-        """Seconds that a run of so many inputs takes, after a first one."""
+    def _seconds(self, size: int) -> float:
+        """What a run of so many inputs takes."""
         pixels = np.zeros((size, self.height, self.width, self.channels), np.uint8)
+        start = perf_counter()
         self._run(pixels, size)
-        seconds = _seconds(lambda: self._run(pixels, size))
-        if seconds < LONG_SECONDS:
-            seconds = min(_seconds(lambda: self._run(pixels, size)) for _ in range(5))
-        return seconds
+        return perf_counter() - start
 
     def _plan(self, count: int) -> tuple[int, ...]:
         whole, rest = divmod(count, self.input_batch)
@@ -147,11 +147,15 @@ class Engine:
         """Run every size, and plan by the times; return the seconds that the largest batch takes."""
         for size in self.sizes:
             try:
-                self.costs[size] = self._cost(size)
+                self._seconds(size)  # the first run makes what the others find
+                self.costs[size] = self._seconds(size)
             except Exception as error:
                 if not _is_out_of_memory(error) or not self._halve(size):
                     raise
                 break
+        short = [size for size, cost in self.costs.items() if cost < LONG_SECONDS]
+        for _, size in product(range(ROUNDS), short):
+            self.costs[size] = min(self.costs[size], self._seconds(size))
         with suppress(AttributeError, OSError):  # glibc alone keeps what the start has freed
             ctypes.CDLL(None).malloc_trim(0)
         self.plans = plan_runs(self.costs)
@@ -179,12 +183,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     import tensorflow as tf
 
     return isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    start = perf_counter()
-    run()
-    return perf_counter() - start
 
 
 def batch_sizes(most: int) -> tuple[int, ...]:

@@ -1,9 +1,11 @@
 """The engine's start-up checks, precision and memory; that it answers as Keras does is in test_model.py."""
 
 import gc
+import itertools
 import logging
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,20 @@ def test_the_warm_up_plans_every_number_of_inputs() -> None:
         range(1, 7), True
     )
     assert all(size in engine.sizes for runs in engine.plans.values() for size in runs)
+
+
+def test_a_moment_in_which_the_machine_is_slow_spoils_no_plan() -> None:
+    quick = build(input_batch=8)
+    ran = itertools.count()
+
+    def graph(pixels: np.ndarray) -> np.ndarray:
+        slow = 14 <= next(ran) < 21  # as many runs as a size has
+        time.sleep(0.01 if slow else 0.001)
+        return np.zeros((len(pixels), 20), np.float32)
+
+    engine = replace(quick, graph=graph, costs={}, plans={})
+    engine.warm_up()
+    assert set(engine.plans.values()) == {(1,), (2,), (3,), (4,), (6,), (8,)}
 
 
 def test_runs_are_planned_by_what_they_cost() -> None:
