@@ -1,14 +1,19 @@
 """The photos that a caller means."""
 
+import mimetypes
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from classification_client.results import Source
 
+_ENDINGS = mimetypes.MimeTypes()
+"""Python's own list: that of a machine may say anything."""
+
 
 def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
-    """The sources themselves; of a folder, the files in and below it, in order, except hidden ones."""
+    """The sources themselves; of a folder, its `files`."""
     if isinstance(sources, bytes):
         yield sources
     elif not isinstance(sources, str | Path):
@@ -19,8 +24,12 @@ def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
         yield sources
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """The files in and below a folder, in order, except hidden ones; and what of it can't be looked into."""
+def files(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
+    """The files in and below a folder that may be photos, in order; and what of it can't be looked into.
+
+    Hidden ones are not, nor those that are something else by their ending, as `.json` and `.mp4`; these are
+    counted in `left_out`, by ending. A file whose ending says nothing may be a photo.
+    """
     # Not Path.rglob, which has no order. A link to a folder is not followed: it may lead around.
     try:
         with os.scandir(folder) as found:
@@ -30,6 +39,15 @@ def files(folder: Path) -> Iterator[Path]:
         return
     for entry in sorted(entries, key=lambda each: each.name):
         if entry.is_dir(follow_symlinks=False):
-            yield from files(Path(entry.path))
+            yield from files(Path(entry.path), left_out)
         elif entry.is_file():
-            yield Path(entry.path)
+            if _is_other(entry.name):
+                if left_out is not None:
+                    left_out[Path(entry.name).suffix.lower()] += 1
+            else:
+                yield Path(entry.path)
+
+
+def _is_other(name: str) -> bool:
+    kind, _ = _ENDINGS.guess_type(name)
+    return kind is not None and not kind.startswith("image/")

@@ -15,7 +15,8 @@ Classifies all photos in and below FOLDER, on the server at --url or on one of i
 the run (with INFERENCE_MODEL and the other settings; see `serve`).
 
 Stop it with Ctrl-C whenever you like: the same command goes on from there. A file that can't be read, or is
-no photo, is listed with the reason, and the others go on.
+no photo, is listed with the reason, and the others go on. Hidden files are left out, and those that are
+something else by their ending (.json, .txt, .mp4).
 
   classification-server classify photos
   classification-server classify photos --output answers.parquet --html answers.html
@@ -30,9 +31,7 @@ KEY = "CLASSIFICATION_SERVER_KEY"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `classify`."""
-    parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="where the photos are; hidden files are left out"
-    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the photos are")
     parser.add_argument(
         "-o",
         "--output",

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from json import JSONDecodeError
 from pathlib import Path
@@ -42,9 +43,14 @@ class FolderRun:
             CommandError: the server can't be had, there are no photos, or the output can't be written.
         """
         asked = self._hello()
-        total = sum(1 for _ in self._photos())
+        others = Counter[str]()
+        total = sum(1 for _ in self._photos(others))
+        told = ", ".join(f"{count} {ending}" for ending, count in others.most_common())
         if not total:
-            raise CommandError(f"there are no files in {self._folder}")
+            found = f", but {told}" if told else ""
+            raise CommandError(f"there are no photos in {self._folder}{found}")
+        if told and not self._options.quiet:
+            say(f"left out, being no photos by their names: {told}")
         if self._options.restart:
             self._journal_path.unlink(missing_ok=True)
         with contextlib.closing(Journal(self._journal_path, asked)) as journal:
@@ -118,11 +124,11 @@ class FolderRun:
                 submitted=lambda photo, job: journal.submitted(self._name(photo), job),
             )
 
-    def _photos(self) -> Iterator[Path]:
-        """All files but our own."""
+    def _photos(self, others: Counter[str] | None = None) -> Iterator[Path]:
+        """All photos but our own; `others` counts, by ending, what is none."""
         from classification_client.photos import files
 
-        for photo in files(self._folder):
+        for photo in files(self._folder, others):
             here = photo.absolute()
             if here not in self._outputs and here.parent not in self._outputs:
                 yield photo

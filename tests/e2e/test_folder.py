@@ -47,9 +47,10 @@ def photos(here: Path) -> Path:
     (folder / "inner" / "most").mkdir(parents=True)
     shutil.copy(demo.SAMPLES / "digits" / "3.png", folder / "inner" / "most" / "3.png")
     shutil.copy(demo.SAMPLES / "siete.jpg", folder / HOSTILE)
-    (folder / "inner" / "notes.txt").write_text("no photo")
+    (folder / "inner" / "notes").write_text("no photo")
     (folder / "cut.jpg").write_bytes((demo.SAMPLES / "siete.jpg").read_bytes()[:2000])
     (folder / ".hidden.jpg").write_bytes(b"x")
+    (folder / "cut.jpg.json").write_text("{}")
     return folder
 
 
@@ -76,12 +77,23 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_a_folder_becomes_a_table(stack: Stack, photos: Path, here: Path) -> None:
     assert classify(stack, photos) == 1
     found = {row["file"]: row for row in rows(here / "photos.csv")}
-    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/most/3.png", "inner/notes.txt"])
+    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/most/3.png", "inner/notes"])
     assert found["inner/most/3.png"]["class"] == "Digitus tres niger"
     assert found[HOSTILE]["class"] == "Digitus septem albus" and found[HOSTILE]["accepted"] == "true"
     assert float(found[HOSTILE]["score"]) > 0.99 and found[HOSTILE]["threshold"] == "0.5"
-    assert "not an image" in found["inner/notes.txt"]["error"] and "damaged" in found["cut.jpg"]["error"]
+    assert "not an image" in found["inner/notes"]["error"] and "damaged" in found["cut.jpg"]["error"]
     assert sorted(os.listdir(here)) == ["photos", "photos.csv"]
+
+
+def test_what_is_no_photo_by_its_ending_is_left_out_and_told(
+    stack: Stack, photos: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["classify", str(photos), "--url", stack.url]) == 1
+    assert "left out, being no photos by their names: 1 .json\n" in capsys.readouterr().err
+    (here / "texts").mkdir()
+    (here / "texts" / "a.TXT").touch()
+    assert main(["classify", "texts", "--url", stack.url]) == 2
+    assert "there are no photos in texts, but 1 .txt" in capsys.readouterr().err
 
 
 def test_all_forms_tell_the_same(stack: Stack, photos: Path, here: Path) -> None:
@@ -118,9 +130,9 @@ def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: 
     ("arguments", "said"),
     [
         pytest.param(["nowhere"], "nowhere is not a folder", id="no folder"),
-        pytest.param(["empty"], "there are no files in empty", id="no photos"),
+        pytest.param(["empty"], "there are no photos in empty", id="no photos"),
         pytest.param(["empty", "--output", "out.xls"], "one of .csv, .jsonl, .parquet", id="ending"),
-        pytest.param(["empty", "--output", "no/out.csv"], "there are no files", id="no photos, no place"),
+        pytest.param(["empty", "--output", "no/out.csv"], "there are no photos", id="no photos, no place"),
         pytest.param(["empty", "--html", "no/out.html"], "no is not a folder", id="no place for the page"),
         pytest.param(["empty", "--url", "http://127.0.0.1:9"], "can't be used: ", id="nobody there"),
         pytest.param(["empty", "--key", "ñ"], "no key has", id="no key"),
@@ -315,7 +327,7 @@ def test_the_contact_sheet_sorts_and_filters(
     def names() -> list[str]:
         return [text.split("/")[-1] for text in page.locator("article:not([hidden]) h2").all_text_contents()]
 
-    assert names() == [HOSTILE, "cut.jpg", "3.png", "notes.txt", "z.jpg"]
+    assert names() == [HOSTILE, "cut.jpg", "3.png", "notes", "z.jpg"]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     loaded = "[...document.images].every((each) => each.complete && each.naturalWidth > 0)"
     assert page.locator("img").count() == 3
@@ -326,9 +338,9 @@ def test_the_contact_sheet_sorts_and_filters(
     page.select_option("#sort", "class")
     classes = page.locator("article").evaluate_all("all => all.map((each) => each.dataset.classes)")
     assert classes == [*sorted(classes[:3]), "", ""] and len(set(classes)) == 4
-    assert set(names()[3:]) == {"cut.jpg", "notes.txt"}
+    assert set(names()[3:]) == {"cut.jpg", "notes"}
     page.select_option("#sort", "low")
-    assert names()[0] == "z.jpg" and set(names()[3:]) == {"cut.jpg", "notes.txt"}
+    assert names()[0] == "z.jpg" and set(names()[3:]) == {"cut.jpg", "notes"}
     page.select_option("#state", "passed")
     assert sorted(names()) == ["3.png", HOSTILE] and page.locator("output").text_content() == "2 of 5"
     page.select_option("#class", "Digitus tres niger")
@@ -343,7 +355,7 @@ def test_the_contact_sheet_sorts_and_filters(
     assert page.locator("article:not([hidden]) p data").first.inner_text() == "0.999"  # not quite 1
     page.click("button")
     page.fill("#name", "NOTES")
-    assert names() == ["notes.txt"] and "not an image" in str(
+    assert names() == ["notes"] and "not an image" in str(
         page.locator("article:not([hidden]) .why").text_content()
     )
     assert complaints == []

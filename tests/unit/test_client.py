@@ -259,14 +259,16 @@ def test_a_photo_whose_job_is_always_forgotten_is_given_up() -> None:
     assert server.forms == [1, 1, 1]
 
 
-def test_the_photos_of_a_folder_are_its_files_in_order_without_hidden_ones(tmp_path: Path) -> None:
-    for name in ("b.jpg", "a/2.jpg", "a/1.jpg", ".hidden.jpg", ".git/x.jpg"):
+def test_the_photos_of_a_folder_are_its_files_in_order_without_hidden_and_others(tmp_path: Path) -> None:
+    others = ("b.jpg.json", "a/film.MP4", "a/notes.txt")
+    for name in ("b.jpg", "a/2.HEIC", "a/1", "a/3.odd", ".hidden.jpg", ".git/x.jpg", *others):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a" / "round").symlink_to(tmp_path)
     assert [str(Path(str(each)).relative_to(tmp_path)) for each in photos(tmp_path)] == [
-        "a/1.jpg",
-        "a/2.jpg",
+        "a/1",
+        "a/2.HEIC",
+        "a/3.odd",
         "b.jpg",
     ]
     assert list(photos(b"bytes")) == [b"bytes"] and list(photos("one.jpg")) == ["one.jpg"]
