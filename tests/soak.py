@@ -145,7 +145,7 @@ class Report:
         ]
         for part in self.memory:
             before, after = self.growth(part)
-            lines.append(f"{part + ' memory, first and last third':<36}{before:.1f}, {after:.1f} MB")
+            lines.append(f"{part + ', MB early, late':<36}{before:.1f}, {after:.1f}")
         return "\n".join([*lines, *self.odd])
 
 
