@@ -30,10 +30,8 @@ def test_a_run_measures_the_model_and_the_service_around_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = bench(tmp_path, "--model", "light", "--clients", "1,16", "--plot", str(tmp_path), "--quiet")
-    assert result["bare"]["images_per_second"] > 0 and set(result["bare"]["in_turn"]["predict"]) == {
-        "1",
-        "32",
-    }
+    bare = result["bare"]
+    assert bare["images_per_second"] > 0 and set(bare["in_turn"]["predict"]) == {"1", "32"}
     assert [run["clients"] for run in result["runs"]] == [1, 16, 0, 0]
     for run in result["runs"]:
         assert run["requests"] > 10 and run["failed"] == run["wrong"] == run["refused"] == 0
