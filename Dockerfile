@@ -25,8 +25,6 @@ COPY worker worker
 COPY webhooks webhooks
 COPY cli cli
 COPY classification_client classification_client
-COPY prepare prepare
-COPY bench bench
 COPY demo demo
 RUN pip --python /venv/bin/python install --no-deps --no-build-isolation .
 

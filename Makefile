@@ -60,8 +60,8 @@ IMAGE := docker build --build-arg REVISION=$(REVISION)
 # Compose takes the ones without a version, Kubernetes the ones with it.
 images:
 	$(IMAGE) --tag classification-server --tag classification-server:$(VERSION) .
-	for name in gateway worker proxy; do image=classification-server-$$name; \
-	  $(IMAGE) --tag $$image --tag $$image:$(VERSION) --file Dockerfile.$$name . || exit 1; done
+	for file in Dockerfile.gateway Dockerfile.worker deploy/Dockerfile.proxy; do image=classification-server-$${file##*.}; \
+	  $(IMAGE) --tag $$image --tag $$image:$(VERSION) --file $$file . || exit 1; done
 
 # A project of its own, so that no container or volume of yours is touched; ports 8001 and 8002 must be free.
 compose-test: export COMPOSE_PROJECT_NAME := classification-server-test

@@ -38,7 +38,7 @@ GROUP_BYTES = 8 * 2**20
 LARGEST_BYTES = 512 * 2**20
 """No server takes a larger image, so that it is not read either."""
 
-MOST_IDS = 100
+MAX_IDS = 100
 """Jobs that one request may ask for."""
 
 POLL_SECONDS = 20.0
@@ -249,7 +249,7 @@ class Flows:
         return Job.of(response.json())
 
     def jobs(self, ids: Sequence[str], wait: float = 0.0, until: float = math.inf) -> Flow[list[Job]]:
-        """The same for up to `MOST_IDS` jobs, as soon as any of them has ended."""
+        """The same for up to `MAX_IDS` jobs, as soon as any of them has ended."""
         params = {"ids": ",".join(ids), **_wait(wait)}
         response = yield from self.call(Send("GET", "/jobs", params=params, held=wait), until)
         return [Job.of(each) for each in response.json()["jobs"]]
@@ -265,7 +265,7 @@ class Flows:
         while open_ids := [each for each in dict.fromkeys(ids) if each not in ended]:
             if _left(until) <= 0:
                 raise TimedOut(f"{len(open_ids)} of {len(ids)} jobs had not ended within {timeout:g} s")
-            found = yield from self.jobs(open_ids[:MOST_IDS], min(_left(until), POLL_SECONDS), until)
+            found = yield from self.jobs(open_ids[:MAX_IDS], min(_left(until), POLL_SECONDS), until)
             ended |= {job.id: job for job in found if job.ended}
         return [ended[each] for each in ids]
 

@@ -6,7 +6,7 @@ from classification_client.errors import JobFailed, Problem
 from classification_client.flows import (
     ABOUT_THE_IMAGE,
     GROUP_IMAGES,
-    MOST_IDS,
+    MAX_IDS,
     POLL_SECONDS,
     Asked,
     Flight,
@@ -18,7 +18,7 @@ from classification_client.flows import (
 )
 from classification_client.results import Job, Outcome, Source
 
-MOST_LOST = 3
+MAX_LOST = 3
 """Times that a photo is sent, if the server forgets its job."""
 
 
@@ -118,14 +118,14 @@ class Window:
 
     def _collect(self) -> Flow[list[Outcome]]:
         """Wait until some of the oldest jobs have ended; none if it takes long."""
-        oldest = [job_id for job_id, _ in zip(self._open, range(MOST_IDS), strict=False)]
+        oldest = [job_id for job_id, _ in zip(self._open, range(MAX_IDS), strict=False)]
         jobs = yield from self._flows.jobs(oldest, POLL_SECONDS)
         return [outcome for job in jobs if job.ended and (outcome := self._outcome(job))]
 
     def _outcome(self, job: Job) -> Outcome | None:
         """What an ended job says of its photo; none if the photo is to be sent again."""
         flight = self._open.pop(job.id)
-        if job.status == "unknown" and flight.sent < MOST_LOST:
+        if job.status == "unknown" and flight.sent < MAX_LOST:
             self._lost.append(flight)
             return None
         try:

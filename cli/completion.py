@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli import CommandError, install
+from cli import CommandError, install_hint
 
 HELP = "print a script that has your shell complete this command"
 DESCRIPTION = """\
@@ -31,14 +31,12 @@ def run(options: argparse.Namespace) -> int:
     try:
         import shtab
     except ImportError:
-        raise CommandError(f"it needs shtab: {install('people')}") from None
-    from cli.main import build_parser
+        raise CommandError(f"it needs shtab: {install_hint('people')}") from None
 
-    parser = build_parser()
-    for action in _actions(parser):
+    for action in _actions(options.parser):
         if action.type is Path:
             action.complete = shtab.DIRECTORY if action.metavar == "FOLDER" else shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, shell=options.shell))
+    print(shtab.complete(options.parser, shell=options.shell))
     return 0
 
 

@@ -5,15 +5,21 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from cli import CommandError, bench, calibrate, check, classes, classify, completion, say, serve
+from cli import CommandError, completion, echo
+from cli.bench import bench_command
+from cli.calibrate import calibrate_command
+from cli.check import check_command
+from cli.classes import classes_command
+from cli.classify import classify_command
+from cli.serve import serve_command
 
 COMMANDS = {
-    "serve": serve,
-    "classify": classify,
-    "bench": bench,
-    "calibrate": calibrate,
-    "check": check,
-    "classes": classes,
+    "serve": serve_command,
+    "classify": classify_command,
+    "bench": bench_command,
+    "calibrate": calibrate_command,
+    "check": check_command,
+    "classes": classes_command,
     "completion": completion,
 }
 """Each command's module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and
@@ -49,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_options(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, parser=parser)
     return parser
 
 
@@ -59,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except CommandError as error:
-        say(str(error))
+        echo(str(error))
         return 2
     except KeyboardInterrupt:
         return 130

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from cli import say
+from cli import echo
 
 LINE_SECONDS = 10.0
 """How often a line is written where there is no terminal."""
@@ -60,4 +60,4 @@ class _Lines:
             self._told = now
             rate = (self._done - self._before) / (now - self._began)
             left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
-            say(f"{self._what}: {self._done} of {self._total}, {rate:.1f}/s{left}")
+            echo(f"{self._what}: {self._done} of {self._total}, {rate:.1f}/s{left}")

@@ -10,26 +10,34 @@ from urllib.parse import quote
 from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway import classify, docs, health, info, jobs, page, status
+from gateway import (
+    classify_routes,
+    docs_routes,
+    health_routes,
+    info_routes,
+    jobs_routes,
+    page_routes,
+    status_routes,
+)
 from gateway.auth import register_auth
-from gateway.checks import api_keys, check_rate_limit
-from gateway.errors import register_errors
-from gateway.headers import CommonHeaders
-from gateway.metrics import count_request, register_metrics
+from gateway.common_headers import CommonHeaders
+from gateway.problems import register_errors
+from gateway.reply_listener import ReplyListener
 from gateway.request import Request, current_request
+from gateway.request_metrics import count_request, register_metrics
 from gateway.resources import Resources
-from gateway.submitter import Submitter
-from gateway.waiting import ReplyListener
-from shared.connection import connect
+from gateway.startup_checks import api_keys, check_rate_limit
+from gateway.submit_batch import Submitter
 from shared.logs import setup_logging
-from shared.queue import JobQueue, reply_list
+from shared.queue.gateway_client import GatewayQueue, reply_list
+from shared.redis_connection import connect
 from shared.settings import Settings, redis_url
 from shared.version import version
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None, queue: JobQueue | None = None) -> Flask:
+def create_app(settings: Settings | None = None, queue: GatewayQueue | None = None) -> Flask:
     """Make the gateway; settings come from the environment, the queue from `REDIS_URL`, unless given.
 
     Raises:
@@ -41,7 +49,7 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     if queue is None:
         # Each waiting request may be in a command at once; those that wait for replies share one connection.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
-        queue = JobQueue(redis, settings)
+        queue = GatewayQueue(redis, settings)
     process = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
     app = Flask(__name__, static_folder=None)
     app.request_class = Request
@@ -53,7 +61,15 @@ def create_app(settings: Settings | None = None, queue: JobQueue | None = None) 
     app.after_request(_end)
     _guard(app, settings)
     register_errors(app)
-    for module in (classify, jobs, info, health, docs, page, status):
+    for module in (
+        classify_routes,
+        jobs_routes,
+        info_routes,
+        health_routes,
+        docs_routes,
+        page_routes,
+        status_routes,
+    ):
         app.register_blueprint(module.bp)
     register_metrics(app)
     app.wsgi_app = CommonHeaders(app.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]

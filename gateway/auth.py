@@ -6,9 +6,9 @@ from functools import partial
 
 from flask import Flask, Response, request
 
-from gateway.errors import Problem, respond
+from gateway.problems import Problem, respond
 from gateway.request import current_request
-from shared.keys import ApiKey, digest
+from shared.api_keys import ApiKey, digest
 
 PUBLIC = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
 """Endpoints that need no key: probes have none, and the page asks its reader for one. A path that is not

@@ -15,7 +15,7 @@ from typing import Any
 
 import gevent
 
-from gateway.checks import check
+from gateway.startup_checks import check
 from shared.settings import Settings, SettingsError
 
 try:

@@ -14,9 +14,9 @@ from flask import Flask, Response, g, request
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits import RateLimitItem, WindowStats, parse_many
 
-from gateway.errors import Problem
+from gateway.problems import Problem
 from gateway.request import current_request
-from shared.connection import connect
+from shared.redis_connection import connect
 from shared.settings import Settings, redis_url
 
 KEY_PREFIX = "classification:limits"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from gateway.submitter import Submitter
-from gateway.waiting import ReplyListener
-from shared.queue import JobQueue
-from shared.records import Served
+from gateway.reply_listener import ReplyListener
+from gateway.submit_batch import Submitter
+from shared.queue.gateway_client import GatewayQueue
+from shared.queue.messages import Served
 from shared.settings import Settings
 
 SERVED_SECONDS = 1.0
@@ -21,7 +21,7 @@ class Resources:
     """What the views share: settings, the queue, and both ways between it and this process's requests."""
 
     settings: Settings
-    queue: JobQueue
+    queue: GatewayQueue
     submitter: Submitter
     listener: ReplyListener
     draining: Callable[[], bool] = lambda: False
@@ -34,7 +34,7 @@ class Resources:
         if time.monotonic() - asked > SERVED_SECONDS:
             if served is not None:  # others go on with it while this request asks
                 self._served = (time.monotonic(), served)
-            served = self.queue.served()
+            served = self.queue.fleet.served()
             self._served = (time.monotonic(), served)
         return served
 

@@ -6,7 +6,7 @@ Both travel as JSON inside RQ's records; the image's bytes travel beside them, n
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-MOST_REGIONS = 10_000
+MAX_REGIONS = 10_000
 """Of one image, whatever the setting says."""
 
 
@@ -45,7 +45,7 @@ class Options:
         """
         try:
             regions = data["regions"] or ()
-            if len(regions) > MOST_REGIONS or int(data["top_n"]) < 1:
+            if len(regions) > MAX_REGIONS or int(data["top_n"]) < 1:
                 raise ValueError("its numbers are out of range")
             return cls(
                 regions=tuple(Region(*(int(n) for n in each)) for each in regions) or None,

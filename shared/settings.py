@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from shared.job import MOST_REGIONS
-from shared.keys import ApiKey, parse_keys
+from shared.api_keys import ApiKey, parse_keys
+from shared.job import MAX_REGIONS
 from shared.redis_url import check_redis_url
 from shared.webhook import Allowed
 
@@ -307,7 +307,7 @@ class Settings:
         "MAX_IMAGE_PIXELS", 100_000_000, _number(int, 1, 2**31), "most pixels of an image; past it 413"
     )
     max_regions: int = _setting(
-        "MAX_REGIONS", 100, _number(int, 1, MOST_REGIONS), "most regions in one request"
+        "MAX_REGIONS", 100, _number(int, 1, MAX_REGIONS), "most regions in one request"
     )
     max_jobs_per_request: int = _setting(
         "MAX_JOBS_PER_REQUEST",

@@ -34,7 +34,7 @@ RECORD: dict[str, Any] = {
 }
 """The fields of a delivery's record, as RQ writes them; `lua/ended.lua` adds times and data."""
 
-LONGEST_URL = 2048
+MAX_URL = 2048
 
 _NAT64 = ip_network("64:ff9b::/96")
 
@@ -95,8 +95,8 @@ def check_url(text: str, allowed: Allowed) -> SplitResult:
         Forbidden: it names an address that is not public.
         ValueError: it is not a plain http or https address.
     """
-    if len(text) > LONGEST_URL or any(not "!" <= each <= "~" for each in text):
-        raise ValueError(f"it must be a URL of printable ASCII, of at most {LONGEST_URL} characters")
+    if len(text) > MAX_URL or any(not "!" <= each <= "~" for each in text):
+        raise ValueError(f"it must be a URL of printable ASCII, of at most {MAX_URL} characters")
     url = urlsplit(text)
     if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
         raise ValueError(f"{text[:80]!r} is not of the form https://host/path")

@@ -7,7 +7,7 @@ import pytest
 
 # The listeners of apps that tests made live on in daemon threads, and would complain on the terminal that
 # their server is gone.
-logging.getLogger("gateway.waiting").addHandler(logging.NullHandler())
+logging.getLogger("gateway.reply_listener").addHandler(logging.NullHandler())
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-Figures = Callable[..., float]
+WorkerMetrics = Callable[..., float]
 
 
-def read(text: str) -> Figures:
+def read(text: str) -> WorkerMetrics:
     """What `text` tells, as a function of a sample's name and labels; labels left out are added up."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
@@ -22,7 +22,7 @@ def read(text: str) -> Figures:
     return value
 
 
-def scrape(url: str) -> Figures:
+def scrape(url: str) -> WorkerMetrics:
     answer = requests.get(f"{url}/metrics", timeout=10)
     assert answer.status_code == 200
     return read(answer.text)

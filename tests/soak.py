@@ -1,8 +1,8 @@
 """`python -m tests.soak`: the real service at 120 % of its capacity for an hour, and what must hold then.
 
-Interactive requests come at random moments whatever the answers do (`bench.load`), bulk jobs beside them, and
-some callers who, when refused, wait as long as `Retry-After` says. Again and again the rate is set from what
-was answered: other work on the machine changes what it can do.
+Interactive requests come at random moments, whatever the answers do (`cli.bench.load_generator`). Bulk jobs
+run beside them. Some refused callers wait as long as `Retry-After` says. The rate is set again and again from
+the number of answers, because other work on the machine changes its capacity.
 """
 
 import argparse
@@ -23,12 +23,13 @@ import psutil
 import requests
 
 import demo
-from bench.load import Plan
-from bench.service import run_part
-from shared.queue import BULK, INTERACTIVE, JobQueue
+from cli.bench.load_generator import Plan
+from cli.bench.measured_service import run_part
+from shared.queue import BULK, INTERACTIVE
 from shared.settings import Settings
 from tests.chaos.load import Mailbox
 from tests.chaos.run import SECRET
+from tests.queue_sides import JobQueue
 from tests.stack import ROOT, Stack, eventually
 
 LIMITS = {
@@ -41,7 +42,7 @@ LIMITS = {
     "WEBHOOK_SECRET": SECRET,
     "WEBHOOK_ALLOW": "127.0.0.1",
 }
-LONGEST_WAIT = 3
+MAX_WAIT = 3
 """Times that a full queue and the batches ahead of it take at the slowest pace: the most that 99 % wait."""
 
 OVERLOAD = 1.2
@@ -57,7 +58,7 @@ PIECE_SECONDS = 15.0
 WARM_UP_SHARE = 0.4
 """Of the time: allocators, caches and kept results grow at first."""
 
-MOST_GROWTH_MB, MOST_GROWTH_SHARE = 16.0, 0.05
+MAX_GROWTH_MB, MAX_GROWTH_SHARE = 16.0, 0.05
 """By which memory may be larger in the last third of the time after the warm-up than in the first. A leak of
 a kilobyte a request shows within two minutes, one of 40 bytes within an hour."""
 
@@ -114,7 +115,7 @@ class Report:
         for part in self.memory:
             before, after = self.growth(part)
             holds[f"the memory of the {part} is flat"] = (
-                after - before < MOST_GROWTH_MB + MOST_GROWTH_SHARE * before
+                after - before < MAX_GROWTH_MB + MAX_GROWTH_SHARE * before
             )
         return [what for what, held in holds.items() if not held]
 
@@ -125,7 +126,7 @@ class Report:
     def bound(self) -> float:
         """The time in milliseconds that the slowest of a hundred may take, by the slowest of all pieces."""
         ahead = LIMITS["SCHEDULER_QUEUE_SIZE"] + 2 * LIMITS["INPUT_BATCH"]
-        return LONGEST_WAIT * ahead / min(self.answered) * 1000
+        return MAX_WAIT * ahead / min(self.answered) * 1000
 
     def __str__(self) -> str:
         """The figures, a line each."""
@@ -170,7 +171,7 @@ class Soak:
         for number in itertools.count():
             if self.over.wait(0.1):
                 return
-            figures = queue.figures()
+            figures = queue.metrics()
             for lane, waiting in figures.waiting.items():
                 report.most_waiting[lane] = max(report.most_waiting.get(lane, 0), waiting)
             report.most_bytes = max(report.most_bytes, figures.image_bytes)
@@ -258,7 +259,7 @@ class Soak:
     def load(self, seconds: float, **how: float) -> dict[str, object]:
         """Put load on the service and add what came back to the report."""
         plan = Plan(self.stack.url, [str(each) for each in IMAGES], seconds, expected=CLASSES, **how)
-        outcome = json.loads(run_part("bench.load", asdict(plan)))
+        outcome = json.loads(run_part("cli.bench.load_generator", asdict(plan)))
         report = self.report
         report.times += outcome["times"]
         report.wrong += outcome["wrong"]

@@ -13,8 +13,8 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker_pool import WorkerPool
 
-from shared.connection import connect
 from shared.logs import setup_logging
+from shared.redis_connection import connect
 from shared.settings import Settings, SettingsError, redis_url
 from shared.webhook import FUNCTION, QUEUE
 from webhooks.deliver import Undeliverable, deliver

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
-from shared.connection import connect
 from shared.logs import setup_logging
-from shared.queue import JobQueue
+from shared.queue.worker_client import WorkerQueue
+from shared.redis_connection import connect
 from shared.settings import Settings, SettingsError, redis_url
 from shared.version import version
 
@@ -32,15 +32,15 @@ def main() -> int:
     except SettingsError as error:
         return _refuse(str(error))
     setup_logging(settings.log_format)
-    from worker.inspect_model import ModelError
+    from worker.model_allowlist import ModelError
 
     redis = connect(url)
-    queue = JobQueue(redis, settings)
+    queue = WorkerQueue(redis, settings)
     try:
         service = _load(settings)
     except ModelError as error:
         with suppress(RedisError):  # /health/ready tells it to those who don't see this process's output
-            queue.fail_start(socket.gethostname(), str(error))
+            queue.fleet.fail_start(socket.gethostname(), str(error))
         return _refuse(str(error))
     from worker.worker import BatchWorker, wait_for_redis
 
@@ -50,13 +50,13 @@ def main() -> int:
     return 0
 
 
-def _greet(queue: JobQueue, description: dict[str, Any]) -> None:
+def _greet(queue: WorkerQueue, description: dict[str, Any]) -> None:
     """Say what this worker serves, and where others serve something else."""
     model = description["fingerprint"][:12]
     logger.info("version %s, model %s, thresholds %s", version(), model, description["thresholds"][:12])
     with suppress(RedisError):
-        queue.started(socket.gethostname())
-        served = queue.served()
+        queue.fleet.started(socket.gethostname())
+        served = queue.fleet.served()
         others = [each for each, _ in (served.models if served else ()) if each["id"] != description["id"]]
         if others:
             logger.warning(

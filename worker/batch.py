@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from shared.job import Options
 from shared.queue import BULK, QUEUES
-from shared.records import Claim
+from shared.queue.messages import Claim
 
 TURNS = 8
 """Batches in a row for which a batch of bulk jobs waits here, while interactive ones keep coming."""
 
 
 @dataclass(frozen=True)
-class Prepared:
+class DecodedJob:
     """A claimed job whose image is decoded: `pixels` is uint8 [inputs, height, width, channels]."""
 
     claim: Claim
@@ -41,7 +41,7 @@ class NextBatch:
     def __init__(self, full: int, flush_interval: float = 0.0) -> None:
         self._full, self._flush_interval = full, flush_interval
         # In the order of QUEUES: interactive jobs go first.
-        self._lanes: dict[str, list[Prepared]] = {queue: [] for queue in QUEUES}
+        self._lanes: dict[str, list[DecodedJob]] = {queue: [] for queue in QUEUES}
         self._changed = threading.Condition()
         self._closed = False
         self._passed_over = 0
@@ -51,14 +51,14 @@ class NextBatch:
         with self._changed:
             return {queue: max(self._full - _inputs(lane), 0) for queue, lane in self._lanes.items()}
 
-    def add(self, prepared: Sequence[Prepared]) -> None:
+    def add(self, prepared: Sequence[DecodedJob]) -> None:
         """Put decoded jobs into the next batch."""
         with self._changed:
             for each in prepared:
                 self._lanes[each.claim.queue].append(each)
             self._changed.notify_all()
 
-    def take(self) -> list[Prepared]:
+    def take(self) -> list[DecodedJob]:
         """Wait for the next batch and return it; interactive jobs first, `TURNS` times. Empty once closed."""
         with self._changed:
             while not self._closed:
@@ -69,12 +69,12 @@ class NextBatch:
                 self._changed.wait(wait)
             return []
 
-    def _next_lane(self) -> list[Prepared] | None:
+    def _next_lane(self) -> list[DecodedJob] | None:
         if self._passed_over >= TURNS and self._lanes[BULK]:
             return self._lanes[BULK]
         return next((lane for lane in self._lanes.values() if lane), None)
 
-    def _empty(self, lane: list[Prepared]) -> list[Prepared]:
+    def _empty(self, lane: list[DecodedJob]) -> list[DecodedJob]:
         bulk = self._lanes[BULK]
         self._passed_over = 0 if lane is bulk or not bulk else self._passed_over + 1
         batch = lane[:]
@@ -87,7 +87,7 @@ class NextBatch:
         with self._changed:
             self._changed.wait(seconds)
 
-    def close(self) -> list[Prepared]:
+    def close(self) -> list[DecodedJob]:
         """Hand out no more batches, and return what was not begun."""
         with self._changed:
             self._closed = True
@@ -97,11 +97,11 @@ class NextBatch:
             self._changed.notify_all()
             return rest
 
-    def _seconds_to_flush(self, lane: Sequence[Prepared]) -> float:
+    def _seconds_to_flush(self, lane: Sequence[DecodedJob]) -> float:
         if _inputs(lane) >= self._full:
             return 0.0
         return max(lane[0].since + self._flush_interval - time.monotonic(), 0.0)
 
 
-def _inputs(lane: Sequence[Prepared]) -> int:
+def _inputs(lane: Sequence[DecodedJob]) -> int:
     return sum(len(each.pixels) for each in lane)

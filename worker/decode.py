@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.images import ImageError, OpenedImage, open_image
+from shared.image_header import ImageError, OpenedImage, open_image
 from shared.job import Region
 from shared.settings import Settings
 

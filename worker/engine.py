@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.settings import PREPROCESS_NAMES, Settings
-from worker.inspect_apart import inspect_apart
-from worker.inspect_model import ModelError
-from worker.loader import LoadedModel, import_tensorflow, load, one_line
+from worker.model_allowlist import ModelError
+from worker.model_inspection import inspect_apart
+from worker.model_loader import LoadedModel, import_tensorflow, load, one_line
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.inspect_model import ModelError
+from worker.model_allowlist import ModelError
 
 COLUMNS = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
 MISSING = -1.0

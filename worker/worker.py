@@ -24,18 +24,19 @@ from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker, worker_registration
 from rq.serializers import JSONSerializer
 
-from shared.queue import QUEUES, JobQueue
-from shared.records import WorkerStatus
+from shared.queue import QUEUES
+from shared.queue.messages import WorkerStatus
+from shared.queue.worker_client import WorkerQueue
 from shared.settings import Settings
 from worker.batch import NextBatch
 from worker.decide import Decider
 from worker.decode import PixelSpec
-from worker.figures import Figures
-from worker.held import Held
-from worker.infer import Inferer, Model, Pace
-from worker.patience import Patience
-from worker.reply import Replier
-from worker.take import Taker
+from worker.fetch_stage import FetchStage
+from worker.inference_stage import InferenceStage, Model, Throughput
+from worker.leased_jobs import LeasedJobs
+from worker.redis_retry import RedisRetry
+from worker.reply_stage import ReplyStage
+from worker.worker_metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
 logging.getLogger("rq.worker").setLevel(logging.WARNING)  # RQ sets it to INFO when it is imported
@@ -60,19 +61,19 @@ class BatchWorker(SimpleWorker):
         queues = [Queue(each, connection=redis, serializer=JSONSerializer) for each in QUEUES]
         super().__init__(queues, name, connection=redis, serializer=JSONSerializer, worker_ttl=60)
         self._settings, self._service = settings, service
-        self._jobs = JobQueue(redis, settings)
-        self._held, self._patience = Held(), Patience()
+        self._jobs = WorkerQueue(redis, settings)
+        self._held, self._patience = LeasedJobs(), RedisRetry()
         self._batch = NextBatch(settings.input_batch, settings.flush_interval)
-        self._pace, self._figures = Pace(service.jobs_per_second), Figures()
+        self._pace, self._figures = Throughput(service.jobs_per_second), WorkerMetrics()
         description = service.description
         identity = {"model": description["fingerprint"], "thresholds": description["thresholds"]}
         common = (self.name, self._jobs, self._held)
-        self._replier = Replier(
+        self._replier = ReplyStage(
             *common, service.decider, identity, description["id"], self._patience, self._figures
         )
-        self._taker = Taker(*common, self._batch, service.spec, self._refuse, self._patience)
+        self._taker = FetchStage(*common, self._batch, service.spec, self._refuse, self._patience)
         measured = (self._pace, self._figures)
-        self._inferer = Inferer(service.model, self._batch, self._held, *measured, self._replier.put)
+        self._inferer = InferenceStage(service.model, self._batch, self._held, *measured, self._replier.put)
         self._since = time.time()
         self._stopped = threading.Event()
         self._ended = threading.Event()
@@ -106,7 +107,7 @@ class BatchWorker(SimpleWorker):
             "worker %s stops: %d jobs to finish, %d given back", self.name, len(self._held), len(rest)
         )
         try:
-            self._patience.insist(lambda: self._jobs.unpublish(self.name))
+            self._patience.insist(lambda: self._jobs.fleet.unpublish(self.name))
             self._patience.insist(lambda: self._jobs.give_back(self.name, rest))
             self._held.drop(rest)
         except RedisError:
@@ -167,7 +168,7 @@ class BatchWorker(SimpleWorker):
             )
         if not self._stopped.is_set():
             status = WorkerStatus(self._pace.jobs_per_second, self._service.model.input_batch, self._since)
-            self._jobs.publish(self.name, self._service.description, status)
+            self._jobs.fleet.publish(self.name, self._service.description, status)
         self._register()
         self._send_figures()
 
@@ -185,7 +186,7 @@ class BatchWorker(SimpleWorker):
     # ---------------------------------------------------------------- what RQ's shell calls
 
     def _set_connection(self, connection: "Redis") -> "Redis":
-        """Keep the timeouts of `shared.connection`; RQ would raise them to minutes."""
+        """Keep the timeouts of `shared.redis_connection`; RQ would raise them to minutes."""
         return connection
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:

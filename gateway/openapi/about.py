@@ -1,6 +1,6 @@
 """The calls that tell of the model, of health, and of the calls themselves."""
 
-from gateway import page
+from gateway import page_routes
 from gateway.openapi.parts import (
     AWAY,
     FAULT,
@@ -53,7 +53,7 @@ def paths() -> Json:
             "get": call(
                 "getMetrics",
                 "health",
-                "Figures for Prometheus",
+                "WorkerMetrics for Prometheus",
                 responses={
                     "200": response("In the form that `Accept` asks for.", _PROMETHEUS, text()),
                     **problems({500: FAULT}),
@@ -87,7 +87,7 @@ def _page() -> Json:
             )
         },
         "/page/{file}": {
-            "get": _file("getPageFile", "images", page.FILES, ("text/*", "image/svg+xml")),
+            "get": _file("getPageFile", "images", page_routes.FILES, ("text/*", "image/svg+xml")),
         },
     }
 

@@ -1,6 +1,5 @@
 """POST /classify, and the form that POST /jobs takes too."""
 
-from gateway.forms import FORM_SLACK, OTHER_PARTS
 from gateway.openapi.parts import (
     FAULT,
     FULL,
@@ -14,7 +13,8 @@ from gateway.openapi.parts import (
     ref,
     text,
 )
-from gateway.uploads import FALSE, TRUE
+from gateway.upload_fields import FALSE, TRUE
+from gateway.upload_form import FORM_SLACK, OTHER_PARTS
 from shared.settings import Settings
 
 _TYPES = "image/jpeg, image/png, image/webp, image/bmp, image/gif, image/tiff"

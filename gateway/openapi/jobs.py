@@ -1,12 +1,12 @@
 """The calls of the asynchronous side."""
 
-from gateway.forms import IMAGES_IN_MEMORY
-from gateway.jobs import JOB_ID, MOST_IDS, MOST_WAIT_SECONDS
+from gateway.jobs_routes import JOB_ID, MAX_IDS, MAX_WAIT_SECONDS
 from gateway.openapi.images import form, form_problems, image
 from gateway.openapi.parts import AWAY, FAULT, FULL, Json, answer, array, call, number, problems, ref, text
-from gateway.uploads import most_images
+from gateway.upload_fields import most_images
+from gateway.upload_form import IMAGES_IN_MEMORY
 from shared.settings import Settings
-from shared.webhook import LONGEST_URL
+from shared.webhook import MAX_URL
 
 _ID = text(pattern=f"^{JOB_ID}$")
 _UNKNOWN = ("There is no such job: it never was, or it ended too long ago.", "unknown job")
@@ -18,7 +18,7 @@ _KEY = {
 }
 _WEBHOOK = text(
     "a public http or https address that is told of each job's end",
-    maxLength=LONGEST_URL,
+    maxLength=MAX_URL,
     anyOf=[{"const": ""}, {"format": "uri", "pattern": "^https?://"}],
     default="",
 )
@@ -48,7 +48,7 @@ _WAIT = {
     "name": "wait",
     "in": "query",
     "description": "seconds to wait for the end, before it is answered anyway",
-    "schema": number(minimum=0, maximum=MOST_WAIT_SECONDS, default=0),
+    "schema": number(minimum=0, maximum=MAX_WAIT_SECONDS, default=0),
 }
 
 
@@ -108,7 +108,7 @@ def _poll_many() -> Json:
         "required": True,
         "explode": False,
         "description": "the jobs, with commas between them",
-        "schema": array(_ID, minItems=1, maxItems=MOST_IDS),
+        "schema": array(_ID, minItems=1, maxItems=MAX_IDS),
     }
     return call(
         "getJobs",

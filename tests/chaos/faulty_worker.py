@@ -16,15 +16,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import shared.records
-import worker.take
+import shared.queue.wire
+import worker.fetch_stage
 from worker import __main__ as program
 from worker.engine import Engine
 
 POISON = b"POISON"
 MAGENTA = (255, 0, 255)
 
-_run, _decode, _time = Engine._run, worker.take.decode, time.time
+_run, _decode, _time = Engine._run, worker.fetch_stage.decode, time.time
 
 
 def switched() -> str:
@@ -77,7 +77,7 @@ class WrongDatetime(datetime.datetime):
 
 if __name__ == "__main__":
     time.time = wrong_time
-    datetime.datetime = shared.records.datetime = WrongDatetime  # type: ignore[assignment, misc]
+    datetime.datetime = shared.queue.wire.datetime = WrongDatetime  # type: ignore[assignment, misc]
     Engine._run = run  # type: ignore[method-assign]
-    worker.take.decode = decode
+    worker.fetch_stage.decode = decode
     sys.exit(program.main())

@@ -8,7 +8,7 @@ import pytest
 import requests
 from PIL import Image
 
-from bench import models, tune
+from cli.bench import subjects, tuning
 from cli.main import main
 from tests.stack import Stack
 
@@ -17,7 +17,7 @@ PARTS = {"gateway", "redis", "worker"}
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(models, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(subjects, "CACHE", tmp_path / "cache")
 
 
 def bench(tmp_path: Path, *arguments: str) -> dict:
@@ -56,7 +56,7 @@ def test_a_run_measures_the_model_and_the_service_around_it(
 def test_a_service_elsewhere_is_measured_and_without_a_terminal_each_step_is_a_line(
     stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = models.light().images[0].parent
+    folder = subjects.light().images[0].parent
     result = bench(tmp_path, "--url", stack.url, "--images", str(folder), "--clients", "2")
     assert result["runs"][0]["requests"] > 10 and result["runs"][0]["cpu_ms"] == {}
     assert "bare" not in result
@@ -67,9 +67,9 @@ def test_a_service_elsewhere_is_measured_and_without_a_terminal_each_step_is_a_l
 
 def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:
     """Two images under one number: the second gets other classes than the first."""
-    from bench.load import Generator, Plan
+    from cli.bench.load_generator import Generator, Plan
 
-    one, two = models.light().images[1:8:6]
+    one, two = subjects.light().images[1:8:6]
     generator = Generator(Plan(stack.url, [str(one)], 1.0, clients=1))
     for path in (one, one, two):
         answer = requests.post(f"{stack.url}/classify", files={"blob": path.read_bytes()}, timeout=30)
@@ -80,17 +80,17 @@ def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:
 def test_the_settings_that_are_proposed_are_the_fastest_that_are_needed() -> None:
     fast = {"precision": "bfloat16", "threads": 4, "sizes": {"1": 10.0, "8": 99.0, "32": 100.0}}
     slow = {"precision": "float32", "threads": 4, "sizes": {"1": 10.0, "8": 50.0, "32": 60.0}}
-    assert tune.propose([slow, fast]) == {
+    assert tuning.propose([slow, fast]) == {
         "INPUT_BATCH": "8",
         "INFERENCE_PRECISION": "bfloat16",
         "INFERENCE_THREADS": "4",
     }
-    assert tune.propose([slow, fast | {"error": "no", "sizes": {}}][:1])["INPUT_BATCH"] == "32"
+    assert tuning.propose([slow, fast | {"error": "no", "sizes": {}}][:1])["INPUT_BATCH"] == "32"
     level = {"precision": "bfloat16", "threads": 4, "sizes": {"1": 61.0}}
-    assert tune.propose([slow, level])["INFERENCE_PRECISION"] == "float32"
+    assert tuning.propose([slow, level])["INFERENCE_PRECISION"] == "float32"
     half = slow | {"threads": 2}
-    assert tune.propose([slow, half])["INFERENCE_THREADS"] == "2"
-    assert tune.propose([slow, half | {"sizes": {"32": 40.0}}])["INFERENCE_THREADS"] == "4"
+    assert tuning.propose([slow, half])["INFERENCE_THREADS"] == "2"
+    assert tuning.propose([slow, half | {"sizes": {"32": 40.0}}])["INFERENCE_THREADS"] == "4"
 
 
 def test_a_folder_without_images_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

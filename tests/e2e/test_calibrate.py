@@ -6,10 +6,10 @@ import pytest
 import requests
 
 import demo
+from cli.calibrate.choose_thresholds import Goal
 from cli.main import main
 from demo.digits import NAMES
 from demo.labelled import write_labelled
-from prepare.thresholds import Goal
 from tests.stack import Stack
 from worker.labels import read_thresholds
 

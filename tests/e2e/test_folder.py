@@ -23,8 +23,8 @@ import pyarrow.parquet
 import pytest
 
 import demo
-from cli import sheet
-from cli.folder import FolderRun
+from cli.classify import contact_sheet
+from cli.classify.folder_run import FolderRun
 from cli.main import main
 from tests.browser import CHROMIUM, needs_chromium
 from tests.stack import ROOT, Stack, eventually
@@ -143,7 +143,7 @@ def test_what_must_be_mended_ends_with_2(
     stack: Stack, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     arguments: list[str], said: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("cli.folder.HELLO_SECONDS", 0.1)
+    monkeypatch.setattr("cli.classify.folder_run.HELLO_SECONDS", 0.1)
     (here / "empty").mkdir()
     url = [] if "--url" in arguments else ["--url", stack.url]
     assert main(["classify", *arguments, *url]) == 2
@@ -314,15 +314,15 @@ def browser() -> Iterator[Any]:
 def test_the_contact_sheet_sorts_and_filters(
     stack: Stack, photos: Path, here: Path, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sheet, "MOST_EMBEDDED", 3)  # so that the thumbnails are beside
+    monkeypatch.setattr(contact_sheet, "MAX_EMBEDDED", 3)  # so that the thumbnails are beside
     shutil.copy(demo.SAMPLES / "tres-regiones.jpg", photos / "z.jpg")
-    classify(stack, photos, "--html", "sheet.html")
+    classify(stack, photos, "--html", "contact_sheet.html")
     page = browser.new_page(viewport={"width": 390, "height": 844})
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
-    page.goto(f"file://{here / 'sheet.html'}")
+    page.goto(f"file://{here / 'contact_sheet.html'}")
 
     def names() -> list[str]:
         return [text.split("/")[-1] for text in page.locator("article:not([hidden]) h2").all_text_contents()]

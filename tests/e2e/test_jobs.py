@@ -12,12 +12,13 @@ from standardwebhooks import Webhook
 
 import demo
 from shared.job import Options
-from shared.queue import BULK, JobQueue
-from shared.records import NewJob
+from shared.queue import BULK
+from shared.queue.messages import NewJob
 from shared.settings import Settings
 from tests.e2e.conftest import SECRET
 from tests.e2e.test_classify import DIGITS, best, digit_class
 from tests.integration.test_webhooks import Receiver
+from tests.queue_sides import JobQueue
 from tests.stack import Stack, eventually, free_port
 
 

@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError
 
 import demo
-from shared.connection import connect
+from shared.redis_connection import connect
 from tests.e2e.test_classify import best
 from tests.integration.test_webhooks import Receiver
 from tests.stack import ROOT, Stack, eventually

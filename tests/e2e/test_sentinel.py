@@ -12,7 +12,7 @@ import pytest
 import requests
 from redis.exceptions import ConnectionError, RedisError
 
-from shared.connection import connect
+from shared.redis_connection import connect
 from tests.e2e.conftest import SECRET
 from tests.e2e.test_classify import DIGITS, best, digit_class
 from tests.integration.test_webhooks import Receiver

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.fuzz.targets import TARGETS, Target
 
 ROOT = Path(__file__).parent.parent.parent
-MOST_SECONDS = 6 * 3600
+MAX_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def fuzz(target: Target, cases: int, seed: int, folder: Path) -> Outcome:
     command = [sys.executable, "-m", "tests.fuzz.run", target.name, str(cases), str(seed), str(folder)]
     start = time.monotonic()
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=MOST_SECONDS, check=False
+        command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=MAX_SECONDS, check=False
     )
     told = done.stdout + done.stderr
     ran = re.search(r"number_of_executed_units: (\d+)", told)

@@ -5,10 +5,10 @@ import sys
 import time
 from collections.abc import Callable
 
-MOST_SECONDS = 5.0
+MAX_SECONDS = 5.0
 """Processor time of a case; its input has some kilobytes."""
 
-MOST_MEGABYTES = 512
+MAX_MEGABYTES = 512
 """By which the largest memory of the process may grow over all cases."""
 
 
@@ -21,7 +21,7 @@ def bounded(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
 
     Memory is measured, not limited: a parser that catches everything would catch the MemoryError too.
     """
-    most = _peak() + MOST_MEGABYTES
+    most = _peak() + MAX_MEGABYTES
     # A file as large as a disk, or a dump of a process as large as memory, help nobody.
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**30, 2**30))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -29,12 +29,10 @@ def bounded(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
     def one(data: bytes) -> None:
         start = time.process_time()
         run(data)
-        if (spent := time.process_time() - start) > MOST_SECONDS:
+        if (spent := time.process_time() - start) > MAX_SECONDS:
             raise Fault(f"{len(data)} bytes took {spent:.1f} s of the processor")
         if (peak := _peak()) > most:
-            raise Fault(
-                f"{len(data)} bytes took memory to {peak:.0f} MB, {MOST_MEGABYTES} more than at first"
-            )
+            raise Fault(f"{len(data)} bytes took memory to {peak:.0f} MB, {MAX_MEGABYTES} more than at first")
 
     return one
 

@@ -3,9 +3,9 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from shared.connection import connect
-from shared.queue import JobQueue
+from shared.redis_connection import connect
 from shared.settings import Settings
+from tests.queue_sides import JobQueue
 from tests.valkey import Valkey
 
 

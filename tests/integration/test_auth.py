@@ -9,9 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from shared.keys import parse_keys
+from shared.api_keys import parse_keys
 from shared.logs import JsonFormatter
-from shared.records import Reply
+from shared.queue.messages import Reply
 from tests.bad_input import encoded
 from tests.integration.test_gateway import RESULT, make, post, worker
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 import demo
+from cli.calibrate.calibration import Method, calibrate
+from cli.calibrate.choose_thresholds import Goal
+from cli.calibrate.labelled_images import Labelled
+from cli.calibrate.report_notes import notes
 from cli.main import main
 from demo.digits import NAMES
 from demo.labelled import write_labelled
-from prepare.calibrate import Method, calibrate
-from prepare.labelled import Labelled
-from prepare.thresholds import Goal
-from prepare.words import notes
 from shared.job import Options
 from shared.settings import Settings
 from tests.browser import CHROMIUM, needs_chromium
@@ -111,7 +111,7 @@ def test_thresholds_outlive_a_report_that_fails(
     def fail(found: object) -> str:
         raise RuntimeError("no picture can be drawn")
 
-    monkeypatch.setattr("prepare.report.page", fail)
+    monkeypatch.setattr("cli.calibrate.calibration_report.page", fail)
     with pytest.raises(RuntimeError, match="no picture"):
         run("--quiet", folder=labelled)
     assert (tmp_path / "thresholds.csv").read_text().startswith("class,")

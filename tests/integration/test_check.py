@@ -12,9 +12,9 @@ import pytest
 import tf_keras
 
 import demo
+from cli.check.model_file import layers_of, read_model_file
+from cli.check.preprocessing_guess import TELLTALES, effect, guess, same_effect
 from cli.main import main
-from prepare.model_file import layers_of, read_model_file
-from prepare.preprocessing import TELLTALES, effect, guess, same_effect
 from shared.settings import PREPROCESS_NAMES
 from tests.pictures import saved, scene
 

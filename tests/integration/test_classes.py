@@ -6,8 +6,8 @@ import keras
 import pytest
 
 import demo
+from cli.classes.class_names import find
 from cli.main import main
-from prepare.class_names import find
 from tests.pictures import saved, scene
 
 

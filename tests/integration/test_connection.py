@@ -5,7 +5,7 @@ from typing import Any
 
 from redis.connection import SSLConnection
 
-from shared.connection import SOCKET_TIMEOUT, connect
+from shared.redis_connection import SOCKET_TIMEOUT, connect
 from tests.valkey import Valkey
 
 

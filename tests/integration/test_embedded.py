@@ -9,15 +9,15 @@ import pytest
 from redis import Redis
 
 from cli import CommandError
-from cli.embedded import EmbeddedRedis
-from cli.part import Kept
+from cli.serve.embedded_redis import EmbeddedRedis
+from cli.serve.process import Kept
 from tests.stack import ROOT, eventually
 
 LEAVE_A_SERVER = """
 import os, subprocess, sys, time
 from pathlib import Path
 from redis import Redis
-from cli.embedded import EmbeddedRedis
+from cli.serve.embedded_redis import EmbeddedRedis
 embedded = EmbeddedRedis(Path(sys.argv[1]))
 part = embedded.part()
 server = subprocess.Popen(part.command, pass_fds=part.inherits, stdout=subprocess.DEVNULL)

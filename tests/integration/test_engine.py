@@ -19,7 +19,7 @@ import demo
 import worker.engine
 from shared.settings import Settings
 from worker.engine import Engine, plan_runs, preprocessor
-from worker.inspect_model import ModelError
+from worker.model_allowlist import ModelError
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)
 

@@ -13,13 +13,14 @@ from redis import Redis
 from rq.suspension import resume, suspend
 
 from gateway.app import create_app
-from shared.connection import connect
 from shared.job import JobFailure
 from shared.logs import JsonFormatter
-from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Ending, Reply, WorkerStatus
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.messages import Reply, Settlement, WorkerStatus
+from shared.redis_connection import connect
 from shared.settings import Settings
 from tests.bad_input import encoded
+from tests.queue_sides import JobQueue
 
 MODEL = {
     "id": "m",
@@ -51,7 +52,7 @@ def make(redis: Redis, **settings: object) -> FlaskClient:
     values = Settings(**{"job_lease": 30.0, "request_timeout": 5.0, **settings})  # type: ignore[arg-type]
     queue = JobQueue(redis, values)
     redis.sadd("rq:workers:interactive", "rq:worker:w1")
-    queue.publish("w1", MODEL, WorkerStatus(2.0, 32, 0.0))
+    queue.fleet.publish("w1", MODEL, WorkerStatus(2.0, 32, 0.0))
     return create_app(values, queue).test_client()
 
 
@@ -68,7 +69,7 @@ def worker(redis: Redis, *replies: Reply) -> Iterator[list[object]]:
                 asked.append(claim.options())
                 reply = left.pop(0)
                 queue.settle(
-                    "w1", [Ending(claim, Reply(claim.job_id, reply.result, reply.failure, reply.timing))]
+                    "w1", [Settlement(claim, Reply(claim.job_id, reply.result, reply.failure, reply.timing))]
                 )
 
     thread = threading.Thread(target=run)
@@ -253,7 +254,7 @@ def test_an_answer_that_takes_longer_than_preferred_is_a_job(redis: Redis, prefe
     assert answer.headers["Preference-Applied"] == "wait=0" and answer.headers["X-Job-Id"] == job["id"]
     (claim,) = JobQueue(redis, Settings()).claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs
     assert claim.seconds_left is None, "the job must outlive the request"
-    JobQueue(redis, Settings()).settle("w1", [Ending(claim, Reply(claim.job_id, RESULT))])
+    JobQueue(redis, Settings()).settle("w1", [Settlement(claim, Reply(claim.job_id, RESULT))])
     assert client.get(job["href"]).json["result"]["regions"] == RESULT["regions"]
 
 

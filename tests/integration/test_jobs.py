@@ -10,11 +10,12 @@ from redis import Redis
 
 from gateway.request import current_request
 from shared.job import JobFailure
-from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Ending, Reply
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.messages import Reply, Settlement
 from shared.settings import Settings
 from tests.bad_input import encoded
 from tests.integration.test_gateway import MODEL, RESULT, make, post, worker
+from tests.queue_sides import JobQueue
 
 FIELDS = {
     "id",
@@ -38,7 +39,7 @@ def submit(client, count: int = 1, **form: str):
 def finish(redis: Redis, failure: JobFailure | None = None) -> None:
     queue = JobQueue(redis, Settings())
     for claim in queue.claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs:
-        queue.settle("w1", [Ending(claim, Reply(claim.job_id, None if failure else RESULT, failure))])
+        queue.settle("w1", [Settlement(claim, Reply(claim.job_id, None if failure else RESULT, failure))])
 
 
 def test_a_submitted_job_is_polled_until_its_result(redis: Redis) -> None:
@@ -125,7 +126,7 @@ def test_many_are_polled_at_once_and_the_first_end_is_enough(redis: Redis) -> No
 
     def finish_one() -> None:
         (claim,) = queue.claim("w1", {INTERACTIVE: 0, BULK: 1}, idle=False).jobs
-        queue.settle("w1", [Ending(claim, Reply(claim.job_id, RESULT))])
+        queue.settle("w1", [Settlement(claim, Reply(claim.job_id, RESULT))])
 
     threading.Timer(0.4, finish_one).start()
     told = client.get(f"/jobs?ids={first},{second},nobody&wait=0").json["jobs"]
@@ -271,7 +272,7 @@ def test_equal_images_are_run_once_and_the_answers_say_so(redis: Redis) -> None:
     first, second = submit(client, 2).json["jobs"]
     queue = JobQueue(redis, Settings(result_cache_ttl=60))
     (claim,) = queue.claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs
-    queue.settle("w1", [Ending(claim, Reply(claim.job_id, RESULT))], MODEL["id"])
+    queue.settle("w1", [Settlement(claim, Reply(claim.job_id, RESULT))], MODEL["id"])
     told = [client.get(job["href"]).headers["Cache-Status"] for job in (first, second)]
     assert [each.split("; ", 1)[1] for each in told] == ["fwd=miss; stored", "fwd=miss; collapsed"]
     (third,) = submit(client).json["jobs"]

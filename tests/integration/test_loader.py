@@ -19,8 +19,8 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session as c_api
 from tf_keras.src.utils.generic_utils import func_dump
 
-from worker.inspect_model import _BEYOND, KNOWN, ModelError, inspect
-from worker.loader import LoadedModel, load
+from worker.model_allowlist import _BEYOND, KNOWN, ModelError, inspect
+from worker.model_loader import LoadedModel, load
 
 KERASES = [pytest.param(keras, id="keras"), pytest.param(tf_keras, id="tf_keras")]
 
@@ -55,7 +55,8 @@ def test_each_layer_of_keras_is_known_or_left_out_on_purpose(library: Any) -> No
 
 def test_what_serving_does_not_need_is_not_imported_and_can_be_later() -> None:
     program = (
-        "import sys; from worker.loader import NOT_FOR_SERVING, import_tensorflow; import_tensorflow(); "
+        "import sys; from worker.model_loader import NOT_FOR_SERVING, import_tensorflow\n"
+        "import_tensorflow()\n"
         "assert 'tensorflow' in sys.modules and not sys.modules.keys() & set(NOT_FOR_SERVING); "
         "import matplotlib.pyplot, scipy.stats, sklearn.base"
     )

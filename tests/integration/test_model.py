@@ -14,7 +14,7 @@ import demo
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import Maker
 from worker.engine import Engine, batch_sizes, preprocessor
-from worker.inspect_model import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect
 
 GetModel = Callable[[str, str, str], Path]
 

@@ -22,9 +22,10 @@ from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
 from shared.job import JobFailure, Options, Region
-from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Claim, Ending, NewJob, QueueFull, Reply, WorkerStatus
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.messages import Claim, NewJob, QueueFull, Reply, Settlement, WorkerStatus
 from shared.settings import Settings
+from tests.queue_sides import JobQueue
 from tests.valkey import Valkey
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
@@ -58,12 +59,12 @@ def ids(claims: list[Claim]) -> list[str]:
     return [claim.job_id for claim in claims]
 
 
-def good(claim: Claim) -> Ending:
-    return Ending(claim, Reply(claim.job_id, {"answer": claim.job_id}, None, {"infer": 2.0}))
+def good(claim: Claim) -> Settlement:
+    return Settlement(claim, Reply(claim.job_id, {"answer": claim.job_id}, None, {"infer": 2.0}))
 
 
-def bad(claim: Claim, *, keep_image: bool = False) -> Ending:
-    return Ending(claim, Reply(claim.job_id, failure=JobFailure("model-failed", "no")), keep_image)
+def bad(claim: Claim, *, keep_image: bool = False) -> Settlement:
+    return Settlement(claim, Reply(claim.job_id, failure=JobFailure("model-failed", "no")), keep_image)
 
 
 def die(redis: Redis) -> None:
@@ -140,7 +141,7 @@ def test_the_bound_of_bytes_holds_for_both_queues_together(queue: JobQueue, redi
 def test_retry_after_is_the_queue_over_the_measured_rate(queue: JobQueue, redis: Redis) -> None:
     redis.sadd("rq:workers:interactive", "rq:worker:w1", "rq:worker:w2")
     for worker in ("w1", "w2"):
-        queue.publish(worker, {"id": "m"}, WorkerStatus(0.5, 32, 0.0))
+        queue.fleet.publish(worker, {"id": "m"}, WorkerStatus(0.5, 32, 0.0))
     submit(queue, *"abcdefgh")
     with pytest.raises(QueueFull) as caught:
         submit(queue, "i")
@@ -597,8 +598,8 @@ def test_what_workers_serve_ends_with_their_heartbeat(
 ) -> None:
     quick = JobQueue(redis, dataclasses.replace(settings, job_lease=1))
     redis.sadd("rq:workers:interactive", "rq:worker:w1")
-    quick.publish("w1", {"id": "m", "classes": ["á"]}, WorkerStatus(3.0, 32, 0.0))
-    served = quick.served()
+    quick.fleet.publish("w1", {"id": "m", "classes": ["á"]}, WorkerStatus(3.0, 32, 0.0))
+    served = quick.fleet.served()
     assert served is not None and served.model["classes"] == ["á"] and served.workers == 1
     time.sleep(1.1)
-    assert quick.served() is None
+    assert quick.fleet.served() is None

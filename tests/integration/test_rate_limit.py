@@ -9,12 +9,12 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from gateway.app import create_app
-from shared.connection import connect
-from shared.keys import parse_keys
-from shared.queue import JobQueue
+from shared.api_keys import parse_keys
+from shared.redis_connection import connect
 from shared.settings import Settings
 from tests.bad_input import encoded
 from tests.integration.test_gateway import make, post
+from tests.queue_sides import JobQueue
 from tests.valkey import Valkey
 
 KEYS = {"phone": "0123456789abcdef", "web": "fedcba9876543210"}

@@ -30,10 +30,11 @@ HTTPServer(("127.0.0.1", int(os.environ["SERVER_PORT"])), Handler).serve_forever
 """
 LAUNCH = """
 import functools, json, sys
-from cli import main, serve
+from cli import main
+from cli.serve import serve_command
 scripts = json.loads(sys.argv[1])
-commands = serve.Commands(*([sys.executable, "-c", script] for script in scripts))
-serve.run = functools.partial(serve.run, commands=commands)
+commands = serve_command.Commands(*([sys.executable, "-c", script] for script in scripts))
+serve_command.run = functools.partial(serve_command.run, commands=commands)
 sys.exit(main.main(["serve", *sys.argv[2:]]))
 """
 

@@ -9,9 +9,11 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from shared.job import JobFailure, Options
-from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Claim, Ending, NewJob, QueueFull, Reply, digest
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.messages import Claim, NewJob, QueueFull, Reply, Settlement
+from shared.queue.wire import digest
 from shared.settings import Settings
+from tests.queue_sides import JobQueue
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
 SERVED = {"id": "m", "fingerprint": "f" * 64, "thresholds": "t" * 64}
@@ -36,7 +38,7 @@ def run(queue: JobQueue, failure: JobFailure | None = None, model: str = "m") ->
     """Play the worker once; return the jobs that it ran."""
     claims = take(queue)
     replies = [Reply(c.job_id, None if failure else {"answer": 1}, failure, {"infer": 2.0}) for c in claims]
-    queue.settle("w1", [Ending(c, reply) for c, reply in zip(claims, replies, strict=True)], model)
+    queue.settle("w1", [Settlement(c, reply) for c, reply in zip(claims, replies, strict=True)], model)
     return [claim.job_id for claim in claims]
 
 
@@ -64,7 +66,7 @@ def test_a_job_that_was_begun_is_still_joined(queue: JobQueue) -> None:
     submit(queue, "a")
     (claim,) = take(queue)
     assert submit(queue, "b", lane=INTERACTIVE) == ["collapsed"]
-    queue.settle("w1", [Ending(claim, Reply("a", {"answer": 1}))], "m")
+    queue.settle("w1", [Settlement(claim, Reply("a", {"answer": 1}))], "m")
     assert statuses(queue, "b") == ["finished"]
 
 
@@ -157,7 +159,7 @@ def test_the_first_that_waits_takes_the_place_of_one_that_was_stopped(
     assert submit(queue, "e") == ["collapsed"]
     (claim,) = take(queue)
     assert claim.job_id == "c" and queue.images([claim]) == [b"image"]
-    queue.settle("w1", [Ending(claim, Reply("c", {"answer": 1}))], "m")
+    queue.settle("w1", [Settlement(claim, Reply("c", {"answer": 1}))], "m")
     assert statuses(queue, "c", "d", "e") == ["finished"] * 3
     assert redis.get("classification:bytes") == b"0" and nothing_waits(redis)
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from cli import CommandError
-from cli.part import Part, describe
-from cli.supervisor import Supervisor
+from cli.serve.process import Part, describe
+from cli.serve.supervisor import Supervisor
 
 FOREVER = "import time; time.sleep(600)"
 

@@ -7,10 +7,10 @@ import pytest
 from redis import Redis
 
 from shared.job import Options
-from shared.queue import JobQueue
-from shared.records import Claim, NewJob
+from shared.queue.messages import Claim, NewJob
 from shared.settings import Settings
 from tests.integration.test_queue import die, good, ids, submit, take
+from tests.queue_sides import JobQueue
 
 NO_NUMBERS = ("", "x", "nan", "inf", "-1", "1.5", "9" * 400)
 FIELDS = (
@@ -125,5 +125,5 @@ def test_an_odd_record_is_looked_up_beside_others(queue: JobQueue, redis: Redis,
     assert {"a", "b"} <= queue.states(["a", "odd", "b"], positions=True).keys()
     assert not {"a", "b"} & queue.watch(["odd", "a", "b"], "other")
     take(queue, interactive=1)  # so that the odd one is the next
-    assert 0 <= queue.figures().oldest_wait["interactive"] < math.inf
+    assert 0 <= queue.metrics().oldest_wait["interactive"] < math.inf
     queue.submit([NewJob("equal", b"x", Options(), digest="m:1")])

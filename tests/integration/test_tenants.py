@@ -7,12 +7,13 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Ending, Reply
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.messages import Reply, Settlement
 from shared.settings import Settings
 from tests.bad_input import encoded
 from tests.integration.test_auth import guarded
 from tests.integration.test_gateway import RESULT
+from tests.queue_sides import JobQueue
 
 ONE, TWO = ({"X-API-Key": digit * 16} for digit in "12")
 ENTRIES = (f"one:{'1' * 16}", f"two:{'2' * 16}")
@@ -35,7 +36,7 @@ def run(redis: Redis) -> int:
     """Play the worker: finish what waits."""
     queue = JobQueue(redis, Settings(result_cache_ttl=60))
     claims = queue.claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs
-    queue.settle("w1", [Ending(each, Reply(each.job_id, RESULT)) for each in claims], "m")
+    queue.settle("w1", [Settlement(each, Reply(each.job_id, RESULT)) for each in claims], "m")
     return len(claims)
 
 

@@ -8,13 +8,15 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from gateway import waiting
-from gateway.waiting import LOOK_SECONDS, ReplyListener, Waiter
-from shared.connection import connect
+from gateway import reply_listener
+from gateway.reply_listener import LOOK_SECONDS, ReplyListener, Waiter
 from shared.job import Options
-from shared.queue import BULK, INTERACTIVE, JobQueue, reply_list
-from shared.records import Ending, NewJob, Reply
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.gateway_client import reply_list
+from shared.queue.messages import NewJob, Reply, Settlement
+from shared.redis_connection import connect
 from shared.settings import Settings
+from tests.queue_sides import JobQueue
 from tests.valkey import Valkey
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
@@ -22,7 +24,7 @@ ROOM = {INTERACTIVE: 32, BULK: 32}
 
 @pytest.fixture
 def listener(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> ReplyListener:
-    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(reply_listener, "LOOK_SECONDS", 0.5)
     return ReplyListener(queue, reply_list(uuid4().hex))
 
 
@@ -34,7 +36,7 @@ def ask(queue: JobQueue, listener: ReplyListener, job_id: str, waiter: Waiter | 
 
 def answer(queue: JobQueue) -> None:
     claims = queue.claim("w1", ROOM, idle=True).jobs
-    queue.settle("w1", [Ending(claim, Reply(claim.job_id, {"of": claim.job_id})) for claim in claims])
+    queue.settle("w1", [Settlement(claim, Reply(claim.job_id, {"of": claim.job_id})) for claim in claims])
 
 
 def test_each_waiter_gets_its_own_answer(queue: JobQueue, listener: ReplyListener) -> None:
@@ -135,7 +137,7 @@ def test_waiters_outlast_a_restart_of_redis(own_valkey: Valkey) -> None:
 def test_what_was_lost_with_the_connection_is_looked_up_at_once(
     own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_SECONDS", 1000.0)
+    monkeypatch.setattr(reply_listener, "LOOK_SECONDS", 1000.0)
     queue = JobQueue(connect(own_valkey.url), Settings(job_lease=2.0))
     listener = ReplyListener(queue, reply_list(uuid4().hex))
     with listener.expect("answered") as answered, listener.expect("gone") as gone:

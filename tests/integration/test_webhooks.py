@@ -21,10 +21,11 @@ from standardwebhooks import Webhook
 
 from shared import webhook
 from shared.job import JobFailure, Options
-from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Ending, NewJob, Reply
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.messages import NewJob, Reply, Settlement
 from shared.settings import Settings
 from shared.webhook import Allowed, Forbidden
+from tests.queue_sides import JobQueue
 from tests.stack import eventually
 from tests.valkey import Valkey
 from webhooks import deliver
@@ -125,7 +126,8 @@ def test_each_end_of_a_job_is_told_signed(
     done, bad = queue.claim("w1", ROOM, idle=True).jobs
     failure = JobFailure("image-damaged", "a “damaged” image\n")
     queue.settle(
-        "w1", [Ending(done, Reply("done", {"class": "Ñandú"})), Ending(bad, Reply("bad", None, failure))]
+        "w1",
+        [Settlement(done, Reply("done", {"class": "Ñandú"})), Settlement(bad, Reply("bad", None, failure))],
     )
     got = eventually(
         lambda: len(receiver.at("/ends?of=jobs")) == 3 and receiver.at("/ends?of=jobs"), 20, "3 posts"
@@ -157,7 +159,9 @@ def test_jobs_that_died_expired_or_were_answered_for_another_are_told(
     submit(queue, "http://8.8.8.8/", "c", "d")
     first, died, late = queue.claim("w1", ROOM, idle=True).jobs
     late_failure = JobFailure("expired", "too late")
-    queue.settle("w1", [Ending(first, Reply("a", {})), Ending(late, Reply("d", None, late_failure))], "m")
+    queue.settle(
+        "w1", [Settlement(first, Reply("a", {})), Settlement(late, Reply("d", None, late_failure))], "m"
+    )
     redis.zadd("rq:wip:bulk", {f"c:{died.execution}": 1})
     queue.reap()
     submit(queue, "http://8.8.8.8/", "e", digest="m:equal")

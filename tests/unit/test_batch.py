@@ -6,20 +6,20 @@ import pytest
 
 from shared.job import Options
 from shared.queue import BULK, INTERACTIVE
-from shared.records import Claim
-from worker.batch import NextBatch, Prepared
-from worker.held import Held
+from shared.queue.messages import Claim
+from worker.batch import DecodedJob, NextBatch
+from worker.leased_jobs import LeasedJobs
 
 
 def claim(name: str, queue: str = INTERACTIVE) -> Claim:
     return Claim(queue, name, f"{name}-execution", b"", None, 1, "", 0.0)
 
 
-def prepared(name: str, inputs: int = 1, queue: str = INTERACTIVE) -> Prepared:
-    return Prepared(claim(name, queue), Options(), np.zeros((inputs, 2, 2, 3), np.uint8), 0.0)
+def prepared(name: str, inputs: int = 1, queue: str = INTERACTIVE) -> DecodedJob:
+    return DecodedJob(claim(name, queue), Options(), np.zeros((inputs, 2, 2, 3), np.uint8), 0.0)
 
 
-def names(batch: list[Prepared]) -> list[str]:
+def names(batch: list[DecodedJob]) -> list[str]:
     return [each.claim.job_id for each in batch]
 
 
@@ -69,7 +69,7 @@ def test_a_full_batch_does_not_wait_for_the_flush_interval() -> None:
 def test_closing_returns_what_was_not_begun_and_ends_the_taker() -> None:
     batch = NextBatch(8, flush_interval=60)
     batch.add([prepared("a")])
-    taken: list[list[Prepared]] = []
+    taken: list[list[DecodedJob]] = []
     thread = threading.Thread(target=lambda: taken.append(batch.take()))
     thread.start()
     assert names(batch.close()) == ["a"]
@@ -87,7 +87,7 @@ def test_a_waiter_for_room_is_woken_by_the_taker() -> None:
 
 
 def test_held_jobs_are_told_lost_and_dropped() -> None:
-    held = Held()
+    held = LeasedJobs()
     held.add([claim("a"), claim("b")])
     held.lose({"a-execution", "of-another"})
     assert [held.is_lost(each) for each in held.all()] == [True, False]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer
 
+from cli.classes.class_names import NamesError, find, from_pickle
 from cli.main import main
-from prepare.class_names import NamesError, find, from_pickle
 from worker.labels import read_classes
 
 NAMES = ["Quercus ilex hoja", "Pinus pinea tallo", "Ñandú"]

@@ -8,10 +8,10 @@ import pytest
 
 import demo
 from cli import CommandError
-from cli.embedded import data_folder, find_server
 from cli.main import COMMANDS, main
-from cli.ready import local_host
-from cli.serve import check_port, demo_model, run
+from cli.serve.embedded_redis import data_folder, find_server
+from cli.serve.readiness import local_host
+from cli.serve.serve_command import check_port, demo_model, run
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -110,7 +110,7 @@ def test_interrupt_before_anything_runs_ends_quietly(monkeypatch: pytest.MonkeyP
     def interrupted(*unused: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.serve.check_port", interrupted)
+    monkeypatch.setattr("cli.serve.serve_command.check_port", interrupted)
     assert main(["serve"]) == 130
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from shared.images import ImageError
+from shared.image_header import ImageError
 from shared.job import Region
 from tests.pictures import CORNERS, STORED, oriented, quadrants, saved, scene
 from worker.decode import PixelSpec, decode

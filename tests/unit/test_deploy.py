@@ -26,7 +26,7 @@ from tests.unit.test_metrics import Queue, client_of
 
 ROOT = Path(__file__).parent.parent.parent
 TOOLS = Path(sys.executable).parent
-DOCKERFILES = sorted(ROOT.glob("Dockerfile*"))
+DOCKERFILES = sorted([*ROOT.glob("Dockerfile*"), *ROOT.glob("deploy/Dockerfile*")])
 KUBERNETES = ROOT / "deploy/kubernetes"
 SETTINGS = {setting.name for _, setting in table()}
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
@@ -164,7 +164,7 @@ def test_compose_stops_a_part_before_those_that_it_needs() -> None:
 
 @pytest.mark.parametrize(("profiles", "count"), [("", 1), ("gpus-2", 2), ("gpus-4", 4)])
 def test_each_gpu_has_one_worker(profiles: str, count: int) -> None:
-    parts = services("docker-compose.yml", "docker-compose.gpu.yml", profiles=profiles)
+    parts = services("docker-compose.yml", "deploy/docker-compose.gpu.yml", profiles=profiles)
     workers = [part for name, part in parts.items() if name.startswith("worker")]
     devices = [part["deploy"]["resources"]["reservations"]["devices"] for part in workers]
     assert sorted(each["device_ids"] for (each,) in devices) == [[str(gpu)] for gpu in range(count)]
@@ -189,7 +189,7 @@ def test_a_gateway_takes_requests_until_the_proxy_has_noticed_that_it_stops() ->
 
 
 def test_redis_is_reached_from_elsewhere_with_a_password_only() -> None:
-    files = ("docker-compose.yml", "docker-compose.fleet.yml")
+    files = ("docker-compose.yml", "deploy/docker-compose.fleet.yml")
     parts = services(*files, REDIS_BIND="10.0.0.1", REDIS_PASSWORD="secret")
     assert [each["host_ip"] for each in parts["redis"]["ports"]] == ["10.0.0.1"]
     assert '--requirepass "secret"' in parts["redis"]["command"]

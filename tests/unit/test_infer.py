@@ -7,13 +7,13 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.logs import JsonFormatter
-from shared.records import Ending
+from shared.queue.messages import Settlement
 from tests.unit.test_batch import claim, prepared
 from worker.batch import NextBatch
-from worker.figures import Figures
-from worker.held import Held
-from worker.infer import Inferer, Pace, Scored
-from worker.patience import Patience
+from worker.inference_stage import InferenceStage, Scored, Throughput
+from worker.leased_jobs import LeasedJobs
+from worker.redis_retry import RedisRetry
+from worker.worker_metrics import WorkerMetrics
 
 
 class Doubler:
@@ -38,13 +38,13 @@ def job(name: str, *values: int):
 
 
 def infer(
-    *jobs, held: Held | None = None, figures: Figures | None = None
-) -> tuple[Doubler, list[Scored], list[Ending]]:
+    *jobs, held: LeasedJobs | None = None, figures: WorkerMetrics | None = None
+) -> tuple[Doubler, list[Scored], list[Settlement]]:
     batch, model, out = NextBatch(32), Doubler(), []
     batch.add(jobs)
-    measured = (Pace(1.0), figures or Figures())
-    inferer = Inferer(
-        model, batch, held or Held(), *measured, lambda scored, ended: out.append((scored, ended))
+    measured = (Throughput(1.0), figures or WorkerMetrics())
+    inferer = InferenceStage(
+        model, batch, held or LeasedJobs(), *measured, lambda scored, ended: out.append((scored, ended))
     )
     assert inferer.step()
     return model, *(out[0] if out else ([], []))
@@ -67,7 +67,7 @@ def test_one_input_that_breaks_the_model_fails_alone(caplog: pytest.LogCaptureFi
 
 
 def test_every_run_is_counted_and_every_job_once() -> None:
-    figures, sent = Figures(), {}
+    figures, sent = WorkerMetrics(), {}
     infer(job("a", 1, 2), job("bad", 13), job("b", 3), figures=figures)
     figures.send(lambda _, amounts: sent.update(amounts))
     assert sent["batch_inputs::sum"] == 4 + 2 + 2 + 1 + 1
@@ -79,14 +79,14 @@ def test_every_run_is_counted_and_every_job_once() -> None:
 def test_a_batch_is_one_line_of_the_log_with_the_requests_in_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     infer(job("a", 1, 2), job("b", 3))
-    (record,) = (each for each in caplog.records if each.name == "worker.infer")
+    (record,) = (each for each in caplog.records if each.name == "worker.inference_stage")
     line = json.loads(JsonFormatter().format(record))
     assert (line["jobs"], line["inputs"]) == (2, 3)
     assert line["requests"] == [job(name).claim.request_id or name for name in "ab"]
 
 
 def test_a_job_that_went_to_another_worker_is_not_run() -> None:
-    held = Held()
+    held = LeasedJobs()
     held.add([claim("a"), claim("b")])
     held.lose({"a-execution"})
     model, scored, _ = infer(job("a", 1), job("b", 3), held=held)
@@ -96,11 +96,13 @@ def test_a_job_that_went_to_another_worker_is_not_run() -> None:
 def test_the_loop_ends_when_the_batch_is_closed() -> None:
     batch = NextBatch(8)
     batch.close()
-    assert not Inferer(Doubler(), batch, Held(), Pace(1.0), Figures(), lambda *_: None).step()
+    assert not InferenceStage(
+        Doubler(), batch, LeasedJobs(), Throughput(1.0), WorkerMetrics(), lambda *_: None
+    ).step()
 
 
 def test_the_pace_counts_short_pauses_and_not_idle_time() -> None:
-    pace = Pace(10.0)
+    pace = Throughput(10.0)
     pace.note(10, start=100.0, end=101.0)
     assert pace.jobs_per_second == 10.0
     pace.note(10, start=101.01, end=103.0)
@@ -118,11 +120,11 @@ def test_patience_outlasts_a_redis_that_is_away() -> None:
             raise answer
         return answer
 
-    assert Patience(longest_pause=0.01).insist(ask) == "here"
+    assert RedisRetry(longest_pause=0.01).insist(ask) == "here"
 
 
 def test_patience_ends_soon_after_the_stop() -> None:
-    patience = Patience(grace=0.1, longest_pause=0.02)
+    patience = RedisRetry(grace=0.1, longest_pause=0.02)
 
     def ask() -> None:
         raise RedisConnectionError("away")
@@ -143,7 +145,9 @@ def test_a_batch_that_hangs_is_told() -> None:
 
     batch = NextBatch(32)
     batch.add([job("a", 1)])
-    inferer = Inferer(Hanging(), batch, Held(), Pace(1.0), Figures(), lambda *_: None)
+    inferer = InferenceStage(
+        Hanging(), batch, LeasedJobs(), Throughput(1.0), WorkerMetrics(), lambda *_: None
+    )
     assert not inferer.hung(0.0)
     thread = threading.Thread(target=inferer.step)
     thread.start()

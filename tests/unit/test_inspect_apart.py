@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import demo
-from worker.inspect_apart import inspect_apart
-from worker.inspect_model import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect
+from worker.model_inspection import inspect_apart
 
 ENDLESS = Path(__file__).parent.parent / "fuzz" / "found" / "models-endless.h5"
 

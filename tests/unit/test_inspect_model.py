@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import pytest
 
-from worker.inspect_model import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect
 
 Config = dict[str, Any]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.checks import api_keys, check
+from gateway.startup_checks import api_keys, check
 from shared.settings import Settings, SettingsError, unknown_names
 
 KEY, OTHER = "0123456789abcdef", "fedcba9876543210"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from prepare.labelled import CalibrationError, Labelled, from_folders, from_table
+from cli.calibrate.labelled_images import CalibrationError, Labelled, from_folders, from_table
 
 CLASSES = ("Quercus ilex hoja", "Pinus pinea tallo", "Abies")
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.inspect_model import ModelError
 from worker.labels import Threshold, check_labels, read_classes, read_thresholds
+from worker.model_allowlist import ModelError
 
 CLASSES = ("Pinus pinea hoja", "Pinus pinea tallo", "Quercus ilex hoja")
 HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"

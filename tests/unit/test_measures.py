@@ -5,19 +5,19 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import top_k_accuracy_score
 
-from prepare.drawings import _most_confused
-from prepare.measures import (
+from cli.calibrate.charts import _most_confused
+from cli.calibrate.choose_thresholds import Goal
+from cli.calibrate.evaluation import (
     BINS,
     calibration_error,
     cross_validate,
-    figures,
     hold_out,
+    metrics,
     reliability,
     share,
     trade_off,
 )
-from prepare.scores import Answers
-from prepare.thresholds import Goal
+from cli.calibrate.scoring import Answers
 
 CLASSES = tuple("abcdefg")
 
@@ -34,7 +34,7 @@ def model(count: int = 700, seed: int = 0) -> tuple[Answers, np.ndarray]:
 def test_accuracies_are_those_of_scikit_learn() -> None:
     answers, scores = model()
     rows, judged = cross_validate(answers, CLASSES, Goal(), 5)
-    found = figures(answers, judged, rows, Goal())
+    found = metrics(answers, judged, rows, Goal())
     for name, k in (("top1", 1), ("top5", 5)):
         wanted = top_k_accuracy_score(answers.truth, scores, k=k, labels=range(len(CLASSES)))
         assert found[name]["value"] == pytest.approx(wanted)
@@ -95,7 +95,7 @@ def test_held_out_images_do_not_choose() -> None:
 def test_figures_of_a_class_add_up() -> None:
     answers, _ = model()
     rows, judged = cross_validate(answers, CLASSES, Goal(0.8), 5)
-    found = figures(answers, judged, rows, Goal(0.8))
+    found = metrics(answers, judged, rows, Goal(0.8))
     assert sum(each["images"] for each in found["classes"]) == found["images"] == 700
     assert sum(each["precision"]["of"] for each in found["classes"]) == found["accepted"]["count"]
     assert sum(each["recall"]["count"] for each in found["classes"]) == found["found"]["count"]

@@ -3,21 +3,24 @@ import re
 import time
 from math import inf
 from pathlib import Path
+from typing import cast
 
 import fakeredis
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway import metrics
+from gateway import request_metrics
 from gateway.app import create_app
-from shared.figures import ANSWER, BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT, Count, QueueFigures
-from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Served
+from shared.metric_names import ANSWER, BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT, Count, QueueMetrics
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.fleet import Fleet
+from shared.queue.messages import Served
 from shared.settings import Settings
 from tests.figures import read
+from tests.queue_sides import JobQueue
 from tests.unit.test_batch import prepared
-from worker.figures import Figures
+from worker.worker_metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = {"fingerprint": "f1", "thresholds": "t1", "framework": "keras", "precision": "float32", "classes": []}
@@ -30,9 +33,10 @@ class Queue(JobQueue):
         super().__init__(fakeredis.FakeRedis(), Settings())
         by_queue = {INTERACTIVE: 3, BULK: 5}
         named = {Count.parse(name): amount for name, amount in counts.items()}
-        self.told = QueueFigures(by_queue, {INTERACTIVE: 0.5, BULK: 60.0}, by_queue, 1000, named)
+        self.fleet = cast(Fleet, self)
+        self.told = QueueMetrics(by_queue, {INTERACTIVE: 0.5, BULK: 60.0}, by_queue, 1000, named)
 
-    def figures(self) -> QueueFigures:
+    def metrics(self) -> QueueMetrics:
         return self.told
 
     def served(self) -> Served:
@@ -96,12 +100,12 @@ def test_ended_jobs_are_told_by_outcome_and_reason_and_none_is_0() -> None:
 
 
 class Away(Queue):
-    def figures(self) -> QueueFigures:
+    def metrics(self) -> QueueMetrics:
         raise RedisConnectionError("away")
 
 
 class Hanging(Queue):
-    def figures(self) -> QueueFigures:
+    def metrics(self) -> QueueMetrics:
         time.sleep(1)
         return self.told
 
@@ -110,7 +114,7 @@ class Hanging(Queue):
 def test_without_redis_the_gateways_own_figures_are_told(
     queue: type[Queue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics, "REDIS_SECONDS", 0.05)
+    monkeypatch.setattr(request_metrics, "REDIS_SECONDS", 0.05)
     client = client_of(queue())
     client.get("/health/live")
     answer = client.get("/metrics")
@@ -167,7 +171,7 @@ class Receiver:
 
 
 def test_a_batch_is_counted_by_its_jobs_and_its_run() -> None:
-    figures, receiver = Figures(), Receiver()
+    figures, receiver = WorkerMetrics(), Receiver()
     first, second = prepared("a"), prepared("b", 3, BULK)
     figures.begin([first, second], max(first.since, second.since) + 0.02)
     figures.run(4, 0.3)
@@ -183,14 +187,14 @@ def test_a_batch_is_counted_by_its_jobs_and_its_run() -> None:
 
 @pytest.mark.parametrize(("inputs", "bound"), [(1, 1), (2, 2), (3, 4), (1024, 1024), (1025, inf)])
 def test_a_value_counts_in_the_first_bucket_that_it_does_not_pass(inputs: int, bound: float) -> None:
-    figures, receiver = Figures(), Receiver()
+    figures, receiver = WorkerMetrics(), Receiver()
     figures.run(inputs, 0.3)
     figures.send(receiver.count)
     assert receiver.sent[0][1][f"batch_inputs::{bound}"] == 1
 
 
 def test_nothing_new_is_not_sent() -> None:
-    figures, receiver = Figures(), Receiver()
+    figures, receiver = WorkerMetrics(), Receiver()
     figures.send(receiver.count)
     figures.run(1, 0.3)
     figures.send(receiver.count)
@@ -199,7 +203,7 @@ def test_nothing_new_is_not_sent() -> None:
 
 
 def test_what_redis_refused_is_sent_again_under_its_number_and_apart_from_what_came_since() -> None:
-    figures, receiver = Figures(), Receiver(1)
+    figures, receiver = WorkerMetrics(), Receiver(1)
     figures.run(1, 0.3)
     with pytest.raises(RedisConnectionError):
         figures.send(receiver.count)
@@ -211,7 +215,7 @@ def test_what_redis_refused_is_sent_again_under_its_number_and_apart_from_what_c
 
 
 def test_attempts_that_came_too_late_are_told_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    figures, receiver = Figures(), Receiver()
+    figures, receiver = WorkerMetrics(), Receiver()
     figures.late([prepared("a").claim, prepared("b").claim])
     figures.send(receiver.count)
     ((_, amounts),) = receiver.sent

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from prepare.model_file import read_model_file
-from worker.inspect_model import ModelError
+from cli.check.model_file import read_model_file
+from worker.model_allowlist import ModelError
 
 DENSE = {"class_name": "Dense", "config": {"name": "dense_1", "activation": "softmax"}}
 FLATTEN = {"class_name": "Flatten", "config": {"name": "flatten_1"}}

@@ -11,10 +11,10 @@ import schemathesis
 from gateway.app import create_app
 from gateway.openapi import document
 from gateway.openapi.parts import EXAMPLES
-from shared.connection import connect
-from shared.keys import ApiKey
-from shared.queue import JobQueue
+from shared.api_keys import ApiKey
+from shared.redis_connection import connect
 from shared.settings import Settings
+from tests.queue_sides import JobQueue
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 ALL = Settings(

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from gateway import pace
-from gateway.pace import CHUNK_BYTES, GRACE_SECONDS, LEAST_BYTES_A_SECOND, PacedStream
+from gateway import slow_upload
+from gateway.slow_upload import CHUNK_BYTES, GRACE_SECONDS, MIN_BYTES_A_SECOND, PacedStream
 
 
 class Asked(io.BytesIO):
@@ -23,8 +23,8 @@ class Asked(io.BytesIO):
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock = [1000.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(pace.monkey, "is_module_patched", lambda name: True)
+    monkeypatch.setattr(slow_upload.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(slow_upload.monkey, "is_module_patched", lambda name: True)
     return clock
 
 
@@ -33,7 +33,7 @@ def test_a_fast_upload_is_soon_read_by_large_pieces(now: list[float]) -> None:
     stream = PacedStream(body, 5_000_000)
     while stream.read(CHUNK_BYTES):
         now[0] += 0.001
-    assert body.sizes[0] <= GRACE_SECONDS * LEAST_BYTES_A_SECOND / 2
+    assert body.sizes[0] <= GRACE_SECONDS * MIN_BYTES_A_SECOND / 2
     assert max(body.sizes) == CHUNK_BYTES and len(body.sizes) < 40
 
 
@@ -41,6 +41,6 @@ def test_a_slow_one_is_asked_for_what_can_come_in_time(now: list[float]) -> None
     body = Asked(bytes(200_000))
     stream = PacedStream(body, 200_000)
     while data := stream.read(CHUNK_BYTES):
-        left = GRACE_SECONDS + (body.tell() - len(data)) / LEAST_BYTES_A_SECOND - (now[0] - 1000)
-        assert body.sizes[-1] / LEAST_BYTES_A_SECOND <= left
-        now[0] += len(data) / LEAST_BYTES_A_SECOND
+        left = GRACE_SECONDS + (body.tell() - len(data)) / MIN_BYTES_A_SECOND - (now[0] - 1000)
+        assert body.sizes[-1] / MIN_BYTES_A_SECOND <= left
+        now[0] += len(data) / MIN_BYTES_A_SECOND

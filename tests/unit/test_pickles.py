@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import LabelEncoder
 
-from prepare.class_names import NamesError, find, from_pickle, names
-from prepare.inert import PickleError, items_of
-from prepare.pickles import MOST_BYTES, read
+from cli.classes.class_names import NamesError, find, from_pickle, names
+from cli.classes.inert import PickleError, items_of
+from cli.classes.pickles import MAX_BYTES, read
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -167,7 +167,7 @@ def test_a_bomb_takes_no_memory(form: str) -> None:
 
 def test_a_file_of_many_megabytes_is_not_read() -> None:
     with pytest.raises(PickleError, match="far more than a label binarizer needs"):
-        read(bytes(MOST_BYTES + 1))
+        read(bytes(MAX_BYTES + 1))
 
 
 REAL = [pickle.dumps(LabelEncoder().fit(["b", "a ñ", "c"]), n) for n in PROTOCOLS]

@@ -4,9 +4,10 @@ import fakeredis
 import pytest
 
 from shared.job import Options, Region
-from shared.queue import BULK, INTERACTIVE, JobQueue
-from shared.records import Ending, NewJob, QueueFull, Reply
+from shared.queue import BULK, INTERACTIVE
+from shared.queue.messages import NewJob, QueueFull, Reply, Settlement
 from shared.settings import Settings
+from tests.queue_sides import JobQueue
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
 
@@ -21,7 +22,7 @@ def test_a_job_is_submitted_claimed_settled_and_looked_up(queue: JobQueue) -> No
     queue.submit([NewJob("a", b"image", options, "request")], timeout=60)
     (claim,) = queue.claim("w1", ROOM, idle=True).jobs
     assert (claim.options(), claim.request_id, queue.images([claim])) == (options, "request", [b"image"])
-    assert queue.settle("w1", [Ending(claim, Reply("a", {"answer": 1}))]) == [True]
+    assert queue.settle("w1", [Settlement(claim, Reply("a", {"answer": 1}))]) == [True]
     state = queue.states(["a"])["a"]
     assert state.status == "finished" and state.reply == Reply("a", {"answer": 1})
 

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.job import Options, Region
-from shared.records import FUNCTION, Claim, read_claim
+from shared.queue.messages import Claim
+from shared.queue.rq_call import FUNCTION
+from shared.queue.wire import read_claim
 from shared.settings import Settings, SettingsError
 
 WHOLE: dict[str, Any] = {"regions": None, "top_n": 5, "consolidate": False}

@@ -3,7 +3,7 @@
 import threading
 
 from gateway.resources import Resources
-from shared.records import Served
+from shared.queue.messages import Served
 from shared.settings import Settings
 
 SERVED = Served({"id": "m"}, 1, 1.0, (({"id": "m"}, 1),), 32)
@@ -14,6 +14,7 @@ class SlowQueue:
 
     def __init__(self) -> None:
         self.asked, self.go = 0, threading.Event()
+        self.fleet = self
 
     def served(self) -> Served:
         self.asked += 1

@@ -3,8 +3,8 @@ from math import inf
 import pytest
 
 from gateway.app import create_app
-from shared.figures import ANSWER
-from shared.records import Served
+from shared.metric_names import ANSWER
+from shared.queue.messages import Served
 from shared.settings import Settings
 from tests.unit.test_metrics import Away, Queue, client_of
 

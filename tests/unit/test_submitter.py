@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from gateway.submitter import ENOUGH_TOGETHER, Submitter
-from gateway.waiting import Waiter
+from gateway.reply_listener import Waiter
+from gateway.submit_batch import ENOUGH_TOGETHER, Submitter
 from shared.job import Options
-from shared.queue import JobQueue
-from shared.records import NewJob
+from shared.queue.messages import NewJob
+from tests.queue_sides import JobQueue
 
 
 class Trips:

@@ -3,16 +3,17 @@ import threading
 import numpy as np
 import pytest
 
-import worker.take
+import worker.fetch_stage
 from shared.job import Options
-from shared.queue import JobQueue
-from shared.records import Claim, Claims, NewJob, job_words
+from shared.queue.messages import Claim, Claims, NewJob
+from shared.queue.wire import job_words
+from tests.queue_sides import JobQueue
 from tests.unit.test_batch import names
 from worker.batch import NextBatch
 from worker.decode import PixelSpec
-from worker.held import Held
-from worker.patience import Patience
-from worker.take import Taker
+from worker.fetch_stage import FetchStage
+from worker.leased_jobs import LeasedJobs
+from worker.redis_retry import RedisRetry
 
 
 class OneJob(JobQueue):
@@ -34,9 +35,9 @@ def test_a_decoder_that_hangs_is_told_with_its_jobs(monkeypatch: pytest.MonkeyPa
         go_on.wait(10)
         return np.zeros((1, 2, 2, 3), np.uint8)
 
-    monkeypatch.setattr(worker.take, "decode", decode)
+    monkeypatch.setattr(worker.fetch_stage, "decode", decode)
     batch, spec = NextBatch(8), PixelSpec(2, 2, 3)
-    taker = Taker("w1", OneJob(), Held(), batch, spec, lambda ended: None, Patience())
+    taker = FetchStage("w1", OneJob(), LeasedJobs(), batch, spec, lambda ended: None, RedisRetry())
     assert not taker.hung(0.0)
     thread = threading.Thread(target=taker.step)
     thread.start()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli.calibrate.choose_thresholds import Goal, Row, choose, is_too_few, wilson, write
+from cli.calibrate.scoring import Answers
 from demo.train import threshold_rows
-from prepare.scores import Answers
-from prepare.thresholds import Goal, Row, choose, is_too_few, wilson, write
 from worker.labels import COLUMNS, read_thresholds
 
 CLASSES = ("a", "b", "c")

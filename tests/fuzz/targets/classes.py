@@ -1,8 +1,8 @@
 """The classes file: names that differ, or a `ModelError` of one line."""
 
 from tests.fuzz.targets.files import written
-from worker.inspect_model import ModelError
 from worker.labels import read_classes
+from worker.model_allowlist import ModelError
 
 SEEDS = [
     b"one\ntwo\nthree\n",

@@ -4,7 +4,7 @@ import json
 
 from tests.fuzz.targets.files import written
 from tests.fuzz.targets.models import CONFIG, keras
-from worker.inspect_model import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect
 
 SEEDS = [
     CONFIG.encode(),

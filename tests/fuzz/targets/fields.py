@@ -1,8 +1,8 @@
 """The text of the fields, in lines: regions, top_n, consolidate."""
 
-from gateway.errors import Problem
-from gateway.forms import Form
-from gateway.uploads import read_upload
+from gateway.problems import Problem
+from gateway.upload_fields import read_upload
+from gateway.upload_form import Form
 from shared.settings import Settings
 from tests.bad_input import encoded
 

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from shared.images import ImageError, open_image
+from shared.image_header import ImageError, open_image
 from tests.fuzz.targets.pictures import SEEDS as PICTURES
 
 SEEDS = PICTURES

@@ -6,9 +6,9 @@ import io
 from flask import Request
 from werkzeug.exceptions import HTTPException
 
-from gateway.errors import Problem
-from gateway.forms import read_form
-from gateway.uploads import most_images, read_uploads
+from gateway.problems import Problem
+from gateway.upload_fields import most_images, read_uploads
+from gateway.upload_form import read_form
 from shared.settings import Settings
 from tests.bad_input import encoded
 

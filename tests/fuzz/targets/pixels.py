@@ -2,7 +2,7 @@
 
 import contextlib
 
-from shared.images import ImageError
+from shared.image_header import ImageError
 from shared.job import Region
 from tests.fuzz.targets.pictures import SEEDS as PICTURES
 from worker.decode import PixelSpec, decode

@@ -8,7 +8,8 @@ import json
 import zlib
 
 from shared.job import Options
-from shared.records import STATE_FIELDS, Claim, read_claim, read_reply, read_state
+from shared.queue.messages import Claim
+from shared.queue.wire import STATE_FIELDS, read_claim, read_reply, read_state
 
 OPTIONS = {"regions": [[0, 0, 5], [1, 2, 3]], "top_n": 5, "consolidate": True}
 CALL = json.dumps(["worker.task.classify", None, [], OPTIONS]).encode()

@@ -1,1 +1,0 @@
-"""Measurements that anyone can run; docs/decisions.md and docs/performance.md quote them."""

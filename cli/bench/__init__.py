@@ -1,0 +1,1 @@
+"""`classification-server bench`: measurements that anyone can repeat."""

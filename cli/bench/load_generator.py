@@ -1,0 +1,222 @@
+"""A load generator in a process of its own.
+
+`python -m cli.bench.load_generator` reads a plan from standard input and prints the outcome as JSON.
+
+Closed loop: each client sends its next request when it has its answer. Open loop: requests are sent at random
+moments (Poisson) whatever the answers do, and their time counts from the moment they were due.
+Requests are whole bytes made before; each answer's status, length and top classes are checked.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+import re
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+BOUNDARY = b"classification-server-bench"
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+TIMING = re.compile(rb"\r\nserver-timing: *([^\r]+)\r\n", re.IGNORECASE)
+MAX_CONNECTIONS = 256
+
+
+@dataclass
+class Plan:
+    """What to send: `clients` in a closed loop, or `rate` requests a second in an open one."""
+
+    url: str
+    images: list[str]
+    seconds: float
+    clients: int = 0
+    rate: float = 0.0
+    key: str = ""
+    expected: list[list[str]] = field(default_factory=list)
+    """The best class of each image's regions, where it is known; else what the first answer names."""
+
+
+@dataclass
+class Outcome:
+    """What came back; times in milliseconds."""
+
+    times: list[float] = field(default_factory=list)
+    moments: list[float] = field(default_factory=list)
+    """When answers came, seconds from the start, while all clients asked: after it the load falls."""
+    stages: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: int = 0
+    broken: int = 0
+
+
+def requests(plan: Plan) -> list[bytes]:
+    """The bytes of a POST /classify for each image."""
+    host, made = urlsplit(plan.url).netloc, []
+    key = f"X-API-Key: {plan.key}\r\n" if plan.key else ""
+    for path in plan.images:
+        body = b'--%s\r\nContent-Disposition: form-data; name="blob"; filename="a.jpg"\r\n\r\n' % BOUNDARY
+        body += Path(path).read_bytes() + b"\r\n--%s--\r\n" % BOUNDARY
+        head = f"POST /classify HTTP/1.1\r\nHost: {host}\r\n{key}Content-Length: {len(body)}\r\n"
+        kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY.decode()}\r\n\r\n"
+        made.append((head + kind).encode() + body)
+    return made
+
+
+class Client(asyncio.Protocol):
+    """One connection, which is kept; `send` asks, and the generator is told when the answer is whole."""
+
+    def __init__(self, generator: "Generator") -> None:
+        self.generator, self.received, self.missing = generator, bytearray(), 0
+        self.due, self.number = 0.0, 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to write."""
+        self.transport: Any = transport
+
+    def send(self, due: float, number: int) -> None:
+        """Send the request of that number; `due` is the moment from which its time counts."""
+        self.due, self.number = due, number
+        self.transport.write(self.generator.requests[number])
+
+    def data_received(self, data: bytes) -> None:
+        """Collect an answer until it is whole."""
+        self.received += data
+        end = self.received.find(b"\r\n\r\n")
+        length = LENGTH.search(self.received, 0, end + 2) if end >= 0 else None
+        if length and len(self.received) >= end + 4 + int(length[1]):
+            head, body = bytes(self.received[: end + 2]), bytes(self.received[end + 4 :])
+            self.received.clear()
+            self.generator.answered(self, head, body)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Count a connection that the server closed."""
+        self.generator.lost(self)
+
+
+class Generator:
+    """Keeps the clients busy and the books."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.requests, self.outcome = plan, requests(plan), Outcome()
+        self.expected = dict(enumerate(plan.expected))
+        self.bodies: set[tuple[int, bytes]] = set()
+        self.next = itertools.cycle(range(len(self.requests))).__next__
+        self.start, self.ending, self.busy, self.connections = time.perf_counter(), False, 0, 0
+        self.connecting: list[asyncio.Future[None]] = []
+        self.idle: deque[Client] = deque()
+        self.late: deque[float] = deque()
+
+    async def run(self) -> Outcome:
+        """Send for the plan's seconds, then wait for the last answers."""
+        for _ in range(self.plan.clients or 8):
+            await self._connect()
+        if self.plan.clients:
+            for _ in range(self.plan.clients):
+                self._send(time.perf_counter())
+            await asyncio.sleep(self.plan.seconds)
+        else:
+            await self._arrive()
+        self.ending = True
+        for _ in range(1200):
+            if not self.busy and not self.late:
+                break
+            await asyncio.sleep(0.05)
+        return self.outcome
+
+    async def _connect(self) -> None:
+        target, self.connections = urlsplit(self.plan.url), self.connections + 1
+        loop = asyncio.get_running_loop()
+        host, port = target.hostname or "", target.port or 80
+        _, client = await loop.create_connection(lambda: Client(self), host, port)
+        self.idle.append(client)
+        if self.late:
+            self._send(self.late.popleft())
+
+    async def _arrive(self) -> None:
+        """Requests at random moments, `rate` a second on average, on connections that are free or new."""
+        chance, due = random.Random(0), time.perf_counter()
+        end = due + self.plan.seconds
+        while (due := due + chance.expovariate(self.plan.rate)) < end:
+            wait = due - time.perf_counter()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            if self.idle:
+                self._send(due)
+                continue
+            self.late.append(due)
+            if self.connections < MAX_CONNECTIONS:
+                self.connecting.append(asyncio.ensure_future(self._connect()))
+
+    def _send(self, due: float) -> None:
+        self.busy += 1
+        self.idle.pop().send(due, self.next())
+
+    def answered(self, client: Client, head: bytes, body: bytes) -> None:
+        """Book an answer, and send what is next."""
+        now, outcome = time.perf_counter(), self.outcome
+        status = int(head[9:12])
+        outcome.statuses[status] += 1
+        if status == 200:
+            outcome.times.append((now - client.due) * 1000)
+            if not self.ending:
+                outcome.moments.append(now - self.start)
+            self._check(client.number, body)
+            self._stages(head)
+        self.busy -= 1
+        self.idle.append(client)
+        if self.plan.clients and not self.ending:
+            self._send(now)
+        elif self.late:
+            self._send(self.late.popleft())
+
+    def _check(self, number: int, body: bytes) -> None:
+        """An answer must name the classes that the first one for that image named."""
+        if (number, body) in self.bodies:
+            return
+        found = [next(iter(region)) for region in json.loads(body)]
+        if self.expected.setdefault(number, found) != found:
+            self.outcome.wrong += 1
+        elif len(self.bodies) < 10_000:
+            self.bodies.add((number, body))
+
+    def _stages(self, head: bytes) -> None:
+        timing = TIMING.search(head)
+        for part in timing[1].decode().split(", ") if timing else ():
+            name, _, milliseconds = part.partition(";dur=")
+            self.outcome.stages[name] += float(milliseconds)  # type: ignore[assignment]
+
+    def lost(self, client: Client) -> None:
+        """Book a connection that the server closed; one that was idle for long is no fault."""
+        self.connections -= 1
+        if client in self.idle:
+            self.idle.remove(client)
+        else:
+            self.busy -= 1
+            self.outcome.broken += 1
+
+
+def main() -> int:
+    """Run the plan of stdin."""
+    try:
+        import uvloop
+
+        run: Any = uvloop.run
+    except ImportError:
+        run = asyncio.run
+    generator = Generator(Plan(**json.load(sys.stdin)))
+    started, cpu = time.perf_counter(), time.process_time()
+    outcome = run(generator.run())
+    told = vars(outcome) | {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+    }
+    json.dump(told, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

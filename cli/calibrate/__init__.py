@@ -1,0 +1,1 @@
+"""`classification-server calibrate`: thresholds and a report from labelled images."""

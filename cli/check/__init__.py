@@ -1,0 +1,1 @@
+"""`classification-server check`: whether a model and its files can be served."""

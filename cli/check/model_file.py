@@ -1,0 +1,134 @@
+"""What a model file tells of itself, read without tensorflow and whether it can be served or not."""
+
+import contextlib
+import json
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from worker.model_allowlist import ModelError, read_configuration
+
+INPUTS = ("InputLayer",)
+MODELS = ("Functional", "Model", "Sequential")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the model, or of a model within it; `activation` is what it ends in."""
+
+    kind: str
+    name: str
+    config: dict[str, Any]
+
+    @property
+    def activation(self) -> str:
+        """The name of its activation function, 'linear' where it has none."""
+        if self.kind == "Softmax":
+            return "softmax"
+        value = self.config.get("activation") or "linear"
+        return str(value.get("config", value) if isinstance(value, dict) else value)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The form, who saved it, and the layers in their order; `parameters` is None where only a load tells."""
+
+    form: str
+    saved_by: str
+    layers: tuple[Layer, ...] = ()
+    parameters: int | None = None
+
+    @property
+    def activation(self) -> str | None:
+        """What the model ends in: the activation of the last layer that has one, or none to say."""
+        for layer in reversed(self.layers):
+            if layer.kind == "Softmax" or "activation" in layer.config:
+                return layer.activation
+        return None
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many layers there are of each kind, inputs left out."""
+        return Counter(layer.kind for layer in self.layers if layer.kind not in INPUTS)
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read what the file says.
+
+    Raises:
+        ModelError: it is missing or damaged, or its architecture can't be followed.
+    """
+    if path.is_dir():
+        return ModelFile("a SavedModel folder", exported_by(path))
+    form = "a .keras file" if zipfile.is_zipfile(path) else "an H5 file"
+    text, version = read_configuration(path)
+    try:
+        layers = tuple(layers_of(json.loads(text)))
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise ModelError(f"{path}: its architecture can't be followed: {error}") from None
+    return ModelFile(form, _saved_by(version), layers, _parameters(path))
+
+
+def exported_by(folder: Path) -> str:
+    """The TensorFlow that wrote a SavedModel; its version is field 5 of the protobuf's first part."""
+    try:
+        start = (folder / "saved_model.pb").read_bytes()
+    except OSError:
+        return "TensorFlow"
+    for found in re.finditer(rb"\x2a([\x05-\x20])\d+\.\d+\.", start):
+        at, length = found.end(1), found[1][0]
+        return f"TensorFlow {start[at : at + length].decode('latin-1')}"
+    return "TensorFlow"
+
+
+def _saved_by(version: str) -> str:
+    if not version:
+        return "a Keras that does not tell its version"
+    if version.endswith("-tf"):
+        return f"Keras {version.removesuffix('-tf')}, as part of TensorFlow 2 (tf.keras)"
+    return f"Keras {version}"
+
+
+def layers_of(model: dict[str, Any]) -> Iterator[Layer]:
+    """The layers of a configuration in their order, those of a model within it after its own name."""
+    config = model.get("config", {})
+    # Sequential models of old were a list of layers alone.
+    for each in config if isinstance(config, list) else config.get("layers", []):
+        inner = each.get("config", {})
+        if each.get("class_name") in MODELS:
+            yield Layer(each["class_name"], str(inner.get("name", "") if isinstance(inner, dict) else ""), {})
+            yield from layers_of(each)
+        else:
+            yield Layer(str(each["class_name"]), str(each.get("name") or inner.get("name", "")), inner)
+
+
+def _parameters(path: Path) -> int | None:
+    """The numbers in the file that are the model's weights, the optimizer's left out."""
+    with contextlib.ExitStack() as stack, contextlib.suppress(KeyError, OSError, RuntimeError):
+        source: Any = path
+        if zipfile.is_zipfile(path):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            source = stack.enter_context(archive.open("model.weights.h5"))
+        file = stack.enter_context(h5py.File(source, "r"))
+        return _numbers(file.get("model_weights", file))
+    return None
+
+
+def _numbers(group: Any) -> int:
+    total = 0
+
+    def add(name: str, item: Any) -> None:
+        nonlocal total
+        parts = name.split("/")
+        # Random layers keep their generator's state among the weights.
+        if isinstance(item, h5py.Dataset) and "optimizer" not in parts[0] and "seed_generator" not in parts:
+            total += item.size
+
+    group.visititems(add)
+    return total

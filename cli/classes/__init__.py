@@ -1,0 +1,1 @@
+"""`classification-server classes`: class names from what a training left."""

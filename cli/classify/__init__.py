@@ -1,0 +1,1 @@
+"""`classification-server classify`: photos in, a table and a contact sheet out."""

@@ -1,0 +1,1 @@
+"""`classification-server serve`: the whole service as one command."""

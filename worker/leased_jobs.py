@@ -1,0 +1,50 @@
+"""The jobs that this worker holds under a lease: claimed, and not yet settled."""
+
+import threading
+from collections.abc import Iterable
+
+from shared.queue.messages import Claim
+
+
+class LeasedJobs:
+    """A set of claims by execution; safe between threads."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, Claim] = {}
+        self._lost: set[str] = set()
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def add(self, claims: Iterable[Claim]) -> None:
+        """Remember claims."""
+        with self._changed:
+            self._claims.update((claim.execution, claim) for claim in claims)
+
+    def drop(self, claims: Iterable[Claim]) -> None:
+        """Forget claims that were settled or given back."""
+        with self._changed:
+            for claim in claims:
+                self._claims.pop(claim.execution, None)
+                self._lost.discard(claim.execution)
+            self._changed.notify_all()
+
+    def all(self) -> list[Claim]:
+        """The claims, oldest first."""
+        with self._changed:
+            return list(self._claims.values())
+
+    def lose(self, executions: Iterable[str]) -> None:
+        """Mark claims whose lease went to another worker."""
+        with self._changed:
+            self._lost.update(each for each in executions if each in self._claims)
+
+    def is_lost(self, claim: Claim) -> bool:
+        """Whether the work on `claim` is in vain."""
+        return claim.execution in self._lost
+
+    def wait_empty(self, seconds: float) -> bool:
+        """Return whether nothing is held, waiting up to `seconds` for it."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._claims, seconds)
