@@ -129,3 +129,9 @@ def test_the_documented_table_is_the_codes() -> None:
     documented = [(name, default) for name, default, _ in rows]
     assert documented == [(setting.name, shown(setting.default)) for _, setting in table()]
     assert [text for _, _, text in rows] == [setting.help for _, setting in table()]
+
+
+def test_the_documented_error_is_the_codes() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"INPUT_BATCH": "many"})
+    assert f"classification-server: {caught.value}\n" in (ROOT / "docs/settings.md").read_text()
