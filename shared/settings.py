@@ -9,7 +9,7 @@ import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,14 @@ class Setting:
     default: Any
     parse: Callable[[str], Any]
     """Raises a `ValueError` such as "expected X, got Y"; a secret's parser leaves the value out."""
-    help: str
-    """Completes the sentence "Set it to the …"; after a semicolon: what special values mean."""
     secret: bool = False
+    help: str = ""
+    """Completes the sentence "Set it to the …". A semicolon separates the special values."""
+
+    def means(self, help: str) -> Any:
+        """The field of `Settings` for this variable, with the variable's meaning."""
+        setting = replace(self, help=help)
+        return field(default=self.default, repr=not self.secret, metadata={"setting": setting})
 
     def read(self, environ: Mapping[str, str]) -> Any:
         """Return the value in `environ`, or the default if the variable is unset or empty.
@@ -62,11 +67,6 @@ class Setting:
         except ValueError as error:
             purpose = self.help.partition(";")[0]
             raise SettingsError(f"{self.name}: {error}. Set it to the {purpose}.") from None
-
-
-def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
-    setting = Setting(name, default, parse, help, secret)
-    return field(default=default, repr=not secret, metadata={"setting": setting})
 
 
 def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Callable[[str], Any]:
@@ -123,258 +123,139 @@ _MEBI = 2**20
 class Settings:
     """The service's settings; lengths in pixels, times in seconds."""
 
-    model: Path = _setting(
-        "INFERENCE_MODEL",
-        Path("/model.h5"),
-        Path,
-        "path of the Keras model: .h5, .hdf5, .keras or a SavedModel folder",
+    model: Path = Setting("INFERENCE_MODEL", Path("/model.h5"), Path).means(
+        "path of the Keras model: .h5, .hdf5, .keras or a SavedModel folder"
     )
-    classes_file: Path = _setting(
-        "INFERENCE_CLASSES_FILE",
-        Path("/classes.txt"),
-        Path,
-        "path of the class names: one name a line, in the order of the model's outputs",
+    classes_file: Path = Setting("INFERENCE_CLASSES_FILE", Path("/classes.txt"), Path).means(
+        "path of the class names: one name per line, in the order of the model's outputs"
     )
-    thresholds_file: Path = _setting(
-        "INFERENCE_THRESHOLDS_FILE",
-        Path("/thresholds.csv"),
-        Path,
-        "path of the thresholds of each class (CSV)",
+    thresholds_file: Path = Setting("INFERENCE_THRESHOLDS_FILE", Path("/thresholds.csv"), Path).means(
+        "path of the thresholds of each class (CSV)"
     )
-    minimum_threshold: float = _setting(
-        "INFERENCE_MINIMUM_THRESHOLD",
-        0.5,
-        _number(float, 0, 1),
-        "minimum threshold of every class; a score at or below it is never accepted",
+    minimum_threshold: float = Setting("INFERENCE_MINIMUM_THRESHOLD", 0.5, _number(float, 0, 1)).means(
+        "minimum threshold of every class; a score at or below it is never accepted"
     )
-    preprocess: str = _setting(
-        "INFERENCE_PREPROCESS",
-        "inception_v3",
-        _one_of(*PREPROCESS_NAMES),
-        "module of tf.keras.applications whose preprocess_input the model was trained with",
+    preprocess: str = Setting("INFERENCE_PREPROCESS", "inception_v3", _one_of(*PREPROCESS_NAMES)).means(
+        "module of tf.keras.applications whose preprocess_input the model was trained with"
     )
-    activation: str = _setting(
-        "INFERENCE_ACTIVATION",
-        "none",
-        _one_of("none", "softmax"),
-        "activation to add to the model's output; softmax: for a model that ends in logits",
+    activation: str = Setting("INFERENCE_ACTIVATION", "none", _one_of("none", "softmax")).means(
+        "activation to add to the model's output; softmax: for a model that ends in logits"
     )
-    precision: str = _setting(
-        "INFERENCE_PRECISION",
-        "float32",
-        _one_of("float32", "bfloat16"),
-        "arithmetic of the model; bfloat16 is faster on processors that support it",
+    precision: str = Setting("INFERENCE_PRECISION", "float32", _one_of("float32", "bfloat16")).means(
+        "arithmetic of the model; bfloat16 is faster on processors that support it"
     )
-    threads: int = _setting(
-        "INFERENCE_THREADS",
-        0,
-        _number(int, 0, 1024),
-        "number of CPU cores that the model uses; 0: all cores",
+    threads: int = Setting("INFERENCE_THREADS", 0, _number(int, 0, 1024)).means(
+        "number of CPU cores that the model uses; 0: all cores"
     )
-    input_height: int | None = _setting(
-        "INPUT_HEIGHT",
-        None,
-        _number(int, 1, 4096),
-        "height of the model's input; unset: the model's own height, or 299 if it has none",
+    input_height: int | None = Setting("INPUT_HEIGHT", None, _number(int, 1, 4096)).means(
+        "height of the model's input; unset: the model's own height, or 299 if it has none"
     )
-    input_width: int | None = _setting(
-        "INPUT_WIDTH",
-        None,
-        _number(int, 1, 4096),
-        "width of the model's input; unset: the model's own width, or 299 if it has none",
+    input_width: int | None = Setting("INPUT_WIDTH", None, _number(int, 1, 4096)).means(
+        "width of the model's input; unset: the model's own width, or 299 if it has none"
     )
-    input_channels: int | None = _setting(
-        "INPUT_CHANNELS",
-        None,
-        _channels,
-        "number of channels of the model's input (1 or 3); unset: the model's own number, or 3",
+    input_channels: int | None = Setting("INPUT_CHANNELS", None, _channels).means(
+        "number of channels of the model's input (1 or 3); unset: the model's own number, or 3"
     )
-    input_color: str = _setting(
-        "INPUT_COLOR",
-        "rgb",
-        _one_of("rgb", "bgr"),
-        "order of the colour channels; bgr: for the scores of the original server",
+    input_color: str = Setting("INPUT_COLOR", "rgb", _one_of("rgb", "bgr")).means(
+        "order of the colour channels; bgr: for the scores of the original server"
     )
-    input_resize: str = _setting(
-        "INPUT_RESIZE",
-        "antialias",
-        _one_of("antialias", "bilinear", "nearest"),
-        "filter that resizes an image to the model's input; bilinear: as OpenCV, nearest: as Keras' loader",
+    input_resize: str = Setting(
+        "INPUT_RESIZE", "antialias", _one_of("antialias", "bilinear", "nearest")
+    ).means(
+        "filter that resizes an image to the model's input; bilinear: as OpenCV, nearest: as Keras' loader"
     )
-    input_batch: int = _setting(
-        "INPUT_BATCH",
-        32,
-        _number(int, 1, 1024),
-        "maximum number of inputs (images and regions) in one run of the model",
+    input_batch: int = Setting("INPUT_BATCH", 32, _number(int, 1, 1024)).means(
+        "maximum number of inputs (images and regions) in one run of the model"
     )
-    region_order: str = _setting(
-        "REGION_ORDER",
-        "xy",
-        _one_of("xy", "yx"),
-        "order of a region's numbers; xy: x,y,side, yx: y,x,side as the original server's code reads them",
+    region_order: str = Setting("REGION_ORDER", "xy", _one_of("xy", "yx")).means(
+        "order of a region's numbers; xy: x,y,side, yx: y,x,side as the original server's code reads them"
     )
-    flush_interval: float = _setting(
-        "SCHEDULER_FLUSH_INTERVAL",
-        0.0,
-        _number(float, 0, 60),
-        "maximum number of seconds for which a partial batch waits for more inputs",
+    flush_interval: float = Setting("SCHEDULER_FLUSH_INTERVAL", 0.0, _number(float, 0, 60)).means(
+        "maximum number of seconds for which a partial batch waits for more inputs"
     )
-    queue_size: int = _setting(
-        "SCHEDULER_QUEUE_SIZE",
-        128,
-        _number(int, 1, 100_000),
-        "maximum number of waiting synchronous jobs; above it 429",
+    queue_size: int = Setting("SCHEDULER_QUEUE_SIZE", 128, _number(int, 1, 100_000)).means(
+        "maximum number of waiting synchronous jobs; above it 429"
     )
-    bulk_queue_size: int = _setting(
-        "BULK_QUEUE_SIZE",
-        10_000,
-        _number(int, 1, 10_000_000),
-        "maximum number of waiting asynchronous jobs; above it 429",
+    bulk_queue_size: int = Setting("BULK_QUEUE_SIZE", 10_000, _number(int, 1, 10_000_000)).means(
+        "maximum number of waiting asynchronous jobs; above it 429"
     )
-    max_queue_bytes: int = _setting(
-        "MAX_QUEUE_BYTES",
-        1024 * _MEBI,
-        _number(int, 1, 2**40),
-        "maximum number of bytes of the images of all jobs that wait or run; above it 429",
+    max_queue_bytes: int = Setting("MAX_QUEUE_BYTES", 1024 * _MEBI, _number(int, 1, 2**40)).means(
+        "maximum number of bytes of the images of all jobs that wait or run; above it 429"
     )
-    redis_url: str | None = _setting(
-        "REDIS_URL",
-        None,
-        check_redis_url,
-        "address of the Redis or Valkey server, or of its Sentinels; unset: the embedded server",
-        secret=True,
+    redis_url: str | None = Setting("REDIS_URL", None, check_redis_url, secret=True).means(
+        "address of the Redis or Valkey server, or of its Sentinels; unset: the embedded server"
     )
-    server_host: str = _setting("SERVER_HOST", "0.0.0.0", str, "address on which the HTTP server listens")  # noqa: S104
-    server_port: int = _setting(
-        "SERVER_PORT", 8001, _number(int, 1, 65535), "port on which the HTTP server listens"
+    server_host: str = Setting("SERVER_HOST", "0.0.0.0", str).means(  # noqa: S104
+        "address on which the HTTP server listens"
     )
-    server_proxies: int = _setting(
-        "SERVER_PROXIES",
-        0,
-        _number(int, 0, 16),
-        "number of proxies in front that append their caller's address to X-Forwarded-For; 0: ignore it",
+    server_port: int = Setting("SERVER_PORT", 8001, _number(int, 1, 65535)).means(
+        "port on which the HTTP server listens"
     )
-    server_drain_seconds: float = _setting(
-        "SERVER_DRAIN_SECONDS",
-        0.0,
-        _number(float, 0, 300),
-        "number of seconds for which a stopping gateway still accepts requests; load balancers notice it",
+    server_proxies: int = Setting("SERVER_PROXIES", 0, _number(int, 0, 16)).means(
+        "number of proxies in front that append their caller's address to X-Forwarded-For; 0: ignore it"
     )
-    data_dir: Path | None = _setting(
-        "SERVER_DATA_DIR",
-        None,
-        Path,
-        "folder of the embedded Redis server's data; unset: a folder of the user's, named after the port",
+    server_drain_seconds: float = Setting("SERVER_DRAIN_SECONDS", 0.0, _number(float, 0, 300)).means(
+        "number of seconds for which a stopping gateway still accepts requests; load balancers notice it"
     )
-    fsync: str = _setting(
-        "SERVER_FSYNC",
-        "everysec",
-        _one_of("everysec", "always"),
-        "disk policy of the embedded Redis server; everysec: write within a second, always: before answers",
+    data_dir: Path | None = Setting("SERVER_DATA_DIR", None, Path).means(
+        "folder of the embedded Redis server's data; unset: a folder of the user's, named after the port"
     )
-    request_timeout: float = _setting(
-        "REQUEST_TIMEOUT",
-        60.0,
-        _number(float, 0.1, 3600),
-        "maximum number of seconds for which a synchronous request waits for its answer; above it 504",
+    fsync: str = Setting("SERVER_FSYNC", "everysec", _one_of("everysec", "always")).means(
+        "disk policy of the embedded Redis server; everysec: write within a second, always: before answers"
     )
-    batch_timeout: float = _setting(
-        "BATCH_TIMEOUT",
-        120.0,
-        _number(float, 0, 86_400),
-        "maximum number of seconds to decode a batch or run the model; above it the worker ends; 0: no limit",
+    request_timeout: float = Setting("REQUEST_TIMEOUT", 60.0, _number(float, 0.1, 3600)).means(
+        "maximum number of seconds for which a synchronous request waits for its answer; above it 504"
     )
-    job_lease: float = _setting(
-        "JOB_LEASE",
-        15.0,
-        _number(float, 1, 3600),
-        "number of seconds without a heartbeat after which other workers run a worker's jobs",
+    batch_timeout: float = Setting("BATCH_TIMEOUT", 120.0, _number(float, 0, 86_400)).means(
+        "maximum number of seconds to decode a batch or run the model; above it the worker ends; 0: no limit"
     )
-    job_max_attempts: int = _setting(
-        "JOB_MAX_ATTEMPTS",
-        3,
-        _number(int, 1, 100),
-        "maximum number of attempts at a job whose workers die; 1: no second attempt",
+    job_lease: float = Setting("JOB_LEASE", 15.0, _number(float, 1, 3600)).means(
+        "number of seconds without a heartbeat after which other workers run a worker's jobs"
     )
-    result_ttl: int = _setting(
-        "RESULT_TTL",
-        3600,
-        _number(int, 1, 31_536_000),
-        "number of seconds for which results and failures are kept",
+    job_max_attempts: int = Setting("JOB_MAX_ATTEMPTS", 3, _number(int, 1, 100)).means(
+        "maximum number of attempts at a job whose workers die; 1: no second attempt"
     )
-    result_cache_ttl: int = _setting(
-        "RESULT_CACHE_TTL",
-        0,
-        _number(int, 0, 31_536_000),
-        "number of seconds for which equal requests share one run and its answer; 0: no result cache",
+    result_ttl: int = Setting("RESULT_TTL", 3600, _number(int, 1, 31_536_000)).means(
+        "number of seconds for which results and failures are kept"
     )
-    max_upload_bytes: int = _setting(
-        "MAX_UPLOAD_BYTES",
-        20 * _MEBI,
-        _number(int, 1, 512 * _MEBI),
-        "maximum number of bytes of an image; above it 413",
+    result_cache_ttl: int = Setting("RESULT_CACHE_TTL", 0, _number(int, 0, 31_536_000)).means(
+        "number of seconds for which equal requests share one run and its answer; 0: no result cache"
     )
-    max_image_pixels: int = _setting(
-        "MAX_IMAGE_PIXELS",
-        100_000_000,
-        _number(int, 1, 2**31),
-        "maximum number of pixels of an image; above it 413",
+    max_upload_bytes: int = Setting("MAX_UPLOAD_BYTES", 20 * _MEBI, _number(int, 1, 512 * _MEBI)).means(
+        "maximum number of bytes of an image; above it 413"
     )
-    max_regions: int = _setting(
-        "MAX_REGIONS",
-        100,
-        _number(int, 1, MAX_REGIONS),
-        "maximum number of regions in one request; above it 422",
+    max_image_pixels: int = Setting("MAX_IMAGE_PIXELS", 100_000_000, _number(int, 1, 2**31)).means(
+        "maximum number of pixels of an image; above it 413"
     )
-    max_jobs_per_request: int = _setting(
-        "MAX_JOBS_PER_REQUEST",
-        100,
-        _number(int, 1, 1000),
-        "maximum number of images in one asynchronous request; their total size may be 10 × MAX_UPLOAD_BYTES",
+    max_regions: int = Setting("MAX_REGIONS", 100, _number(int, 1, MAX_REGIONS)).means(
+        "maximum number of regions in one request; above it 422"
     )
-    webhook_secret: tuple[bytes, ...] | None = _setting(
-        "WEBHOOK_SECRET",
-        None,
-        _secrets,
-        "secret that signs webhooks: whsec_ and base64, several separated by commas; unset: no webhooks",
-        secret=True,
+    max_jobs_per_request: int = Setting("MAX_JOBS_PER_REQUEST", 100, _number(int, 1, 1000)).means(
+        "maximum number of images in one asynchronous request; their total size may be 10 × MAX_UPLOAD_BYTES"
     )
-    webhook_allow: Allowed = _setting(
-        "WEBHOOK_ALLOW",
-        Allowed(),
-        Allowed.parse,
-        "hosts, addresses and networks that may receive webhooks although they are not public",
+    webhook_secret: tuple[bytes, ...] | None = Setting("WEBHOOK_SECRET", None, _secrets, secret=True).means(
+        "secret that signs webhooks: whsec_ and base64, several separated by commas; unset: no webhooks"
     )
-    webhook_workers: int = _setting(
-        "WEBHOOK_WORKERS",
-        4,
-        _number(int, 1, 256),
-        "maximum number of webhooks that are sent at the same time",
+    webhook_allow: Allowed = Setting("WEBHOOK_ALLOW", Allowed(), Allowed.parse).means(
+        "hosts, addresses and networks that may receive webhooks although they are not public"
     )
-    api_keys: tuple[ApiKey, ...] = _setting(
-        "API_KEYS",
-        (),
-        _api_keys,
-        "API keys that callers must send, separated by commas; unset: no key is needed",
-        secret=True,
+    webhook_workers: int = Setting("WEBHOOK_WORKERS", 4, _number(int, 1, 256)).means(
+        "maximum number of webhooks that are sent at the same time"
     )
-    api_keys_file: Path | None = _setting(
-        "API_KEYS_FILE", None, Path, "file with more API keys, one a line; # starts a comment"
+    api_keys: tuple[ApiKey, ...] = Setting("API_KEYS", (), _api_keys, secret=True).means(
+        "API keys that callers must send, separated by commas; unset: no key is needed"
     )
-    rate_limit: str | None = _setting(
-        "RATE_LIMIT",
-        None,
-        str,
-        "maximum rate of requests for each API key, or each address: 100/minute, or 10/second;1000/hour",
+    api_keys_file: Path | None = Setting("API_KEYS_FILE", None, Path).means(
+        "file with more API keys, one per line; # starts a comment"
     )
-    cors_origins: tuple[str, ...] = _setting(
-        "CORS_ORIGINS",
-        ("*",),
-        _origins,
-        "origins of web pages that may call the server, separated by commas; *: all origins",
+    rate_limit: str | None = Setting("RATE_LIMIT", None, str).means(
+        "maximum rate of requests for each API key, or each address: 100/minute, or 10/second;1000/hour"
     )
-    log_format: str = _setting(
-        "LOG_FORMAT", "text", _one_of("text", "json"), "format of the log lines: text or json"
+    cors_origins: tuple[str, ...] = Setting("CORS_ORIGINS", ("*",), _origins).means(
+        "origins of web pages that may call the server, separated by commas; *: all origins"
+    )
+    log_format: str = Setting("LOG_FORMAT", "text", _one_of("text", "json")).means(
+        "format of the log lines: text or json"
     )
 
     @classmethod
