@@ -192,16 +192,16 @@ class Settings:
         "port on which the HTTP server listens"
     )
     server_proxies: int = Setting("SERVER_PROXIES", 0, _number(int, 0, 16)).means(
-        "number of proxies in front that append their caller's address to X-Forwarded-For; 0: ignore it"
+        "number of proxies in front that append an address to X-Forwarded-For; 0: the header is ignored"
     )
     server_drain_seconds: float = Setting("SERVER_DRAIN_SECONDS", 0.0, _number(float, 0, 300)).means(
-        "number of seconds for which a stopping gateway still accepts requests; load balancers notice it"
+        "number of seconds for which a stopping gateway accepts requests; load balancers need this time"
     )
     data_dir: Path | None = Setting("SERVER_DATA_DIR", None, Path).means(
-        "folder of the embedded Redis server's data; unset: a folder of the user's, named after the port"
+        "folder of the embedded Redis server's data; unset: in the user's state folder, named after the port"
     )
     fsync: str = Setting("SERVER_FSYNC", "everysec", _one_of("everysec", "always")).means(
-        "disk policy of the embedded Redis server; everysec: write within a second, always: before answers"
+        "moment when the embedded Redis writes to disk; everysec: within a second, always: before each answer"
     )
     request_timeout: float = Setting("REQUEST_TIMEOUT", 60.0, _number(float, 0.1, 3600)).means(
         "maximum number of seconds for which a synchronous request waits for its answer; above it 504"
@@ -249,7 +249,7 @@ class Settings:
         "file with more API keys, one per line; # starts a comment"
     )
     rate_limit: str | None = Setting("RATE_LIMIT", None, str).means(
-        "maximum rate of requests for each API key, or each address: 100/minute, or 10/second;1000/hour"
+        "maximum rate of each API key, or without keys of each address: 100/minute, or 10/second;1000/hour"
     )
     cors_origins: tuple[str, ...] = Setting("CORS_ORIGINS", ("*",), _origins).means(
         "origins of web pages that may call the server, separated by commas; *: all origins"
