@@ -1,4 +1,4 @@
-# make serve · make test · make lint · make bench · make fuzz · make soak · make audit · make images · make compose-test · make lock.  Needs make and a Python of 3.11 to 3.13; the rest goes into .venv
+# `make help` lists the commands. They need make and Python 3.11 to 3.13, and install everything else into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,24 +8,25 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make serve   the whole service with the demo model, on port 8001 (more: make serve ARGS=--help)"
-	@echo "make test    every test (some: make test ARGS=tests/unit)"
-	@echo "make lint    ruff and mypy --strict"
-	@echo "make bench   how fast the service is here (some: make bench ARGS='--model light')"
-	@echo "make fuzz    ten million broken inputs (fewer: make fuzz ARGS='--cases 100000 fields urls')"
-	@echo "make chaos   every fault many times, 100 killed workers (fewer: make chaos ARGS='--runs 1 --kills 3')"
-	@echo "make soak    an hour at 120 % of capacity (shorter: make soak ARGS='--seconds 600')"
-	@echo "make audit   look the locked packages up in the database of known faults (pip-audit; needs the network)"
-	@echo "make pictures  the screenshots of the documentation, taken anew (needs Chromium)"
-	@echo "make lock    write requirements/*.lock anew, after a change of dependencies in pyproject.toml"
-	@echo "make images  the container images, with Docker; make compose-test tries them"
-	@echo "make clean   remove $(VENV)"
-	@echo "Another Python: make PYTHON=python3.12 serve"
+	@echo "make serve         run the whole service with the demo model, on port 8001 (options: make serve ARGS=--help)"
+	@echo "make test          run all tests (some tests: make test ARGS=tests/unit)"
+	@echo "make lint          run ruff, mypy --strict and luacheck"
+	@echo "make bench         measure the service's speed on this machine (one model: make bench ARGS='--model light')"
+	@echo "make fuzz          send ten million malformed inputs (fewer: make fuzz ARGS='--cases 100000 fields urls')"
+	@echo "make chaos         cause every fault many times, kill 100 workers (fewer: make chaos ARGS='--runs 1 --kills 3')"
+	@echo "make soak          run an hour at 120 % of capacity (shorter: make soak ARGS='--seconds 600')"
+	@echo "make audit         check the locked packages for known vulnerabilities (pip-audit; needs the network)"
+	@echo "make pictures      take the documentation's screenshots again (needs Chromium)"
+	@echo "make lock          update requirements/*.lock after a change of dependencies in pyproject.toml"
+	@echo "make images        build the container images (needs Docker)"
+	@echo "make compose-test  build the container images and test them (needs Docker)"
+	@echo "make clean         remove $(VENV)"
+	@echo "With another Python: make PYTHON=python3.12 serve"
 
 serve: $(VENV)/serve.stamp
 	@exec $(BIN)/classification-server serve $(ARGS)
 
-# Two at once, as many wait for something most of the time; more would want more memory than a laptop has.
+# Two test files run at the same time, because many tests mostly wait. More would need more memory than a laptop has.
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
@@ -49,7 +50,7 @@ chaos: $(VENV)/dev.stamp
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.soak $(ARGS)
 
-# Each package must have been looked up: one that was skipped is a failure too.
+# Every package must be checked: --strict makes a skipped package a failure.
 audit: $(VENV)/dev.stamp
 	for lock in requirements/*.lock; do $(BIN)/pip-audit --strict --disable-pip --no-deps -r $$lock || exit 1; done
 
@@ -57,13 +58,13 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE := docker build --build-arg REVISION=$(REVISION)
 
-# Compose takes the ones without a version, Kubernetes the ones with it.
+# Compose uses the tags without a version, Kubernetes uses the tags with the version.
 images:
 	$(IMAGE) --tag classification-server --tag classification-server:$(VERSION) .
 	for file in Dockerfile.gateway Dockerfile.worker deploy/Dockerfile.proxy; do image=classification-server-$${file##*.}; \
 	  $(IMAGE) --tag $$image --tag $$image:$(VERSION) --file $$file . || exit 1; done
 
-# A project of its own, so that no container or volume of yours is touched; ports 8001 and 8002 must be free.
+# The separate project name protects your own containers and volumes. Ports 8001 and 8002 must be free.
 compose-test: export COMPOSE_PROJECT_NAME := classification-server-test
 compose-test: images
 	python3 -m tests.all_in_one
@@ -73,29 +74,29 @@ compose-test: images
 clean:
 	rm -rf $(VENV)
 
-# A lock is installed as it stands: no resolving, and nothing that would need a compiler.
+# pip installs exactly the locked packages: it resolves nothing and compiles nothing.
 $(VENV)/%.stamp: requirements/%.lock pyproject.toml | $(VENV)/pyvenv.cfg
-	@echo "Installing $< into $(VENV): the first time this fetches about 450 MB."
+	@echo "Installing $< into $(VENV). The first run downloads about 450 MB."
 	$(PIP) install --no-deps --only-binary :all: -r $<
 	$(PIP) install --no-deps --no-build-isolation --quiet --editable .
 	@touch $@
 
 $(VENV)/pyvenv.cfg:
 	@command -v "$(PYTHON)" >/dev/null || { \
-	  echo "$(PYTHON) is not there: install Python 3.11, 3.12 or 3.13, or name yours: make PYTHON=/path/to/python3" >&2; exit 1; }
+	  echo "$(PYTHON): not found. Install Python 3.11, 3.12 or 3.13, or name its path: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "$$("$(PYTHON)" --version) does not do: TensorFlow needs Python 3.11, 3.12 or 3.13. Name one: make PYTHON=python3.12" >&2; exit 1; }
+	  echo "$(PYTHON): expected Python 3.11, 3.12 or 3.13, which TensorFlow needs, got $$("$(PYTHON)" --version). Name another: make PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "$(PYTHON) lacks its venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	  echo "$(PYTHON): the module venv is missing. Install it (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 
-# The smaller locks are constrained by the largest, so that all of them agree.
+# The largest lock constrains the smaller locks, so that all locks have the same versions.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 	--no-emit-index-url --generate-hashes $(if $(UPGRADE),--upgrade)
 CPU := --override requirements/cpu.overrides requirements/cpu.in
 ALIKE := --constraint requirements/dev.lock
 
-# UPGRADE=1 takes the newest versions that pyproject.toml allows; without it, only what must change does.
+# UPGRADE=1 selects the newest versions that pyproject.toml allows. Without it, only necessary changes are made.
 lock: $(VENV)/pyvenv.cfg
 	$(PIP) install --quiet 'uv>=0.9,<1'
 	$(LOCK) $(CPU) pyproject.toml --extra dev -o requirements/dev.lock

@@ -1,6 +1,6 @@
-"""What `REDIS_URL` may say: one server, or the Sentinels that know which server is the master.
+"""Check of `REDIS_URL`: the address of one server, or of the Sentinels that know the master.
 
-Read without redis-py, which imports ssl: gunicorn reads settings before gevent takes its place.
+It does without redis-py, which imports ssl: gunicorn reads the settings before gevent replaces ssl.
 """
 
 import re
@@ -16,36 +16,36 @@ _OPTIONS = frozenset(
 _SENTINEL_OPTIONS = frozenset(("sentinel_username", "sentinel_password"))
 _SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_PATH = re.compile(r"(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d{0,4}))?")
-"""Sentinel itself allows no other characters in a service's name."""
+"""Sentinel allows no other characters in the name of a service."""
 
-ALLOWED = (
-    "it takes redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS), unix://[:PASSWORD@]/PATH, or "
+EXPECTED = (
+    "expected redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS), unix://[:PASSWORD@]/PATH, or "
     "redis+sentinel://[[USER]:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE/DB (with TLS: rediss+sentinel://…), "
-    f"and after a ? some of {', '.join(sorted(_OPTIONS))}, with Sentinels also "
-    f"{', '.join(sorted(_SENTINEL_OPTIONS))}; a / in a password is written %2F"
+    f"and after a ? any of {', '.join(sorted(_OPTIONS))}, for Sentinels also "
+    f"{', '.join(sorted(_SENTINEL_OPTIONS))} (the value is not shown; write a / in a password as %2F)"
 )
 
 
 @dataclass(frozen=True)
 class SentinelUrl:
-    """A `redis+sentinel://` address taken apart.
+    """The parts of a `redis+sentinel://` address.
 
-    `server` is the master's as a plain URL, with the service's name for a host: login, database and options
-    mean what they mean for one server.
+    `server` is the master's address as a plain URL with the service's name as its host. Login, database and
+    options mean the same as in the address of one server.
     """
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
     server: str = field(repr=False)
     login: dict[str, str] = field(repr=False)
-    """`username` and `password` of the Sentinels themselves, as far as they are set."""
+    """`username` and `password` for the Sentinels, if they are set."""
 
     @classmethod
     def parse(cls, text: str) -> "SentinelUrl":
-        """Take `text` apart.
+        """Parse `text`.
 
         Raises:
-            ValueError: it is no such address; the message may repeat a part of it.
+            ValueError: `text` is not such an address; the message may contain a part of it.
         """
         scheme, _, rest = text.partition("://")
         rest, _, query = rest.partition("?")
@@ -62,28 +62,28 @@ class SentinelUrl:
 
 
 def is_sentinel(url: str) -> bool:
-    """Whether Sentinels are to be asked for the server."""
+    """Whether Sentinels know the server's address."""
     return url.partition("://")[0] in _SENTINEL_SCHEMES
 
 
 def check_redis_url(text: str) -> str:
-    """Return `text` if it can be an address.
+    """Return `text` if it is a valid address.
 
     Raises:
-        ValueError: it can't; the message says what is allowed, and repeats nothing of what may be a password.
+        ValueError: it is not; the message describes a valid address, and contains no part of `text`.
     """
     try:
         if is_sentinel(text):
             SentinelUrl.parse(text)
             return text
         url = urlsplit(text)
-        is_right = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
-        is_right &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
-        is_right &= _options(url.query).keys() <= _OPTIONS
-    except ValueError:  # its message repeats a part, and that may be of a password
-        is_right = False
-    if not is_right:
-        raise ValueError(ALLOWED)
+        is_valid = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
+        is_valid &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
+        is_valid &= _options(url.query).keys() <= _OPTIONS
+    except ValueError:  # its message may contain a part of the password
+        is_valid = False
+    if not is_valid:
+        raise ValueError(EXPECTED)
     return text
 
 

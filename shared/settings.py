@@ -1,15 +1,15 @@
-"""Every setting of the service: one typed object, read once from environment variables.
+"""All settings of the service, read from environment variables into one typed object.
 
-`SETTINGS` is the table that the README repeats (a test compares the two). A wrong value stops the
-start: `Settings.from_environ` raises one `SettingsError` that names every wrong variable, its value
-and what is allowed.
+docs/settings.md repeats the variables, defaults and meanings (a test compares them). `Settings.from_environ`
+reports all invalid values in one `SettingsError`.
 """
 
 import difflib
 import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,53 +19,45 @@ from shared.redis_url import check_redis_url
 from shared.webhook import Allowed
 
 PREPROCESS_NAMES = (
-    "convnext",
-    "densenet",
-    "efficientnet",
-    "efficientnet_v2",
-    "imagenet_utils",
-    "inception_resnet_v2",
-    "inception_v3",
-    "mobilenet",
-    "mobilenet_v2",
-    "mobilenet_v3",
-    "nasnet",
-    "resnet",
-    "resnet50",
-    "resnet_v2",
-    "vgg16",
-    "vgg19",
-    "xception",
+    *("convnext", "densenet", "efficientnet", "efficientnet_v2", "imagenet_utils", "inception_resnet_v2"),
+    *("inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3", "nasnet", "resnet", "resnet50"),
+    *("resnet_v2", "vgg16", "vgg19", "xception"),
 )
-"""The modules of `tf.keras.applications` that have a `preprocess_input` (a test compares)."""
+"""The modules of `tf.keras.applications` that have a `preprocess_input` (a test compares them)."""
 
 OUR_PREFIXES = (
     *("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "RESULT_", "MAX_", "BULK_"),
     *("WEBHOOK_", "API_KEY", "RATE_LIMIT"),
 )
+"""Beginnings of our variables' names: an unknown name that begins like this is probably misspelt."""
 
 
 class SettingsError(ValueError):
-    """One or more variables hold values that are not allowed; the message has a line for each."""
+    """One or more variables have invalid values; the message has a line for each variable."""
 
 
+@dataclass(frozen=True)
 class Setting:
-    """How one variable is read: its name, default, parser and one line of help.
+    """One variable: its name, default value, parser and meaning."""
 
-    A secret one's value is in no message; its parser must keep it out of its own.
-    """
+    name: str
+    default: Any
+    parse: Callable[[str], Any]
+    """Raises a `ValueError` such as "expected X, got Y"; a secret's parser leaves the value out."""
+    secret: bool = False
+    help: str = ""
+    """Completes the sentence "Set it to the …". A semicolon separates the special values."""
 
-    def __init__(
-        self, name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False
-    ) -> None:
-        self.name, self.default, self.parse, self.help = name, default, parse, help
-        self.secret = secret
+    def means(self, help: str) -> Any:
+        """The field of `Settings` for this variable, with the variable's meaning."""
+        setting = replace(self, help=help)
+        return field(default=self.default, repr=not self.secret, metadata={"setting": setting})
 
     def read(self, environ: Mapping[str, str]) -> Any:
-        """Return the value in `environ`, or the default where it is unset or empty.
+        """Return the value in `environ`, or the default if the variable is unset or empty.
 
         Raises:
-            SettingsError: the value is not allowed.
+            SettingsError: the value is invalid.
         """
         text = environ.get(self.name, "").strip()
         if not text:
@@ -73,27 +65,19 @@ class Setting:
         try:
             return self.parse(text)
         except ValueError as error:
-            value = "" if self.secret else f"={text!r}"
-            raise SettingsError(f"{self.name}{value} is not allowed: {error}") from None
+            purpose = self.help.partition(";")[0]
+            raise SettingsError(f"{self.name}: {error}. Set it to the {purpose}.") from None
 
 
-def _setting(name: str, default: Any, parse: Callable[[str], Any], help: str, *, secret: bool = False) -> Any:
-    setting = Setting(name, default, parse, help, secret=secret)
-    return field(default=default, repr=not secret, metadata={"setting": setting})
-
-
-def _number(kind: type[int] | type[float], least: float, most: float) -> Callable[[str], Any]:
-    word = "a whole number" if kind is int else "a number"
+def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Callable[[str], Any]:
+    noun = "a whole number" if kind is int else "a number"
 
     def parse(text: str) -> int | float:
-        allowed = f"it takes {word} from {least:g} to {most:g}"
-        try:
+        with suppress(ValueError):
             value = kind(text)
-        except ValueError:
-            raise ValueError(allowed) from None
-        if not least <= value <= most:  # also refuses nan
-            raise ValueError(allowed)
-        return value
+            if minimum <= value <= maximum:  # false for nan
+                return value
+        raise ValueError(f"expected {noun} from {minimum} to {maximum}, got {text!r}")
 
     return parse
 
@@ -104,14 +88,14 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
             return text.lower()
         near = difflib.get_close_matches(text.lower(), allowed, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"it takes one of {', '.join(allowed)}{hint}")
+        raise ValueError(f"expected one of {', '.join(allowed)}, got {text!r}{hint}")
 
     return parse
 
 
 def _channels(text: str) -> int:
     if text not in ("1", "3"):
-        raise ValueError("it takes 1 (grey) or 3 (colour)")
+        raise ValueError(f"expected 1 (grey) or 3 (colour), got {text!r}")
     return int(text)
 
 
@@ -124,15 +108,12 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _secrets(text: str) -> tuple[bytes, ...]:
-    secrets = []
-    for each in filter(None, map(str.strip, text.split(","))):
-        try:
-            secrets.append(b64decode(each.removeprefix("whsec_"), validate=True))
-        except ValueError:
-            secrets.append(b"")
-    if not secrets or min(map(len, secrets)) < 16:
-        raise ValueError("it takes whsec_ and base64 of at least 16 bytes; several are separated by commas")
-    return tuple(secrets)
+    with suppress(ValueError):
+        written = filter(None, map(str.strip, text.split(",")))
+        secrets = tuple(b64decode(each.removeprefix("whsec_"), validate=True) for each in written)
+        if secrets and min(map(len, secrets)) >= 16:
+            return secrets
+    raise ValueError("expected whsec_ and the base64 of at least 16 bytes (the value is not shown)")
 
 
 _MEBI = 2**20
@@ -140,257 +121,182 @@ _MEBI = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The service's settings; sizes in bytes or pixels, times in seconds."""
+    """The service's settings; lengths in pixels, times in seconds."""
 
-    model: Path = _setting(
-        "INFERENCE_MODEL",
-        Path("/model.h5"),
-        Path,
-        "path of the Keras model (.h5, .hdf5, .keras or a SavedModel folder)",
+    model: Path = Setting("INFERENCE_MODEL", Path("/model.h5"), Path).means(
+        "path of the Keras model: .h5, .hdf5, .keras or a SavedModel folder"
     )
-    classes_file: Path = _setting(
-        "INFERENCE_CLASSES_FILE",
-        Path("/classes.txt"),
-        Path,
-        "one class name a line, in the order of the model's outputs",
+    classes_file: Path = Setting("INFERENCE_CLASSES_FILE", Path("/classes.txt"), Path).means(
+        "path of the class names: one name per line, in the order of the model's outputs"
     )
-    thresholds_file: Path = _setting(
-        "INFERENCE_THRESHOLDS_FILE", Path("/thresholds.csv"), Path, "per-class thresholds (CSV)"
+    thresholds_file: Path = Setting("INFERENCE_THRESHOLDS_FILE", Path("/thresholds.csv"), Path).means(
+        "path of the thresholds of each class (CSV)"
     )
-    minimum_threshold: float = _setting(
-        "INFERENCE_MINIMUM_THRESHOLD", 0.5, _number(float, 0, 1), "scores at or below it are never accepted"
+    minimum_threshold: float = Setting("INFERENCE_MINIMUM_THRESHOLD", 0.5, _number(float, 0, 1)).means(
+        "minimum threshold of every class; a score at or below it is never accepted"
     )
-    preprocess: str = _setting(
-        "INFERENCE_PREPROCESS",
-        "inception_v3",
-        _one_of(*PREPROCESS_NAMES),
-        "the module of tf.keras.applications whose preprocess_input is applied",
+    preprocess: str = Setting("INFERENCE_PREPROCESS", "inception_v3", _one_of(*PREPROCESS_NAMES)).means(
+        "module of tf.keras.applications whose preprocess_input the model was trained with"
     )
-    activation: str = _setting(
-        "INFERENCE_ACTIVATION", "none", _one_of("none", "softmax"), "softmax for a model that ends in logits"
+    activation: str = Setting("INFERENCE_ACTIVATION", "none", _one_of("none", "softmax")).means(
+        "activation to add to the model's output; softmax: for a model that ends in logits"
     )
-    precision: str = _setting(
-        "INFERENCE_PRECISION",
-        "float32",
-        _one_of("float32", "bfloat16"),
-        "arithmetic of the model; bfloat16 is faster where the processor has it",
+    precision: str = Setting("INFERENCE_PRECISION", "float32", _one_of("float32", "bfloat16")).means(
+        "arithmetic of the model; bfloat16 is faster on processors that support it"
     )
-    threads: int = _setting(
-        "INFERENCE_THREADS",
-        0,
-        _number(int, 0, 1024),
-        "cores that the model uses on a CPU; 0 is all of them",
+    threads: int = Setting("INFERENCE_THREADS", 0, _number(int, 0, 1024)).means(
+        "number of CPU cores that the model uses; 0: all cores"
     )
-    input_height: int | None = _setting(
-        "INPUT_HEIGHT",
-        None,
-        _number(int, 1, 4096),
-        "height of the model's input; unset: the model's own, or 299 where it has none",
+    input_height: int | None = Setting("INPUT_HEIGHT", None, _number(int, 1, 4096)).means(
+        "height of the model's input; unset: the model's own height, or 299 if it has none"
     )
-    input_width: int | None = _setting(
-        "INPUT_WIDTH", None, _number(int, 1, 4096), "width of the model's input; likewise"
+    input_width: int | None = Setting("INPUT_WIDTH", None, _number(int, 1, 4096)).means(
+        "width of the model's input; unset: the model's own width, or 299 if it has none"
     )
-    input_channels: int | None = _setting(
-        "INPUT_CHANNELS",
-        None,
-        _channels,
-        "channels of the model's input (1 or 3); unset: the model's own, or 3",
+    input_channels: int | None = Setting("INPUT_CHANNELS", None, _channels).means(
+        "number of channels of the model's input (1 or 3); unset: the model's own number, or 3"
     )
-    input_color: str = _setting(
-        "INPUT_COLOR", "rgb", _one_of("rgb", "bgr"), "order of the channels; bgr gives the original's scores"
+    input_color: str = Setting("INPUT_COLOR", "rgb", _one_of("rgb", "bgr")).means(
+        "order of the colour channels; bgr: for the scores of the original server"
     )
-    input_resize: str = _setting(
-        "INPUT_RESIZE",
-        "antialias",
-        _one_of("antialias", "bilinear", "nearest"),
-        "filter that resizes to the model's input; bilinear is OpenCV's, nearest Keras' loader's",
+    input_resize: str = Setting(
+        "INPUT_RESIZE", "antialias", _one_of("antialias", "bilinear", "nearest")
+    ).means(
+        "filter that resizes an image to the model's input; bilinear: as OpenCV, nearest: as Keras' loader"
     )
-    input_batch: int = _setting(
-        "INPUT_BATCH", 32, _number(int, 1, 1024), "most inputs (images and regions) in one run of the model"
+    input_batch: int = Setting("INPUT_BATCH", 32, _number(int, 1, 1024)).means(
+        "maximum number of inputs (images and regions) in one run of the model"
     )
-    region_order: str = _setting(
-        "REGION_ORDER",
-        "xy",
-        _one_of("xy", "yx"),
-        "order of a region's numbers: x,y,side, or y,x,side as the original's code read",
+    region_order: str = Setting("REGION_ORDER", "xy", _one_of("xy", "yx")).means(
+        "order of a region's numbers; xy: x,y,side, yx: y,x,side as the original server's code reads them"
     )
-    flush_interval: float = _setting(
-        "SCHEDULER_FLUSH_INTERVAL",
-        0.0,
-        _number(float, 0, 60),
-        "longest time to hold a partial batch open for more",
+    flush_interval: float = Setting("SCHEDULER_FLUSH_INTERVAL", 0.0, _number(float, 0, 60)).means(
+        "maximum number of seconds for which a partial batch waits for more inputs"
     )
-    queue_size: int = _setting(
-        "SCHEDULER_QUEUE_SIZE", 128, _number(int, 1, 100_000), "most waiting synchronous jobs; past it 429"
+    queue_size: int = Setting("SCHEDULER_QUEUE_SIZE", 128, _number(int, 1, 100_000)).means(
+        "maximum number of waiting synchronous jobs; above it 429"
     )
-    bulk_queue_size: int = _setting(
-        "BULK_QUEUE_SIZE", 10_000, _number(int, 1, 10_000_000), "most waiting asynchronous jobs; past it 429"
+    bulk_queue_size: int = Setting("BULK_QUEUE_SIZE", 10_000, _number(int, 1, 10_000_000)).means(
+        "maximum number of waiting asynchronous jobs; above it 429"
     )
-    max_queue_bytes: int = _setting(
-        "MAX_QUEUE_BYTES",
-        1024 * _MEBI,
-        _number(int, 1, 2**40),
-        "most bytes of images that wait or run, both kinds of job together",
+    max_queue_bytes: int = Setting("MAX_QUEUE_BYTES", 1024 * _MEBI, _number(int, 1, 2**40)).means(
+        "maximum number of bytes of the images of all jobs that wait or run; above it 429"
     )
-    redis_url: str | None = _setting(
-        "REDIS_URL",
-        None,
-        check_redis_url,
-        "the Redis or Valkey server, or its Sentinels; unset: the embedded one",
-        secret=True,
+    redis_url: str | None = Setting("REDIS_URL", None, check_redis_url, secret=True).means(
+        "address of the Redis or Valkey server, or of its Sentinels; unset: the embedded server"
     )
-    server_host: str = _setting("SERVER_HOST", "0.0.0.0", str, "address the HTTP server listens on")  # noqa: S104
-    server_port: int = _setting(
-        "SERVER_PORT", 8001, _number(int, 1, 65535), "port the HTTP server listens on"
+    server_host: str = Setting("SERVER_HOST", "0.0.0.0", str).means(  # noqa: S104
+        "address on which the HTTP server listens"
     )
-    server_proxies: int = _setting(
-        "SERVER_PROXIES",
-        0,
-        _number(int, 0, 16),
-        "proxies in front, each of which adds the address it sees to X-Forwarded-For; with 0 it is ignored",
+    server_port: int = Setting("SERVER_PORT", 8001, _number(int, 1, 65535)).means(
+        "port on which the HTTP server listens"
     )
-    server_drain_seconds: float = _setting(
-        "SERVER_DRAIN_SECONDS",
-        0.0,
-        _number(float, 0, 300),
-        "how long a gateway that is told to stop takes requests yet, for a balancer to notice",
+    server_proxies: int = Setting("SERVER_PROXIES", 0, _number(int, 0, 16)).means(
+        "number of proxies in front that append an address to X-Forwarded-For; 0: the header is ignored"
     )
-    data_dir: Path | None = _setting(
-        "SERVER_DATA_DIR",
-        None,
-        Path,
-        "where the embedded Redis server keeps its data; unset: a folder of the user's, one a port",
+    server_drain_seconds: float = Setting("SERVER_DRAIN_SECONDS", 0.0, _number(float, 0, 300)).means(
+        "number of seconds for which a stopping gateway accepts requests; load balancers need this time"
     )
-    fsync: str = _setting(
-        "SERVER_FSYNC",
-        "everysec",
-        _one_of("everysec", "always"),
-        "when the embedded Redis server's data are on disk: within a second, or before each answer",
+    data_dir: Path | None = Setting("SERVER_DATA_DIR", None, Path).means(
+        "folder of the embedded Redis server's data; unset: in the user's state folder, named after the port"
     )
-    request_timeout: float = _setting(
-        "REQUEST_TIMEOUT",
-        60.0,
-        _number(float, 0.1, 3600),
-        "longest wait of a synchronous request; past it 504",
+    fsync: str = Setting("SERVER_FSYNC", "everysec", _one_of("everysec", "always")).means(
+        "moment when the embedded Redis writes to disk; everysec: within a second, always: before each answer"
     )
-    batch_timeout: float = _setting(
-        "BATCH_TIMEOUT",
-        120.0,
-        _number(float, 0, 86_400),
-        "seconds in the model, or to decode its batch, after which a worker is hung and ended; 0 is never",
+    request_timeout: float = Setting("REQUEST_TIMEOUT", 60.0, _number(float, 0.1, 3600)).means(
+        "maximum number of seconds for which a synchronous request waits for its answer; above it 504"
     )
-    job_lease: float = _setting(
-        "JOB_LEASE",
-        15.0,
-        _number(float, 1, 3600),
-        "seconds without a sign of life after which a worker's jobs go to another",
+    batch_timeout: float = Setting("BATCH_TIMEOUT", 120.0, _number(float, 0, 86_400)).means(
+        "maximum number of seconds to decode a batch or run the model; above it the worker ends; 0: no limit"
     )
-    job_max_attempts: int = _setting(
-        "JOB_MAX_ATTEMPTS",
-        3,
-        _number(int, 1, 100),
-        "times a job is begun, if workers die of it, before it fails; 1: nothing is run again",
+    job_lease: float = Setting("JOB_LEASE", 15.0, _number(float, 1, 3600)).means(
+        "number of seconds without a heartbeat after which other workers run a worker's jobs"
     )
-    result_ttl: int = _setting(
-        "RESULT_TTL", 3600, _number(int, 1, 31_536_000), "seconds for which results and failures are kept"
+    job_max_attempts: int = Setting("JOB_MAX_ATTEMPTS", 3, _number(int, 1, 100)).means(
+        "maximum number of attempts at a job whose workers die; 1: no second attempt"
     )
-    result_cache_ttl: int = _setting(
-        "RESULT_CACHE_TTL",
-        0,
-        _number(int, 0, 31_536_000),
-        "seconds for which an answer serves equal requests, which then share one run; 0: never",
+    result_ttl: int = Setting("RESULT_TTL", 3600, _number(int, 1, 31_536_000)).means(
+        "number of seconds for which results and failures are kept"
     )
-    max_upload_bytes: int = _setting(
-        "MAX_UPLOAD_BYTES", 20 * _MEBI, _number(int, 1, 512 * _MEBI), "largest image; past it 413"
+    result_cache_ttl: int = Setting("RESULT_CACHE_TTL", 0, _number(int, 0, 31_536_000)).means(
+        "number of seconds for which equal requests share one run and its answer; 0: no result cache"
     )
-    max_image_pixels: int = _setting(
-        "MAX_IMAGE_PIXELS", 100_000_000, _number(int, 1, 2**31), "most pixels of an image; past it 413"
+    max_upload_bytes: int = Setting("MAX_UPLOAD_BYTES", 20 * _MEBI, _number(int, 1, 512 * _MEBI)).means(
+        "maximum number of bytes of an image; above it 413"
     )
-    max_regions: int = _setting(
-        "MAX_REGIONS", 100, _number(int, 1, MAX_REGIONS), "most regions in one request"
+    max_image_pixels: int = Setting("MAX_IMAGE_PIXELS", 100_000_000, _number(int, 1, 2**31)).means(
+        "maximum number of pixels of an image; above it 413"
     )
-    max_jobs_per_request: int = _setting(
-        "MAX_JOBS_PER_REQUEST",
-        100,
-        _number(int, 1, 1000),
-        "most images in one asynchronous request, in all ten MAX_UPLOAD_BYTES",
+    max_regions: int = Setting("MAX_REGIONS", 100, _number(int, 1, MAX_REGIONS)).means(
+        "maximum number of regions in one request; above it 422"
     )
-    webhook_secret: tuple[bytes, ...] | None = _setting(
-        "WEBHOOK_SECRET",
-        None,
-        _secrets,
-        "signs webhooks: whsec_ and base64, several with commas; unset: no webhooks",
-        secret=True,
+    max_jobs_per_request: int = Setting("MAX_JOBS_PER_REQUEST", 100, _number(int, 1, 1000)).means(
+        "maximum number of images in one asynchronous request; their total size may be 10 × MAX_UPLOAD_BYTES"
     )
-    webhook_allow: Allowed = _setting(
-        "WEBHOOK_ALLOW",
-        Allowed(),
-        Allowed.parse,
-        "hosts, addresses and networks that webhooks may go to although they are not public",
+    webhook_secret: tuple[bytes, ...] | None = Setting("WEBHOOK_SECRET", None, _secrets, secret=True).means(
+        "secret that signs webhooks: whsec_ and base64, several separated by commas; unset: no webhooks"
     )
-    webhook_workers: int = _setting(
-        "WEBHOOK_WORKERS", 4, _number(int, 1, 256), "webhooks that are sent at the same time"
+    webhook_allow: Allowed = Setting("WEBHOOK_ALLOW", Allowed(), Allowed.parse).means(
+        "hosts, addresses and networks that may receive webhooks although they are not public"
     )
-    api_keys: tuple[ApiKey, ...] = _setting(
-        "API_KEYS",
-        (),
-        _api_keys,
-        "keys that callers must send, separated by commas (see Keys and limits); unset: anyone may call",
-        secret=True,
+    webhook_workers: int = Setting("WEBHOOK_WORKERS", 4, _number(int, 1, 256)).means(
+        "maximum number of webhooks that are sent at the same time"
     )
-    api_keys_file: Path | None = _setting(
-        "API_KEYS_FILE", None, Path, "a file with more keys, one a line, # before comments"
+    api_keys: tuple[ApiKey, ...] = Setting("API_KEYS", (), _api_keys, secret=True).means(
+        "API keys that callers must send, separated by commas; unset: no key is needed"
     )
-    rate_limit: str | None = _setting(
-        "RATE_LIMIT",
-        None,
-        str,
-        "most requests of a key, or without keys of an address: 100/minute, or 10/second;1000/hour",
+    api_keys_file: Path | None = Setting("API_KEYS_FILE", None, Path).means(
+        "file with more API keys, one per line; # starts a comment"
     )
-    cors_origins: tuple[str, ...] = _setting(
-        "CORS_ORIGINS", ("*",), _origins, "web pages' origins that may call, separated by commas; * is any"
+    rate_limit: str | None = Setting("RATE_LIMIT", None, str).means(
+        "maximum rate of each API key, or without keys of each address: 100/minute, or 10/second;1000/hour"
     )
-    log_format: str = _setting("LOG_FORMAT", "text", _one_of("text", "json"), "form of the log lines")
+    cors_origins: tuple[str, ...] = Setting("CORS_ORIGINS", ("*",), _origins).means(
+        "origins of web pages that may call the server, separated by commas; *: all origins"
+    )
+    log_format: str = Setting("LOG_FORMAT", "text", _one_of("text", "json")).means(
+        "format of the log lines: text or json"
+    )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Read all variables from `environ` (default: the process's).
+        """Read all variables from `environ` (default: the process's environment).
 
         Raises:
-            SettingsError: naming every variable that holds a value that is not allowed.
+            SettingsError: it names every variable that has an invalid value.
         """
         environ = os.environ if environ is None else environ
-        values, wrong = {}, []
+        values, errors = {}, []
         for attribute, setting in table():
             try:
                 values[attribute] = setting.read(environ)
             except SettingsError as error:
-                wrong.append(str(error))
-        if wrong:
-            raise SettingsError("\n".join(wrong))
+                errors.append(str(error))
+        if errors:
+            raise SettingsError("\n".join(errors))
         return cls(**values)
 
 
 def table() -> list[tuple[str, Setting]]:
-    """The attribute and the `Setting` behind it, in the order of the documentation."""
+    """The attributes of `Settings` and their `Setting`s, in the order of the documentation."""
     return [(each.name, each.metadata["setting"]) for each in fields(Settings)]
 
 
 def redis_url(settings: Settings) -> str:
-    """The Redis server's address, for a part that is started by hand.
+    """The Redis server's address, for a process that is not started by `serve`.
 
     Raises:
-        SettingsError: none is set.
+        SettingsError: `REDIS_URL` is not set.
     """
     if settings.redis_url is None:
         raise SettingsError(
-            "REDIS_URL is not set: name the Redis server, or run `classification-server serve`"
+            "REDIS_URL is not set. Set it to the Redis server's address or run `classification-server serve`."
         )
     return settings.redis_url
 
 
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
-    """A warning for each variable that starts like ours but is none of ours, with the nearest name."""
+    """A warning for each unknown variable that has one of our prefixes, with the nearest known name."""
     known = [setting.name for _, setting in table()]
     warnings = []
     for name in sorted(environ):

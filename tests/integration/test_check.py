@@ -159,7 +159,7 @@ def test_wrong_settings_are_all_told(tmp_path: Path, check: Check, monkeypatch: 
         monkeypatch.setenv(name, value)
     status, found = check(demo.MODEL)
     assert status == 1
-    assert [text.split("=")[0] for text in texts(found, "fault").splitlines()] == [
+    assert [text.split(":")[0] for text in texts(found, "fault").splitlines()] == [
         "INPUT_COLOR",
         "INPUT_BATCH",
     ]

@@ -103,7 +103,7 @@ def test_wrong_settings_are_one_line_each(
     assert main(["serve", "--port", "70000"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert all(line.startswith("classification-server: ") for line in lines)
-    assert [line.split()[1].split("=")[0] for line in lines] == ["INPUT_BATCH", "REDIS_URL", "SERVER_PORT"]
+    assert [line.split()[1].rstrip(":") for line in lines] == ["INPUT_BATCH", "REDIS_URL", "SERVER_PORT"]
 
 
 def test_interrupt_before_anything_runs_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
