@@ -28,11 +28,6 @@ def ordered_names(value: Any) -> list[str]:
     """
     if isinstance(value, list | tuple):
         return [name_of(each) for each in value]
-    if not isinstance(value, dict) or not value:
-        found = "an empty dict" if value == {} else f"a {type(value).__name__}"
-        raise NamesError(
-            f'expected class names as ["a", "b"], {{"a": 0, "b": 1}} or {{"0": "a"}}, got {found}'
-        )
     pairs = sorted(_indexed(value), key=lambda pair: pair[0])
     for expected, (index, _) in enumerate(pairs):
         if index != expected:
@@ -57,7 +52,13 @@ def name_of(value: Any) -> str:
     raise NamesError(f"expected a class name, got a {type(value).__name__}")
 
 
-def _indexed(index: dict[Any, Any]) -> list[tuple[int, Any]]:
+def _indexed(index: Any) -> list[tuple[int, Any]]:
+    """The pairs of output number and name."""
+    if not isinstance(index, dict) or not index:
+        found = "an empty dict" if index == {} else f"a {type(index).__name__}"
+        raise NamesError(
+            f'expected class names as ["a", "b"], {{"a": 0, "b": 1}} or {{"0": "a"}}, got {found}'
+        )
     if all(map(_is_index, index.values())):
         return [(int(number), name) for name, number in index.items()]
     if all(map(_is_index, index)):
