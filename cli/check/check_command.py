@@ -12,7 +12,7 @@ from cli import CommandError, install_hint
 from cli.model_options import add_model_options, environ
 
 if TYPE_CHECKING:
-    from cli.check.findings import Report
+    from cli.check.findings import Finding, Report
 
 HELP = "check that model, classes, thresholds and settings fit together"
 DESCRIPTION = """\
@@ -77,17 +77,19 @@ def _print_json(report: "Report") -> None:
 
 
 def _print_text(report: "Report", quiet: bool) -> None:
-    kinds = ("warning", "fault") if quiet else tuple(MARKS)
-    shown = [each for each in report.findings if each.kind in kinds]
     for part, title in PARTS.items():
-        findings = [each for each in shown if each.part == part]
-        if findings and not quiet:
-            _print(title, "bold")
-        for each in findings:
-            mark, style = MARKS[each.kind]
-            _print(f"  {mark} {each.text}", style)
+        _print_part(title, [each for each in report.findings if each.part == part], quiet)
     if not quiet:
         _print_conclusion(report)
+
+
+def _print_part(title: str, findings: "list[Finding]", quiet: bool) -> None:
+    if findings and not quiet:
+        _print(title, "bold")
+    for each in findings:
+        if not quiet or each.kind in ("warning", "fault"):
+            mark, style = MARKS[each.kind]
+            _print(f"  {mark} {each.text}", style)
 
 
 def _print_conclusion(report: "Report") -> None:
