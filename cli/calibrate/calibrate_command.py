@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli import CommandError, echo, install_hint
 from cli.model_options import add_model_options, environ
@@ -14,7 +14,7 @@ from cli.progress import progress
 from shared.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from cli.calibrate.calibration import Calibration, Method
+    from cli.calibrate.calibration import Method
     from cli.calibrate.labelled_images import LabelledImage
 
 HELP = "choose thresholds from labelled images, and report the model's accuracy"
@@ -58,21 +58,13 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         "--precision", type=_share, default=0.95, metavar="P", help="precision to reach (default: 0.95)"
     )
     parser.add_argument(
-        "--confidence",
-        type=_share,
-        metavar="C",
-        help="confidence with which the lower bound of the precision must reach it (default: none)",
+        "--confidence", type=_share, metavar="C", help="require the lower bound at this confidence"
     )
     parser.add_argument(
-        "--plain",
-        action="store_true",
-        help="choose nothing: write the statistics of all answers, as in the original server's files",
+        "--plain", action="store_true", help="write the statistics of all answers, choose nothing"
     )
     parser.add_argument(
-        "--holdout",
-        type=_share,
-        metavar="S",
-        help="share of the images for evaluation; the others choose (default: cross-validation)",
+        "--holdout", type=_share, metavar="S", help="share to evaluate on (default: cross-validation)"
     )
     parser.add_argument(
         "--folds", type=_folds, default=5, metavar="N", help="number of cross-validation folds (default: 5)"
@@ -88,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from cli.calibrate import calibration_report
         from cli.calibrate.calibration import calibrate
+        from cli.calibrate.choose_thresholds import write
     except ImportError as error:
         raise CommandError(f"{error}: {install_hint('people,worker')}") from None
     from cli.calibrate.labelled_images import CalibrationError
@@ -104,11 +97,12 @@ def run(options: argparse.Namespace) -> int:
             found = calibrate(settings, classes, images, _method(options, settings), step)
     except (ModelError, CalibrationError) as error:
         raise CommandError(str(error)) from None
-    _write_thresholds(options, found)  # first, so that an error in the report does not lose the thresholds
+    with _command_errors():  # before the report, whose errors must not lose the thresholds
+        write(found.rows, options.output, replace=options.force)
     report = calibration_report.page(found)
     with _command_errors(), page.open("w" if options.force else "x", encoding="utf-8") as file:
         file.write(report)
-    _print_results(options, found, page)
+    _print_results(options, found.facts, page)
     return 0
 
 
@@ -148,13 +142,6 @@ def _check_outputs(options: argparse.Namespace, page: Path) -> None:
         raise CommandError(f"{' and '.join(existing)} exists already. Name another --output, or add --force.")
 
 
-def _write_thresholds(options: argparse.Namespace, found: "Calibration") -> None:
-    from cli.calibrate.choose_thresholds import write
-
-    with _command_errors():
-        write(found.rows, options.output, replace=options.force)
-
-
 @contextlib.contextmanager
 def _command_errors() -> Iterator[None]:
     try:
@@ -163,17 +150,17 @@ def _command_errors() -> Iterator[None]:
         raise CommandError(f"{error.filename} can't be written: {error.strerror}") from None
 
 
-def _print_results(options: argparse.Namespace, found: "Calibration", page: Path) -> None:
+def _print_results(options: argparse.Namespace, facts: dict[str, Any], page: Path) -> None:
     if options.json:
-        json.dump(found.facts, sys.stdout, indent=1, ensure_ascii=False)
+        json.dump(facts, sys.stdout, indent=1, ensure_ascii=False)
         print()
     if options.quiet:
         return
     from cli.calibrate.report_notes import summary
 
-    for file in found.facts["unreadable"][:10]:
+    for file in facts["unreadable"][:10]:
         echo(f"not read: {file['file']}: {file['reason']}")
-    for line in summary(found.facts):
+    for line in summary(facts):
         echo(line)
     echo(f"written: thresholds {options.output}, report {page}")
 

@@ -65,13 +65,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_json(report: "Report") -> None:
-    found = {
-        "serves": report.serves,
-        "findings": [vars(each) for each in report.findings],
-        **report.facts,
-        "advised": report.advised,
-        "command": report.command,
-    }
+    found = {"serves": report.serves, "findings": [vars(each) for each in report.findings], **report.facts}
+    found |= {"advised": report.advised, "command": report.command}
     json.dump(found, sys.stdout, indent=1, ensure_ascii=False)
     print()
 

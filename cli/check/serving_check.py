@@ -63,12 +63,9 @@ def _check_classes(report: Report, settings: Settings, engine: Engine | None) ->
 
 def _check_thresholds(report: Report, settings: Settings, classes: tuple[str, ...]) -> dict[str, Threshold]:
     if not settings.thresholds_file.exists():
-        report.add(
-            "thresholds",
-            "fault",
-            f"INFERENCE_THRESHOLDS_FILE: there is no file {settings.thresholds_file}. Create it with"
-            " `classification-server calibrate FOLDER`, or write its header line only.",
-        )
+        advice = "Create it with `classification-server calibrate FOLDER`, or write its header line only."
+        text = f"INFERENCE_THRESHOLDS_FILE: there is no file {settings.thresholds_file}. {advice}"
+        report.add("thresholds", "fault", text)
     elif classes:
         with report.faults_in("thresholds"):
             found = read_thresholds(settings.thresholds_file, classes)
@@ -85,12 +82,8 @@ def _describe_thresholds(
         report.add("thresholds", "note", f"none: the minimum threshold of {minimum:g} holds for all classes")
         return
     values = [max(each.value, minimum) for each in found.values()]
-    report.add(
-        "thresholds",
-        "ok",
-        f"{len(found)} of {len(classes)} classes, from {min(values):.3f} to {max(values):.3f}"
-        f" (INFERENCE_MINIMUM_THRESHOLD is {minimum:g})",
-    )
+    span = f"from {min(values):.3f} to {max(values):.3f} (INFERENCE_MINIMUM_THRESHOLD is {minimum:g})"
+    report.add("thresholds", "ok", f"{len(found)} of {len(classes)} classes, {span}")
     if missing := list(filterfalse(found.__contains__, classes)):
         report.add("thresholds", "note", f"only the minimum threshold holds for {_listed(missing)}")
     if unreachable := [name for name, each in found.items() if each.value >= 1]:
@@ -113,11 +106,8 @@ def _classify(report: Report, settings: Settings, engine: Engine, decider: Decid
         **{"image": str(image), "predictions": predictions, "sum": total},
         **{"decode_ms": decode_ms, "model_ms": model_ms},
     }
-    report.add(
-        "sample",
-        "ok",
-        f"{image}: decoded in {decode_ms:.1f} ms, run in {model_ms:.1f} ms, sum of the scores {total:.3f}",
-    )
+    times = f"decoded in {decode_ms:.1f} ms, run in {model_ms:.1f} ms"
+    report.add("sample", "ok", f"{image}: {times}, sum of the scores {total:.3f}")
     for each in predictions:
         verdict = "accepted" if each["accepted"] else "not accepted"
         text = f"{each['score']:.6f} {each['class']} ({verdict}, threshold {each['threshold']:.4f})"

@@ -70,11 +70,9 @@ def _match(found: "ClassNames", model: Path, quiet: bool) -> bool:
         outputs = count_outputs(model)
     except ModelError as error:
         raise CommandError(str(error)) from None
-    if outputs not in (None, len(found.names)):
-        echo(
-            f"{model}: expected {len(found.names)} outputs for {len(found.names)} names, got {outputs}."
-            " Nothing was written."
-        )
+    count = len(found.names)
+    if outputs not in (None, count):
+        echo(f"{model}: expected {count} outputs for {count} names, got {outputs}. Nothing was written.")
         return False
     if not quiet:
         unknown = f"note: {model} does not specify its number of outputs"

@@ -75,7 +75,7 @@ def test_python_2_s_strings_are_utf_8() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "message"),
     [
         pytest.param(
             LabelEncoder(), "expected a fitted LabelEncoder, got one without classes", id="not fitted"
@@ -87,8 +87,8 @@ def test_python_2_s_strings_are_utf_8() -> None:
         pytest.param({"a": "b"}, "as the keys or values of the dict, got neither", id="a dict of strings"),
     ],
 )
-def test_a_pickle_without_names_is_refused_with_its_content(value: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_a_pickle_without_names_is_refused_with_its_content(value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_pickle(pickle.dumps(value))
 
 
@@ -110,7 +110,7 @@ def test_json_gives_names_by_their_numbers(value: Any, names: list[str] | None, 
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         pytest.param('{"a": 0, "b": 2}', "each index from 0 to 1 once, got no 1", id="a gap"),
         pytest.param('{"a": 0, "b": 0}', "each index from 0 to 1 once, got 0 twice", id="twice"),
@@ -123,9 +123,9 @@ def test_json_gives_names_by_their_numbers(value: Any, names: list[str] | None, 
         pytest.param("[" * 100_000, "got invalid JSON", id="too deep"),
     ],
 )
-def test_a_wrong_index_says_what_is_wrong(text: str, words: str, tmp_path: Path) -> None:
+def test_a_wrong_index_says_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(text)
-    with pytest.raises(NamesError, match=words):
+    with pytest.raises(NamesError, match=message):
         read_class_names(tmp_path / "index.json")
 
 

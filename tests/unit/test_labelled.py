@@ -29,7 +29,7 @@ def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("names", "message"),
     [
         pytest.param(
             ["Abeis/1.jpg"], "the folder Abeis is not in the classes file; did you mean 'Abies'", id="typo"
@@ -39,8 +39,8 @@ def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
         pytest.param([f"{n}/1.jpg" for n in range(30)], "and 20 more", id="many"),
     ],
 )
-def test_wrong_folders_are_reported(names: list[str], words: str, tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match=words):
+def test_wrong_folders_are_reported(names: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=message):
         from_folders(touched(tmp_path, *names), CLASSES)
 
 
@@ -70,7 +70,7 @@ def test_a_table_names_files_and_labels(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         pytest.param(
             "path,class\n1.jpg,Abies\n",
@@ -85,9 +85,9 @@ def test_a_table_names_files_and_labels(text: str, tmp_path: Path) -> None:
         pytest.param("file,label\n", "has no rows", id="no rows"),
     ],
 )
-def test_a_wrong_table_names_its_line(text: str, words: str, tmp_path: Path) -> None:
+def test_a_wrong_table_names_its_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(CalibrationError, match=words):
+    with pytest.raises(CalibrationError, match=message):
         from_table(tmp_path / "labels.csv", tmp_path, CLASSES)
 
 
