@@ -1,16 +1,15 @@
-"""The calibration: labelled images in; thresholds, and figures that say how far to trust them, out."""
+"""The calibration: from labelled images to thresholds, and metrics that show how reliable they are."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from cli.calibrate import evaluation
 from cli.calibrate.choose_thresholds import Goal, Row
-from cli.calibrate.labelled_images import CalibrationError, Labelled
+from cli.calibrate.labelled_images import CalibrationError, LabelledImage
 from cli.calibrate.report_notes import notes
-from cli.calibrate.scoring import Scored, score
+from cli.calibrate.scoring import ScoredImages, score
 from shared.settings import Settings
 from worker.decode import PixelSpec
 from worker.engine import Engine
@@ -19,7 +18,7 @@ from worker.labels import check_labels
 
 @dataclass(frozen=True)
 class Method:
-    """What thresholds are chosen for, and which images judge them: a share held out, or each fold in turn."""
+    """The goal of the thresholds, and their evaluation: by cross-validation, or on a hold-out share."""
 
     goal: Goal
     folds: int = 5
@@ -28,11 +27,11 @@ class Method:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything that the report tells; `facts` is what JSON gets of it."""
+    """Everything in the report; `facts` is its part for JSON."""
 
     classes: Sequence[str]
-    scored: Scored
-    judged: evaluation.Judged
+    scored: ScoredImages
+    evaluation: evaluation.Evaluation
     rows: list[Row]
     facts: dict[str, Any]
 
@@ -40,53 +39,51 @@ class Calibration:
 def calibrate(
     settings: Settings,
     classes: Sequence[str],
-    images: Sequence[Labelled],
+    images: Sequence[LabelledImage],
     method: Method,
     step: Callable[[int], None],
 ) -> Calibration:
-    """Score the images with the settings' model, choose thresholds, and judge both.
+    """Score the images with the settings' model, choose thresholds, and evaluate model and thresholds.
 
     Raises:
-        ModelError: the model can't be served.
-        CalibrationError: no image can be read, or the scores are no probabilities.
+        ModelError: the model is not supported.
+        CalibrationError: no image is readable, or the scores are no probabilities.
     """
     engine = Engine.build(settings)
     check_labels(engine.outputs, tuple(classes), settings.classes_file)
     spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
     scored = score(images, engine, spec, settings.max_upload_bytes, step)
-    _check(scored, settings)
+    _check_scores(scored, settings)
     if method.hold_out is None:
-        rows, judged = evaluation.cross_validate(scored.answers, classes, method.goal, method.folds)
+        rows, found = evaluation.cross_validate(scored.answers, classes, method.goal, method.folds)
     else:
-        rows, judged = evaluation.hold_out(scored.answers, classes, method.goal, method.hold_out)
-    figures = evaluation.metrics(scored.answers, judged, rows, method.goal)
+        rows, found = evaluation.hold_out(scored.answers, classes, method.goal, method.hold_out)
     facts = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {"file": str(settings.model), "fingerprint": engine.fingerprint},
-        "settings": _shaping(settings, engine),
-        "method": _in_facts(method),
-        **figures,
+        "settings": _settings_facts(settings, engine),
+        "method": _method_facts(method),
+        **evaluation.metrics(scored.answers, found, rows, method.goal),
         "unreadable": [{"file": str(path), "reason": reason} for path, reason in scored.unreadable],
     }
-    return Calibration(classes, scored, judged, rows, facts | {"notes": notes(facts)})
+    return Calibration(classes, scored, found, rows, facts | {"notes": notes(facts)})
 
 
-def _check(scored: Scored, settings: Settings) -> None:
+def _check_scores(scored: ScoredImages, settings: Settings) -> None:
     if not scored.images:
         path, reason = scored.unreadable[0]
         raise CalibrationError(
-            f"none of the {len(scored.unreadable)} files can be read; the first, {path}: {reason}"
+            f"expected readable images, got {len(scored.unreadable)} unreadable files. The first file is"
+            f" {path}: {reason}"
         )
     low, high = scored.answers.scores.min(), scored.answers.scores.max()
     if low < -1e-3 or high > 1 + 1e-3:
-        advice = ": set INFERENCE_ACTIVATION=softmax" if settings.activation == "none" else ""
-        raise CalibrationError(
-            f"the scores are no probabilities, they reach from {low:.3g} to {high:.3g}{advice}"
-        )
+        advice = " Set INFERENCE_ACTIVATION=softmax." if settings.activation == "none" else ""
+        raise CalibrationError(f"scores: expected values from 0 to 1, got {low:.3g} to {high:.3g}.{advice}")
 
 
-def _shaping(settings: Settings, engine: Engine) -> dict[str, Any]:
-    """The settings that shape scores, as they turned out: thresholds hold for these alone."""
+def _settings_facts(settings: Settings, engine: Engine) -> dict[str, Any]:
+    """The settings that change scores, with the model's values. Thresholds hold for these settings only."""
     return {
         "INPUT_HEIGHT": engine.height,
         "INPUT_WIDTH": engine.width,
@@ -100,7 +97,7 @@ def _shaping(settings: Settings, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _in_facts(method: Method) -> dict[str, Any]:
+def _method_facts(method: Method) -> dict[str, Any]:
     return {
         "rule": "plain" if method.goal.plain else "precision",
         "precision": method.goal.precision,
@@ -108,8 +105,3 @@ def _in_facts(method: Method) -> dict[str, Any]:
         "folds": None if method.hold_out else method.folds,
         "holdout": method.hold_out,
     }
-
-
-def report_path(thresholds: Path) -> Path:
-    """Where the report of a thresholds file stands: beside it."""
-    return thresholds.with_suffix(".html")

@@ -1,4 +1,4 @@
-// Sorts the classes by the column whose head is pressed.
+// Sorts the table of classes by the column whose header was pressed.
 const table = document.getElementById("classes");
 const key = (row, column) => {
   const cell = row.cells[column];

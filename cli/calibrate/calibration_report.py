@@ -1,4 +1,4 @@
-"""The report of a calibration: one HTML file that holds its pictures and needs no host."""
+"""The report of a calibration: one HTML file that contains its images and loads nothing."""
 
 import io
 from base64 import b64encode
@@ -12,13 +12,16 @@ from PIL import Image, ImageOps
 
 from cli.calibrate import charts
 from cli.calibrate.calibration import Calibration
-from cli.calibrate.choose_thresholds import WIDEST
-from cli.calibrate.report_notes import judged_by, percent
+from cli.calibrate.choose_thresholds import MAX_INTERVAL
+from cli.calibrate.report_notes import evaluated_by
 from shared.image_header import open_image
 
 SCRIPT = Path(__file__).with_name("calibration_report.js")
-MAX_WRONG = 12
+MAX_MISTAKES = 12
+"""Maximum number of wrong answers with a thumbnail."""
+
 THUMBNAIL = (240, 240)
+"""Maximum size of a thumbnail in pixels."""
 
 
 def page(found: Calibration) -> str:
@@ -33,25 +36,24 @@ def page(found: Calibration) -> str:
     script = SCRIPT.read_text(encoding="utf-8")
     return environment.get_template("calibration_report.html").render(
         script=script,
-        # The page's own script alone may run, whatever a file's or a class's name should be made to bring in.
+        # Only this script may run, even if the name of a file or class contains another script.
         digest=b64encode(sha256(script.encode()).digest()).decode(),
         facts=found.facts,
-        judged_by=judged_by(found.facts),
-        percent=percent,
-        widest=WIDEST,
+        evaluated_by=evaluated_by(found.facts),
+        max_interval=MAX_INTERVAL,
         reliability=charts.reliability(found.facts["bins"]),
-        thresholds=charts.thresholds(answers, found.judged),
+        thresholds=charts.thresholds(answers, found.evaluation),
         confusions=charts.confusions(answers, found.classes),
-        most_classes=charts.MAX_CLASSES,
-        wrong=_surest_mistakes(found),
+        max_classes=charts.MAX_CLASSES,
+        mistakes=_top_mistakes(found),
     )
 
 
-def _surest_mistakes(found: Calibration) -> list[dict[str, Any]]:
-    """The wrong answers with the highest scores: a weakness of the model, or a wrong label."""
+def _top_mistakes(found: Calibration) -> list[dict[str, Any]]:
+    """The wrong answers with the highest scores; either the model or the label is wrong."""
     answers = found.scored.answers
     wrong = np.flatnonzero(~answers.right)
-    order = wrong[np.argsort(-answers.scores[wrong, 0], kind="stable")][:MAX_WRONG]
+    order = wrong[np.argsort(-answers.scores[wrong, 0], kind="stable")][:MAX_MISTAKES]
     return [
         {
             "file": found.scored.images[at].path.name,

@@ -1,4 +1,4 @@
-"""The report's pictures, as SVG in data addresses, so that the page needs no other file."""
+"""The report's charts as SVG in data URLs, so that the page needs no other file."""
 
 import io
 from base64 import b64encode
@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cli.calibrate.evaluation import Judged, trade_off
+from cli.calibrate.evaluation import Evaluation, precision_by_coverage
 from cli.calibrate.scoring import Answers
 
 BLUE, ORANGE, GREY = "#1667c1", "#c8520c", "#8a94a3"
 MAX_CLASSES = 40
-"""Classes in the picture of confusions: those that are confused most, where there are more."""
+"""Maximum number of classes in the confusion matrix; the most confused classes come first."""
 
 POINTS: dict[str, Any] = {"fmt": "o", "color": BLUE, "markersize": 5, "capsize": 2, "linewidth": 1.2}
 CHOSEN: dict[str, Any] = {"color": BLUE, "markersize": 8, "clip_on": False, "label": "the chosen thresholds"}
@@ -30,55 +30,49 @@ STYLE: Any = {
     "axes.labelcolor": "#333b47",
     "xtick.color": "#333b47",
     "ytick.color": "#333b47",
-    "svg.hashsalt": "calibration",  # equal figures give equal files
+    "svg.hashsalt": "calibration",  # so that equal results give equal files
 }
 
 
 def reliability(bins: Sequence[dict[str, Any]]) -> str:
-    """What scores promise against what answers keep, and how many answers have such scores."""
-    with _figure(4.4, 4.2) as (figure, address):
+    """A reliability diagram: the share of correct answers by score, above the number of images."""
+    with _figure(4.4, 4.2) as (figure, data_url):
         upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
-        upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle="--", label="as promised")
-        some = [each for each in bins if each["of"]]
-        x = [each["score"] for each in some]
-        y = [each["value"] for each in some]
-        spread = [
-            [each["value"] - each["low"] for each in some],
-            [each["high"] - each["value"] for each in some],
-        ]
-        upper.errorbar(x, y, yerr=np.maximum(spread, 0), label="found, with its 95 % interval", **POINTS)
-        upper.set(ylabel="share of right answers", xlim=(0, 1.02), ylim=(0, 1.02))
+        upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
+        keys = ("score", "value", "low", "high")
+        x, y, low, high = np.array([[each[key] for key in keys] for each in bins if each["of"]]).T
+        spread = np.maximum([y - low, high - y], 0)
+        upper.errorbar(x, y, yerr=spread, label="measured, with 95 % interval", **POINTS)
+        upper.set(ylabel="share of correct answers", xlim=(0, 1.02), ylim=(0, 1.02))
         figure.legend(frameon=False, loc="outside upper left", ncols=2)
-        width = 1 / len(bins)
-        lower.bar(
-            [each["from"] for each in bins], [each["of"] for each in bins], width, align="edge", color=BLUE
-        )
+        starts, counts = ([each[key] for each in bins] for key in ("from", "of"))
+        lower.bar(starts, counts, 1 / len(bins), align="edge", color=BLUE)
         lower.set(xlabel="score of the best answer", ylabel="images")
-        return address()
+        return data_url()
 
 
-def thresholds(answers: Answers, judged: Judged) -> str:
-    """The precision that one threshold for all would buy with each share of answers, and what is chosen."""
-    with _figure(4.4, 4.2) as (figure, address):
+def thresholds(answers: Answers, evaluation: Evaluation) -> str:
+    """Precision by the share of accepted answers, for common thresholds and for the chosen thresholds."""
+    with _figure(4.4, 4.2) as (figure, data_url):
         axes = figure.subplots()
-        x, y = trade_off(answers)
+        x, y = precision_by_coverage(answers)
         axes.plot(100 * x, 100 * y, color=GREY, linewidth=1.5, label="one threshold for all classes")
-        if judged.accepted.any():
-            share = 100 * judged.accepted.mean()
-            precision = 100 * judged.answers.right[judged.accepted].mean()
+        if evaluation.accepted.any():
+            share = 100 * evaluation.accepted.mean()
+            precision = 100 * evaluation.answers.right[evaluation.accepted].mean()
             axes.plot(share, precision, "o", **CHOSEN)
-        axes.plot(100, 100 * answers.right.mean(), "s", color=ORANGE, label="every answer counts")
+        axes.plot(100, 100 * answers.right.mean(), "s", color=ORANGE, label="all answers accepted")
         axes.set(
-            xlabel="answers that count, % of the images", ylabel="right ones among them, %", xlim=(0, 102)
+            xlabel="accepted answers, % of the images", ylabel="correct answers among them, %", xlim=(0, 102)
         )
         low = min(float(y.min()), float(answers.right.mean()))
         axes.set_ylim(100 * max(0.0, low - 0.1 * (1 - low) - 0.005), 100)
         figure.legend(frameon=False, loc="outside upper left")
-        return address()
+        return data_url()
 
 
 def confusions(answers: Answers, names: Sequence[str]) -> str:
-    """How many images of each class (a row) had which answer (a column), in shares of the row."""
+    """The confusion matrix: images by class (row) and answer (column), coloured by the share of the row."""
     chosen = _most_confused(answers, len(names))
     counts = np.zeros((len(chosen), len(chosen)))
     place = {index: at for at, index in enumerate(chosen)}
@@ -87,7 +81,7 @@ def confusions(answers: Answers, names: Sequence[str]) -> str:
             counts[place[truth], place[answer]] += 1
     totals = np.array([max((answers.truth == index).sum(), 1) for index in chosen])
     side = 2.6 + 0.24 * len(chosen)
-    with _figure(side, side) as (figure, address):
+    with _figure(side, side) as (figure, data_url):
         axes = figure.subplots()
         axes.imshow(counts / totals[:, None], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
         _write_counts(axes, counts, totals)
@@ -100,7 +94,7 @@ def confusions(answers: Answers, names: Sequence[str]) -> str:
         axes.tick_params(which="both", length=0)
         axes.set(xlabel="answer", ylabel="class")
         axes.spines[:].set_visible(False)
-        return address()
+        return data_url()
 
 
 def _write_counts(axes: Axes, counts: NDArray[Any], totals: NDArray[Any]) -> None:
@@ -126,9 +120,9 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Callable[[], 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
 
-        def address() -> str:
+        def data_url() -> str:
             file = io.BytesIO()
             figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
             return "data:image/svg+xml;base64," + b64encode(file.getvalue()).decode()
 
-        yield figure, address
+        yield figure, data_url

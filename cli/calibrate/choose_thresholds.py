@@ -1,12 +1,12 @@
-"""Thresholds from answers to labelled images, written so that the service's formula gives them.
+"""Chooses each class's threshold by the answers to labelled images, and writes thresholds.csv.
 
-A row of thresholds.csv holds what a class's answers were, and the service computes from it
+A row of thresholds.csv holds statistics of a class's answers. The service computes a threshold from the row,
 
     t = top1_min - (1 - correct) * (top1_min - top2_max) / 2
 
-and accepts a score above t. A threshold here is a cut between two scores that were seen: the lowest that
-is to be accepted, and the highest wrong or second one below it. With these as `top1_min` and `top2_max`, t
-lies between the two whatever `correct` is, so the service accepts what the cut accepts, and no more.
+and accepts a score above t. The threshold that is chosen here lies between two scores of the images:
+`top1_min` is the lowest score to accept, and `top2_max` the highest wrong or second score below it. So t lies
+between these scores for each value of `correct`, and the service accepts exactly the chosen answers.
 """
 
 import csv
@@ -26,20 +26,19 @@ from worker.labels import COLUMNS, MISSING, Threshold
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
 
-WIDEST = 0.2
-"""A precision is trusted if its 95 % interval is no wider: 16 answers, all right, or 24 with one wrong."""
+MAX_INTERVAL = 0.2
+"""Maximum width of the 95 % interval of a reliable precision: 16 correct answers, or 24 with one wrong."""
 
-
-SHUT = "1.0000"
+UNREACHABLE = "1.0000"
 """A threshold that no score exceeds."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What thresholds are chosen for: a precision, of answers that are above the service's minimum.
+    """The precision that thresholds must reach, among the answers above the service's minimum.
 
-    With a `confidence`, not the precision that was seen must reach it, but the lower bound of what may be.
-    `plain` chooses nothing: the rows hold the statistics of all answers, as the original's files did.
+    With a `confidence`, the lower bound of the precision's interval must reach it. With `plain`, no threshold
+    is chosen: the rows hold the statistics of all answers, as in the original server's files.
     """
 
     precision: float = 0.95
@@ -48,7 +47,7 @@ class Goal:
     plain: bool = False
 
     def reached(self, right: Counts, answers: Counts) -> NDArray[np.bool_]:
-        """Whether so many right ones of so many answers reach the precision."""
+        """Whether these numbers of correct answers reach the precision, [n]."""
         if self.confidence is None:
             return np.asarray(right / answers >= self.precision)
         z = NormalDist().inv_cdf(self.confidence)
@@ -57,10 +56,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """A class's row of thresholds.csv, its cells as text, and what it rests on.
+    """A class's row of thresholds.csv with its cells as text, and the basis of its threshold.
 
-    `basis` is 'own' (the class's own answers), 'common' (all classes' answers, as it has too few of its own),
-    'shut' (no score reaches the precision: it is never accepted) or 'plain'.
+    `basis` is 'own' (the class's answers), 'common' (all classes' answers, because the class has too few),
+    'shut' (no score reaches the precision, so no answer is accepted) or 'plain'.
     """
 
     name: str
@@ -79,8 +78,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """The lowest score to accept, the highest wrong or second one below it, and the answers it accepts."""
+class _Chosen:
+    """The lowest score to accept, the highest wrong or second score below it, and the accepted answers."""
 
     lowest: float
     below: float | None
@@ -88,10 +87,10 @@ class _Cut:
     answers: int
 
     def cells(self) -> tuple[str, str]:
-        """`top1_min` and `top2_max`, with as few decimals as keep the cut between them."""
+        """`top1_min` and `top2_max`, with the fewest decimals that keep the threshold between them."""
         for digits in range(4, 20):
             unit = Decimal(1).scaleb(-digits)
-            # Strictly below, since an answer must exceed the threshold.
+            # Strictly below the lowest score, because an answer must exceed the threshold.
             high = Decimal(self.lowest).quantize(unit, ROUND_CEILING) - unit
             low = high if self.below is None else Decimal(self.below).quantize(unit, ROUND_CEILING)
             if low <= high:
@@ -100,8 +99,8 @@ class _Cut:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A class's scores: when it was rightly the best, wrongly the best, and second."""
+class _Scores:
+    """A class's scores as the correct best answer, as a wrong best answer, and as the second answer."""
 
     right: Floats
     wrong: Floats
@@ -113,7 +112,7 @@ class _Seen:
 
 
 def wilson(right: float, of: float, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share, which holds for few and for extreme counts, too; 95 % by default."""
+    """Wilson's interval of a share, by default with 95 %; it also holds for small and extreme counts."""
     if of == 0:
         return 0.0, 1.0
     share, square = right / of, z * z
@@ -124,22 +123,22 @@ def wilson(right: float, of: float, z: float = 1.96) -> tuple[float, float]:
 
 
 def is_too_few(right: float, of: float) -> bool:
-    """Whether a precision seen on so many answers says little: its interval is wider than `WIDEST`."""
+    """Whether the interval of the precision is wider than `MAX_INTERVAL`."""
     low, high = wilson(right, of)
-    return high - low > WIDEST
+    return high - low > MAX_INTERVAL
 
 
 def choose(answers: Answers, classes: Sequence[str], goal: Goal) -> list[Row]:
-    """A row for each class."""
+    """A row with the chosen threshold for each class."""
     first, second = (answers.scores[:, place].astype(np.float64) for place in (0, 1))
-    cut = _cut(_Seen(first[answers.right], first[~answers.right], second), goal)
-    common = cut.cells()[0] if cut else SHUT
+    chosen = _lowest(_Scores(first[answers.right], first[~answers.right], second), goal)
+    common = chosen.cells()[0] if chosen else UNREACHABLE
     rows = []
     for index, name in enumerate(classes):
         best, own = answers.best[:, 0] == index, answers.truth == index
-        seen = _Seen(first[best & own], first[best & ~own], second[answers.best[:, 1] == index])
+        scores = _Scores(first[best & own], first[best & ~own], second[answers.best[:, 1] == index])
         share = f"{np.count_nonzero(best & own) / np.count_nonzero(own):.4f}" if own.any() else ""
-        rows.append(_row(name, seen, share, common, goal))
+        rows.append(_row(name, scores, share, common, goal))
     return rows
 
 
@@ -147,7 +146,7 @@ def write(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
     """Write thresholds.csv.
 
     Raises:
-        FileExistsError: it is there already, and not to be replaced.
+        FileExistsError: the file exists, and `replace` is not set.
     """
     with path.open("w" if replace else "x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -156,49 +155,49 @@ def write(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
             writer.writerow([row.name, *row.top1, *row.top2, row.correct])
 
 
-def _row(name: str, seen: _Seen, share: str, common: str, goal: Goal) -> Row:
-    (low1, high1), (low2, high2) = _range(seen.right), _range(seen.other)
+def _row(name: str, scores: _Scores, share: str, common: str, goal: Goal) -> Row:
+    (low1, high1), (low2, high2) = _rounded_range(scores.right), _rounded_range(scores.other)
     if goal.plain:
         return Row(name, (low1, high1), (low2, high2), share, "plain")
-    low1, high2, basis = _chosen(seen, common, goal)
+    low1, high2, basis = _cells(scores, common, goal)
     return Row(name, (low1, high1), (low2, high2), share, basis)
 
 
-def _chosen(seen: _Seen, common: str, goal: Goal) -> tuple[str, str, str]:
-    """`top1_min`, `top2_max` and what they rest on."""
-    cut = _cut(seen, goal)
-    right, wrong = (int((each > goal.minimum).sum()) for each in (seen.right, seen.wrong))
-    if cut and not is_too_few(cut.right, cut.answers):
-        return *cut.cells(), "own"
-    if not cut and not is_too_few(right, right + wrong):
-        return SHUT, SHUT, "shut"
-    # A few answers can show that the common threshold is too low for the class, not that it is too high.
-    own = cut.cells()[0] if cut else _range(seen.wrong)[1]
+def _cells(scores: _Scores, common: str, goal: Goal) -> tuple[str, str, str]:
+    """`top1_min`, `top2_max` and their basis."""
+    chosen = _lowest(scores, goal)
+    right, wrong = (int((each > goal.minimum).sum()) for each in (scores.right, scores.wrong))
+    if chosen and not is_too_few(chosen.right, chosen.answers):
+        return *chosen.cells(), "own"
+    if not chosen and not is_too_few(right, right + wrong):
+        return UNREACHABLE, UNREACHABLE, "shut"
+    # A few answers can show that the common threshold is too low for the class, but not that it is too high.
+    own = chosen.cells()[0] if chosen else _rounded_range(scores.wrong)[1]
     value = max(common, own or common, key=float)
     return value, value, "common"
 
 
-def _cut(seen: _Seen, goal: Goal) -> _Cut | None:
-    """The lowest right score from which on the goal is reached; None if there is none.
+def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
+    """The lowest correct score from which the answers reach the goal, or None.
 
-    No right answer lies between it and the next wrong one below: with it, the precision would be higher.
+    No correct answer lies between it and the next wrong score: such an answer would raise the precision.
     """
-    right = np.sort(seen.right[seen.right > goal.minimum])
-    every = np.sort(np.concatenate([right, seen.wrong[seen.wrong > goal.minimum]]))
-    scores = np.unique(right)
-    rights, answers = ((len(each) - np.searchsorted(each, scores)).astype(np.intp) for each in (right, every))
-    reached = np.flatnonzero(goal.reached(rights, answers)) if len(scores) else scores
+    right = np.sort(scores.right[scores.right > goal.minimum])
+    every = np.sort(np.concatenate([right, scores.wrong[scores.wrong > goal.minimum]]))
+    tops = np.unique(right)
+    rights, answers = ((len(each) - np.searchsorted(each, tops)).astype(np.intp) for each in (right, every))
+    reached = np.flatnonzero(goal.reached(rights, answers)) if len(tops) else tops
     if not len(reached):
         return None
     at = int(reached[0])
-    below = seen.other[seen.other < scores[at]]
-    return _Cut(
-        float(scores[at]), float(below.max()) if len(below) else None, int(rights[at]), int(answers[at])
+    below = scores.other[scores.other < tops[at]]
+    return _Chosen(
+        float(tops[at]), float(below.max()) if len(below) else None, int(rights[at]), int(answers[at])
     )
 
 
-def _range(scores: Floats) -> tuple[str, str]:
-    """The lowest score, rounded down so that it exceeds what is written, and the highest, rounded up."""
+def _rounded_range(scores: Floats) -> tuple[str, str]:
+    """The lowest score, rounded down so that it exceeds the cell, and the highest score, rounded up."""
     if not len(scores):
         return "", ""
     unit = Decimal("0.0001")

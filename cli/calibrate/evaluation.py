@@ -1,4 +1,4 @@
-"""How good the answers are: figures for the report, each with how sure one can be of it."""
+"""The accuracy of the answers: the report's metrics, each with its 95 % interval."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,56 +12,58 @@ from cli.calibrate.choose_thresholds import Goal, Row, choose, wilson
 from cli.calibrate.scoring import Answers
 
 BINS = 15
-"""Bins of the reliability diagram and of its error, as in Guo et al. 2017."""
+"""Number of bins of the reliability diagram and of the calibration error, as in Guo et al. 2017."""
 
 SEED = 0
-"""Images are dealt to folds by it, so that equal runs give equal figures."""
+"""Seed for assigning images to folds, so that equal runs give equal metrics."""
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Answers and whether each is accepted, by thresholds that were chosen without it."""
+class Evaluation:
+    """Answers, and whether thresholds that were chosen without each answer accept it."""
 
     answers: Answers
     accepted: Mask
 
 
-def hold_out(answers: Answers, classes: Sequence[str], goal: Goal, share: float) -> tuple[list[Row], Judged]:
-    """Choose thresholds by a part of each class's images, and judge them on the others."""
-    held = _dealt(answers.truth, lambda count: (np.arange(count) + 0.5) / count < share)
+def hold_out(
+    answers: Answers, classes: Sequence[str], goal: Goal, share: float
+) -> tuple[list[Row], Evaluation]:
+    """Evaluate on a share of each class's images the thresholds that the other images choose."""
+    held = _assign(answers.truth, lambda count: (np.arange(count) + 0.5) / count < share)
     rows = choose(answers.part(~held), classes, goal)
     rest = answers.part(held)
-    return rows, Judged(rest, _accepted(rest, rows, goal))
+    return rows, Evaluation(rest, _accepted(rest, rows, goal))
 
 
 def cross_validate(
     answers: Answers, classes: Sequence[str], goal: Goal, folds: int
-) -> tuple[list[Row], Judged]:
-    """Choose thresholds by all images; judge on each fold those that are chosen by the other folds."""
-    fold = _dealt(answers.truth, lambda count: np.arange(count) % folds)
+) -> tuple[list[Row], Evaluation]:
+    """Choose thresholds by all images; evaluate on each fold the thresholds that the other folds choose."""
+    fold = _assign(answers.truth, lambda count: np.arange(count) % folds)
     accepted = np.zeros(len(answers), bool)
     for number in range(folds):
         tested = fold == number
         rows = choose(answers.part(~tested), classes, goal)
         accepted[tested] = _accepted(answers.part(tested), rows, goal)
-    return choose(answers, classes, goal), Judged(answers, accepted)
+    return choose(answers, classes, goal), Evaluation(answers, accepted)
 
 
-def metrics(answers: Answers, judged: Judged, rows: Sequence[Row], goal: Goal) -> dict[str, Any]:
-    """All figures of the report, as JSON has them."""
+def metrics(answers: Answers, evaluation: Evaluation, rows: Sequence[Row], goal: Goal) -> dict[str, Any]:
+    """All metrics of the report, in the form of its JSON."""
     top5 = (answers.best == answers.truth[:, None]).any(axis=1)
     tops = answers.scores[:, 0].astype(np.float64)
-    bins = reliability(tops, answers.right)
-    right, accepted = judged.answers.right, judged.accepted
+    bins = reliability_bins(tops, answers.right)
+    right, accepted = evaluation.answers.right, evaluation.accepted
     return {
         "images": len(answers),
         "top1": share(answers.right),
         "top5": share(top5),
         "calibration_error": calibration_error(bins),
         "bins": bins,
-        "judged": len(judged.answers),
+        "judged": len(evaluation.answers),
         "accepted": share(accepted),
         "precision": share(right[accepted]),
         "found": share(right & accepted),
@@ -69,27 +71,27 @@ def metrics(answers: Answers, judged: Judged, rows: Sequence[Row], goal: Goal) -
             "accepted": share(tops > goal.minimum),
             "precision": share(answers.right[tops > goal.minimum]),
         },
-        "classes": [_of_class(index, row, answers, judged, goal) for index, row in enumerate(rows)],
-        "confused": _confused(answers, rows),
+        "classes": [_of_class(index, row, answers, evaluation, goal) for index, row in enumerate(rows)],
+        "confused": _confusions(answers, rows),
     }
 
 
-def share(these: Mask) -> dict[str, Any]:
-    """How many are so, of how many, and the 95 % interval of the share; `value` is None of none."""
-    count, of = int(these.sum()), len(these)
+def share(mask: Mask) -> dict[str, Any]:
+    """The share of true items with its 95 % interval; `value` is None if there are no items."""
+    count, of = int(mask.sum()), len(mask)
     low, high = wilson(count, of)
     return {"value": count / of if of else None, "low": low, "high": high, "count": count, "of": of}
 
 
-def reliability(scores: NDArray[np.float64], right: Mask) -> list[dict[str, Any]]:
-    """For each bin of scores, what the scores promise (their mean) and what the answers keep."""
+def reliability_bins(scores: NDArray[np.float64], right: Mask) -> list[dict[str, Any]]:
+    """For each bin of scores, the mean score and the share of correct answers."""
     place = np.minimum((scores * BINS).astype(int), BINS - 1)
-    found = []
+    bins = []
     for number in range(BINS):
         here = place == number
         mean = float(scores[here].mean()) if here.any() else None
-        found.append({"from": number / BINS, "to": (number + 1) / BINS, "score": mean, **share(right[here])})
-    return found
+        bins.append({"from": number / BINS, "to": (number + 1) / BINS, "score": mean, **share(right[here])})
+    return bins
 
 
 def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
@@ -99,20 +101,20 @@ def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
     return float(sum(distances) / total) if total else 0.0
 
 
-def trade_off(answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """With one threshold for all: the share of images that are answered, and the precision of these."""
+def precision_by_coverage(answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each threshold common to all classes: the share of accepted answers, and their precision."""
     order = np.argsort(-answers.scores[:, 0], kind="stable")
     count = np.arange(1, len(answers) + 1)
-    # Of equal scores, a threshold accepts all or none.
+    # A threshold accepts all or none of equal scores.
     top = answers.scores[order, 0]
     last = np.append(top[1:] != top[:-1], True)
     return (count / len(answers))[last], (np.cumsum(answers.right[order]) / count)[last]
 
 
-def _of_class(index: int, row: Row, answers: Answers, judged: Judged, goal: Goal) -> dict[str, Any]:
-    own, answered = answers.truth == index, judged.answers.best[:, 0] == index
-    right = judged.answers.right
-    tested = judged.answers.truth == index
+def _of_class(index: int, row: Row, answers: Answers, evaluation: Evaluation, goal: Goal) -> dict[str, Any]:
+    own, answered = answers.truth == index, evaluation.answers.best[:, 0] == index
+    right = evaluation.answers.right
+    tested = evaluation.answers.truth == index
     return {
         "class": row.name,
         "images": int(own.sum()),
@@ -120,13 +122,13 @@ def _of_class(index: int, row: Row, answers: Answers, judged: Judged, goal: Goal
         "threshold": max(row.value, goal.minimum),
         "basis": row.basis,
         "answers": int(answered.sum()),
-        "precision": share(right[answered & judged.accepted]),
-        "recall": share((right & judged.accepted)[tested]),
+        "precision": share(right[answered & evaluation.accepted]),
+        "recall": share((right & evaluation.accepted)[tested]),
     }
 
 
-def _confused(answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The pairs of classes that are taken for each other, the commonest first."""
+def _confusions(answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The pairs of a true class and a wrong answer, the most frequent pair first."""
     wrong = ~answers.right
     pairs = Counter(zip(answers.truth[wrong].tolist(), answers.best[wrong, 0].tolist(), strict=True))
     return [
@@ -136,16 +138,16 @@ def _confused(answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _accepted(answers: Answers, rows: Sequence[Row], goal: Goal) -> Mask:
-    """As the service decides it: the score exceeds the class's threshold and the minimum."""
+    """Whether each score exceeds the class's threshold and the minimum, as in the service."""
     limits = np.array([max(row.value, goal.minimum) for row in rows])
     return np.asarray(answers.scores[:, 0].astype(np.float64) > limits[answers.best[:, 0]])
 
 
-def _dealt(truth: NDArray[np.intp], deal: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
-    """Deal each class's images by themselves, shuffled; `deal` says where the first, second, … goes."""
+def _assign(truth: NDArray[np.intp], parts: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
+    """Assign a part to each image, class by class in random order; `parts` gives the parts of n images."""
     random = np.random.default_rng(SEED)
-    dealt = np.zeros(len(truth), deal(1).dtype)
+    assigned = np.zeros(len(truth), parts(1).dtype)
     for index in np.unique(truth):
-        mine = random.permutation(np.flatnonzero(truth == index))
-        dealt[mine] = deal(len(mine))
-    return dealt
+        images = random.permutation(np.flatnonzero(truth == index))
+        assigned[images] = parts(len(images))
+    return assigned

@@ -1,4 +1,4 @@
-"""Images whose class is known: in folders named by class, or listed in a table."""
+"""Images with a known class: in one folder per class, or listed in a CSV table."""
 
 import csv
 import difflib
@@ -6,100 +6,107 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_LISTED = 10
+"""Maximum number of wrong labels in one error message."""
+
 
 class CalibrationError(ValueError):
-    """Images, labels or model don't allow it; the message says which, and what to do."""
+    """Images, labels or model do not allow a calibration; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """An image file and the number of its class among the model's outputs."""
+class LabelledImage:
+    """An image file and the index of its class among the model's outputs."""
 
     path: Path
     truth: int
 
 
-def from_folders(folder: Path, classes: Sequence[str]) -> list[Labelled]:
-    """The files of a folder that has a folder for each class; hidden ones are left out.
+def from_folders(folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
+    """The files of a folder that has a folder for each class, without hidden files.
 
     Raises:
-        CalibrationError: a folder is not named by a class, or there are no files.
+        CalibrationError: a folder has no class's name, or there are no files.
     """
-    if not folder.is_dir():
-        raise CalibrationError(f"there is no folder {folder}")
+    folders = _visible_folders(folder)
     number = {name: index for index, name in enumerate(classes)}
-    folders = [each for each in sorted(folder.iterdir()) if each.is_dir() and not each.name.startswith(".")]
-    if not folders:
-        raise CalibrationError(
-            f"{folder} has no folders: it takes a folder of images for each class, or --labels FILE.csv"
-        )
-    _check({each.name: f"the folder {each.name}" for each in folders}, number)
-    images = [Labelled(file, number[each.name]) for each in folders for file in _files(each)]
+    _check_labels({each.name: f"the folder {each.name}" for each in folders}, number)
+    images = [LabelledImage(file, number[each.name]) for each in folders for file in _visible_files(each)]
     if not images:
-        raise CalibrationError(f"the folders in {folder} hold no files")
+        raise CalibrationError(f"{folder}: expected images in its folders, got no files. Add images.")
     return images
 
 
-def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[Labelled]:
-    """The files of a CSV table with the columns file and label; paths start in `folder`.
+def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
+    """The files of a CSV table with the columns file and label; paths are relative to `folder`.
 
     Raises:
-        CalibrationError: the table can't be read, a label is no class, or a file has two.
+        CalibrationError: the table can't be read, a label is no class, or a file appears twice.
     """
-    number = {name: index for index, name in enumerate(classes)}
     try:
         rows = list(_rows(table))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CalibrationError(f"{table} can't be read: {error}") from None
     places: dict[str, str] = {}
-    seen: dict[str, int] = {}
+    lines: dict[str, int] = {}
     for line, file, label in rows:
         places.setdefault(label, f"{table}, line {line}: the label {label!r}")
-        if file in seen:
-            raise CalibrationError(f"{table}, line {line}: repeats {file} of line {seen[file]}")
-        seen[file] = line
-    _check(places, number)
+        if lines.setdefault(file, line) != line:
+            raise CalibrationError(
+                f"{table}, line {line}: repeats {file} of line {lines[file]}. Remove one line."
+            )
+    number = {name: index for index, name in enumerate(classes)}
+    _check_labels(places, number)
     if not rows:
-        raise CalibrationError(f"{table} has no rows")
-    return [Labelled(folder / file, number[label]) for _, file, label in rows]
+        raise CalibrationError(f"{table} has no rows. Add a row for each image.")
+    return [LabelledImage(folder / file, number[label]) for _, file, label in rows]
 
 
 def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
+    """Line number, file and label of each row that is not empty."""
     with table.open(encoding="utf-8-sig", newline="") as lines:
         header = lines.readline()
-        # Spreadsheets of many languages part cells with semicolons.
+        # Spreadsheets separate cells with semicolons in many languages.
         delimiter = ";" if ";" in header and "," not in header else ","
         names = [name.strip().strip('"').lower() for name in header.split(delimiter)]
         if not {"file", "label"} <= set(names):
-            raise CalibrationError(f"{table}, line 1: the header must name the columns file and label")
+            raise CalibrationError(f"{table}, line 1: expected the columns file and label, got {names}")
         reader = csv.reader(lines, delimiter=delimiter)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
+        for cells in filter(_is_filled, reader):
             line = reader.line_num + 1
             if len(cells) != len(names):
-                raise CalibrationError(
-                    f"{table}, line {line}: has {len(cells)} cells; the header has {len(names)}"
-                )
-            row = dict(zip(names, (cell.strip() for cell in cells), strict=True))
+                raise CalibrationError(f"{table}, line {line}: expected {len(names)} cells, got {len(cells)}")
+            row = dict(zip(names, map(str.strip, cells), strict=True))
             yield line, row["file"], row["label"]
 
 
-def _check(places: Mapping[str, str], known: Mapping[str, int]) -> None:
-    """See that each label is a class; `places` says where it was first met."""
-    faults = []
-    for label, place in places.items():
-        if label not in known:
-            near = difflib.get_close_matches(label, known, n=1)
-            faults.append(
-                f"{place} is not in the classes file" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
-    if faults:
-        more = [f"and {len(faults) - 10} more"] if len(faults) > 10 else []
-        raise CalibrationError("\n".join(faults[:10] + more))
+def _is_filled(cells: list[str]) -> bool:
+    return any(map(str.strip, cells))
 
 
-def _files(folder: Path) -> list[Path]:
+def _check_labels(places: Mapping[str, str], classes: Mapping[str, int]) -> None:
+    """Check that each label is a class; `places` says where each label appears first."""
+    errors = []
+    for label in [label for label in places if label not in classes]:
+        near = difflib.get_close_matches(label, classes, n=1)
+        question = f"; did you mean {near[0]!r}?" if near else ""
+        errors.append(f"{places[label]} is not in the classes file{question}")
+    if len(errors) > MAX_LISTED:
+        errors[MAX_LISTED:] = [f"and {len(errors) - MAX_LISTED} more"]
+    if errors:
+        raise CalibrationError("\n".join(errors))
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise CalibrationError(f"there is no folder {folder}")
+    folders = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    if not folders:
+        raise CalibrationError(f"{folder}: expected a folder of images for each class, or --labels FILE.csv")
+    return folders
+
+
+def _visible_files(folder: Path) -> list[Path]:
     return sorted(
         each
         for each in folder.rglob("*")

@@ -1,28 +1,37 @@
-"""What the figures of a calibration say, in plain words."""
+"""The summary of a calibration, and notes on its limits, in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
-from cli.calibrate.choose_thresholds import WIDEST
+from cli.calibrate.choose_thresholds import MAX_INTERVAL
+
+MAX_NAMES = 12
+"""Maximum number of class names in one note."""
+
+SEEN_IN_TRAINING = (
+    "All these results are too optimistic if the model was trained on these images, or if the images contain"
+    " copies or series of the same scene."
+)
 
 
 def summary(facts: dict[str, Any]) -> list[str]:
-    """The figures in a few sentences, then the notes."""
+    """The results in two sentences, then the notes."""
     return [
-        f"{facts['images']} images: the best answer is right for {percent(facts['top1'])}, one of the best"
-        f" five for {percent(facts['top5'])}",
-        f"with the thresholds, {percent(facts['accepted'])} get an answer that counts, and of these answers"
-        f" {percent(facts['precision'])} are right (judged {judged_by(facts)})",
+        f"{facts['images']} images: the best answer is correct for {percent(facts['top1'])}, one of the best"
+        f" five answers for {percent(facts['top5'])}",
+        f"the thresholds accept {percent(facts['accepted'])} of the best answers; correct among these:"
+        f" {percent(facts['precision'])}, evaluated {evaluated_by(facts)}",
         *facts["notes"],
     ]
 
 
-def judged_by(facts: dict[str, Any]) -> str:
-    """How the images that judge the thresholds were kept apart from those that chose them."""
+def evaluated_by(facts: dict[str, Any]) -> str:
+    """How the images that evaluate the thresholds were separated from those that chose them."""
     method = facts["method"]
     if method["folds"]:
         return f"by {method['folds']}-fold cross-validation"
-    return f"on the {facts['judged']} images that were held out"
+    return f"on the {facts['judged']} hold-out images"
 
 
 def percent(share: dict[str, Any]) -> str:
@@ -33,46 +42,55 @@ def percent(share: dict[str, Any]) -> str:
 
 
 def notes(facts: dict[str, Any]) -> list[str]:
-    """What whoever uses the thresholds should know, in plain words."""
-    classes = facts["classes"]
-    told = []
-    if facts["unreadable"]:
-        told.append(f"{_count(len(facts['unreadable']), 'file')} could not be read and took no part.")
-    if without := [each["class"] for each in classes if not each["images"]]:
-        told.append(f"{_count(len(without), 'class')} without images: {_listed(without)}.")
-    if few := [each["class"] for each in classes if each["basis"] == "common" and each["images"]]:
-        told.append(
-            f"{_count(len(few), 'class')} with too few answers to trust: {_listed(few)}. The 95 % interval of"
-            f" the precision is wider than {WIDEST:g}; 16 right answers make it narrow enough."
-        )
-    if without or few:
-        told.append(
-            "Classes with too few answers have the threshold that all classes' answers together give, or a"
-            " higher one where their own few answers ask for it."
-        )
-    if shut := [each["class"] for each in classes if each["basis"] == "shut"]:
-        told.append(
-            f"No score reaches the precision for {_listed(shut)}: the threshold is 1, which no score exceeds."
-        )
-    asked, judged = facts["method"]["precision"], facts["precision"]
-    if facts["method"]["rule"] == "precision" and judged["of"] and judged["high"] < asked:
-        told.append(
-            f"On images that had no part in choosing, {100 * judged['value']:.1f} % of the answers that count"
-            f" are right, less than the {100 * asked:g} % asked for: with few images a class, add"
-            " --confidence, or ask for a higher --precision."
-        )
-    told.append(
-        "Images that the model has learned from flatter every figure here; so do copies and series of one"
-        " scene, which stand on both sides of the judging."
-    )
-    return told
+    """The limits of these thresholds that their users should know."""
+    parts = (_unreadable, _missing_images, _few_answers, _unreachable, _missed_precision)
+    return [*chain.from_iterable(part(facts) for part in parts), SEEN_IN_TRAINING]
 
 
-def _count(number: int, what: str) -> str:
-    plural = what + ("es" if what.endswith("s") else "s")
-    return f"{number} {what if number == 1 else plural}"
+def _unreadable(facts: dict[str, Any]) -> Iterator[str]:
+    if count := len(facts["unreadable"]):
+        yield f"{_count(count, 'file')} could not be read and took no part."
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _missing_images(facts: dict[str, Any]) -> Iterator[str]:
+    if missing := [each["class"] for each in facts["classes"] if not each["images"]]:
+        yield f"{_count(len(missing), 'class')} without images: {_listed(missing)}."
+
+
+def _few_answers(facts: dict[str, Any]) -> Iterator[str]:
+    common = [each for each in facts["classes"] if each["basis"] == "common"]
+    if few := [each["class"] for each in common if each["images"]]:
+        yield (
+            f"{_count(len(few), 'class')} with too few answers: {_listed(few)}. The 95 % interval of the"
+            f" precision is wider than {MAX_INTERVAL:g}; 16 correct answers make it narrow enough."
+        )
+    if common:
+        yield (
+            "Classes with too few answers get the common threshold of all classes. Their own wrong answers"
+            " can raise it."
+        )
+
+
+def _unreachable(facts: dict[str, Any]) -> Iterator[str]:
+    if names := [each["class"] for each in facts["classes"] if each["basis"] == "shut"]:
+        yield f"No score reaches the precision for {_listed(names)}. Their threshold is 1, above all scores."
+
+
+def _missed_precision(facts: dict[str, Any]) -> Iterator[str]:
+    goal, found = facts["method"]["precision"], facts["precision"]
+    if facts["method"]["rule"] == "precision" and found["of"] and found["high"] < goal:
+        yield (
+            f"On images that did not choose the thresholds, {100 * found['value']:.1f} % of the accepted"
+            f" answers are correct, less than the requested {100 * goal:g} %. If there are few images per"
+            " class, add --confidence or raise --precision."
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

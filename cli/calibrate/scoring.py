@@ -1,46 +1,40 @@
-"""The model's answers to labelled images, by the very decoding and engine that serve."""
+"""The model's answers to labelled images, by the service's own decoding and engine."""
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cli.calibrate.labelled_images import CalibrationError, Labelled
+from cli.calibrate.labelled_images import CalibrationError, LabelledImage
 from shared.image_header import ImageError
 from worker.decide import best_of
 from worker.decode import PixelSpec, decode
 from worker.engine import Engine
 
-KEPT = 5
-"""Answers that are kept of each image: what thresholds and the top-5 accuracy need, whatever the classes."""
+TOP = 5
+"""Number of answers that are kept for each image: enough for thresholds and for the top-5 accuracy."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Each image's right class, [n], and its best answers with their scores, [n, up to 5], best first."""
+    """Each image's true class, [n], and its best answers with their scores, [n, up to 5], best first."""
 
     truth: NDArray[np.intp]
     best: NDArray[np.intp]
     scores: NDArray[np.float32]
 
     @classmethod
-    def none(cls) -> "Answers":
-        """Those to no images."""
-        return cls(np.zeros(0, np.intp), np.zeros((0, 2), np.intp), np.zeros((0, 2), np.float32))
-
-    @classmethod
     def joined(cls, parts: "Sequence[Answers]") -> "Answers":
-        """Those of several batches, in their order."""
-        some = [each for each in parts if len(each)]
-        if not some:
-            return cls.none()
-        columns = ((each.truth, each.best, each.scores) for each in some)
+        """The answers of several batches, in their order."""
+        if not parts:
+            return cls(np.zeros(0, np.intp), np.zeros((0, 2), np.intp), np.zeros((0, 2), np.float32))
+        columns = ((each.truth, each.best, each.scores) for each in parts)
         truth, best, scores = (np.concatenate(column) for column in zip(*columns, strict=True))
         return cls(truth, best, scores)
 
@@ -49,64 +43,66 @@ class Answers:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether the best answer is the right one."""
+        """Whether the best answer is correct, [n]."""
         return np.asarray(self.best[:, 0] == self.truth)
 
     def part(self, rows: NDArray[np.bool_]) -> "Answers":
-        """Those of some images."""
+        """The answers to the images of a mask."""
         return Answers(self.truth[rows], self.best[rows], self.scores[rows])
 
 
 @dataclass(frozen=True)
-class Scored:
-    """The images that could be read, in the order of their answers, and why the others could not."""
+class ScoredImages:
+    """The readable images in the order of their answers, and the reason for each unreadable image."""
 
-    images: list[Labelled]
+    images: list[LabelledImage]
     answers: Answers
     unreadable: list[tuple[Path, str]]
 
 
 def score(
-    images: Sequence[Labelled],
+    images: Sequence[LabelledImage],
     engine: Engine,
     spec: PixelSpec,
     max_bytes: int,
     step: Callable[[int], None],
-) -> Scored:
-    """Run the model over the images, in full batches; `step` is told how many more are done.
-
-    While a batch is in the model, the next one is decoded; no more are held.
+) -> ScoredImages:
+    """Run the model over the images in full batches; `step` receives the size of each finished batch.
 
     Raises:
         CalibrationError: the model gives a score that is not a number.
     """
-    taken: list[Labelled] = []
+    kept: list[LabelledImage] = []
     unreadable: list[tuple[Path, str]] = []
     parts: list[Answers] = []
-    size = engine.input_batch
+    for batch, outcomes in _decoded_batches(
+        images, engine.input_batch, lambda path: _read(path, spec, max_bytes)
+    ):
+        pairs = list(zip(batch, outcomes, strict=True))
+        unreadable += [(image.path, each) for image, each in pairs if isinstance(each, str)]
+        readable = [(image, each) for image, each in pairs if not isinstance(each, str)]
+        kept += [image for image, _ in readable]
+        if readable:
+            parts.append(_run(engine, readable))
+        step(len(batch))
+    return ScoredImages(kept, Answers.joined(parts), unreadable)
+
+
+def _decoded_batches(
+    images: Sequence[LabelledImage], size: int, read: Callable[[Path], Pixels | str]
+) -> Iterator[tuple[Sequence[LabelledImage], list[Pixels | str]]]:
+    """Batches with their pixels. The next batch is decoded while the caller handles a batch."""
     batches = [images[at : at + size] for at in range(0, len(images), size)]
     with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
-        ahead = _submit(pool, batches[0], spec, max_bytes) if batches else []
-        for number, batch in enumerate(batches):
+        ahead = [pool.submit(read, each.path) for each in images[:size]]
+        for number, batch in enumerate(batches, 1):
             outcomes = [each.result() for each in ahead]
-            ahead = _submit(pool, batches[number + 1], spec, max_bytes) if number + 1 < len(batches) else []
-            pairs = list(zip(batch, outcomes, strict=True))
-            read = [(image, each) for image, each in pairs if not isinstance(each, str)]
-            parts.append(_run(engine, read))
-            taken += [image for image, _ in read]
-            unreadable += [(image.path, each) for image, each in pairs if isinstance(each, str)]
-            step(len(batch))
-    return Scored(taken, Answers.joined(parts), unreadable)
-
-
-def _submit(
-    pool: ThreadPoolExecutor, batch: Sequence[Labelled], spec: PixelSpec, max_bytes: int
-) -> list[Future[Pixels | str]]:
-    return [pool.submit(_read, each.path, spec, max_bytes) for each in batch]
+            ahead = [pool.submit(read, each.path) for each in images[number * size : (number + 1) * size]]
+            yield batch, outcomes
 
 
 def _read(path: Path, spec: PixelSpec, max_bytes: int) -> Pixels | str:
-    """The image's pixels, or why the service would not have them."""
+    """The image's pixels, or the reason for which the service would refuse the image."""
     try:
         if path.stat().st_size > max_bytes:
             return f"it has more than the {max_bytes} bytes of MAX_UPLOAD_BYTES"
@@ -117,13 +113,11 @@ def _read(path: Path, spec: PixelSpec, max_bytes: int) -> Pixels | str:
         return str(error)
 
 
-def _run(engine: Engine, read: Sequence[tuple[Labelled, Pixels]]) -> Answers:
-    if not read:
-        return Answers.none()
-    rows = engine.run(np.concatenate([pixels for _, pixels in read]))
+def _run(engine: Engine, readable: Sequence[tuple[LabelledImage, Pixels]]) -> Answers:
+    rows = engine.run(np.concatenate([pixels for _, pixels in readable]))
     if not np.isfinite(rows).all():
-        at = int(np.argmin(np.isfinite(rows).all(1)))
-        raise CalibrationError(f"the model gives a score that is not a number to {read[at][0].path}")
-    best = np.stack([best_of(row, KEPT) for row in rows])
-    truth = np.array([image.truth for image, _ in read], np.intp)
+        path = readable[int(np.argmin(np.isfinite(rows).all(1)))][0].path
+        raise CalibrationError(f"{path}: expected numbers as scores, got NaN or infinity. Check the model.")
+    best = np.stack([best_of(row, TOP) for row in rows])
+    truth = np.array([image.truth for image, _ in readable], np.intp)
     return Answers(truth, best, np.take_along_axis(rows, best, 1))

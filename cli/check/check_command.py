@@ -1,4 +1,4 @@
-"""`classification-server check`: whether a model and what belongs to it can be served, in plain words."""
+"""`classification-server check`: whether a worker would start with a model, its classes and thresholds."""
 
 import argparse
 import contextlib
@@ -12,14 +12,14 @@ from cli import CommandError, install_hint
 from cli.model_options import add_model_options, environ
 
 if TYPE_CHECKING:
-    from cli.check.findings import Report
+    from cli.check.findings import Finding, Report
 
-HELP = "look at model, classes, thresholds and settings, and say what does not fit together"
+HELP = "check that model, classes, thresholds and settings fit together"
 DESCRIPTION = """\
-Reads what the settings name (INFERENCE_MODEL …, or the options), as a worker does at its start, and tells
-what it finds: who saved the model, its layers, input and outputs, which preprocessing it was likely trained
-with and why, and whether classes and thresholds fit. Classifies one image, and prints the command that
-serves it all. The exit status is 1 if it would not be served.
+Reads the files of the settings (INFERENCE_MODEL …) or of the options, as a worker does at its start. Reports
+the model's origin, layers, input and outputs, its probable preprocessing, and whether classes and thresholds
+match. Classifies one image, and prints the command that serves the model. The exit status is 1 if a worker
+would not start.
 
   classification-server check --model model.h5 --classes classes.txt --thresholds thresholds.csv
   classification-server check --image photo.jpg --json
@@ -38,18 +38,16 @@ MARKS = {"ok": ("✓", "green"), "note": ("·", ""), "warning": ("!", "yellow"),
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `check`."""
     add_model_options(parser, "model", "classes", "thresholds")
-    parser.add_argument(
-        "--image", type=Path, metavar="FILE", help="the image to classify (default: a sample)"
-    )
+    parser.add_argument("--image", type=Path, metavar="FILE", help="image to classify (default: a sample)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--quiet", action="store_true", help="print faults and warnings only")
+    parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and report; return the exit status, 1 if it would not be served.
+    """Check and report; return the exit status, 1 if a worker would not start.
 
     Raises:
-        CommandError: what loads models is not installed.
+        CommandError: the packages that load models are not installed.
     """
     try:
         from cli.check.serving_check import check
@@ -67,41 +65,39 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_json(report: "Report") -> None:
-    found = {
-        "serves": report.serves,
-        "findings": [vars(each) for each in report.findings],
-        **report.facts,
-        "advised": report.advised,
-        "command": report.command,
-    }
+    found = {"serves": report.serves, "findings": [vars(each) for each in report.findings], **report.facts}
+    found |= {"advised": report.advised, "command": report.command}
     json.dump(found, sys.stdout, indent=1, ensure_ascii=False)
     print()
 
 
 def _print_text(report: "Report", quiet: bool) -> None:
     for part, title in PARTS.items():
-        findings = [
-            each
-            for each in report.findings
-            if each.part == part and (not quiet or each.kind in ("warning", "fault"))
-        ]
-        if findings and not quiet:
-            _print(title, "bold")
-        for each in findings:
+        _print_part(title, [each for each in report.findings if each.part == part], quiet)
+    if not quiet:
+        _print_conclusion(report)
+
+
+def _print_part(title: str, findings: "list[Finding]", quiet: bool) -> None:
+    if findings and not quiet:
+        _print(title, "bold")
+    for each in findings:
+        if not quiet or each.kind in ("warning", "fault"):
             mark, style = MARKS[each.kind]
             _print(f"  {mark} {each.text}", style)
-    if quiet:
+
+
+def _print_conclusion(report: "Report") -> None:
+    if not report.serves:
+        _print("\nA worker would not start: see ✗ above.", "bold red")
         return
-    if report.serves:
-        what = "With the advice above, this serves it:" if report.advised else "This serves it:"
-        _print(f"\n{what}", "bold")
-        _print(f"  {report.command}", "")
-    else:
-        _print("\nIt would not be served: see ✗ above.", "bold red")
+    advice = ", with the advice above" if report.advised else ""
+    _print(f"\nThis command serves the model{advice}:", "bold")
+    _print(f"  {report.command}", "")
 
 
 def _print(text: str, style: str) -> None:
-    """A line, in colour on a terminal; rich is not needed for it."""
+    """Print a line, in colour on a terminal if rich is installed."""
     if style and sys.stdout.isatty():
         with contextlib.suppress(ImportError):
             from rich.console import Console
@@ -114,7 +110,7 @@ def _print(text: str, style: str) -> None:
 
 @contextlib.contextmanager
 def _status(quiet: bool) -> Iterator[None]:
-    """A sign of life on a terminal while the model is loaded."""
+    """Show a status on a terminal while the model loads."""
     with contextlib.ExitStack() as stack:
         if not quiet and sys.stderr.isatty():
             with contextlib.suppress(ImportError):

@@ -1,4 +1,4 @@
-"""What a check finds, part by part."""
+"""The findings of a check, part by part."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from worker.model_allowlist import ModelError
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found: `kind` is 'ok', 'note', 'warning' or 'fault'; `part` is what it is about."""
+    """A finding about a `part`; `kind` is 'ok', 'note', 'warning' or 'fault'."""
 
     part: str
     kind: str
@@ -21,7 +21,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was found, in order; `facts` are figures for JSON, `advised` are settings to change."""
+    """The findings in their order; `facts` are values for JSON, `advised` are settings to change."""
 
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -38,8 +38,8 @@ class Report:
         self.findings.append(Finding(part, kind, text))
 
     @contextmanager
-    def faults_of(self, part: str) -> Iterator[None]:
-        """What can't be served within it is a fault of this part."""
+    def faults_in(self, part: str) -> Iterator[None]:
+        """Add an error of the model or image inside the block as a fault of this part."""
         try:
             yield
         except (ModelError, ImageError) as error:
@@ -47,21 +47,21 @@ class Report:
 
 
 @contextmanager
-def warnings_of(name: str) -> Iterator[list[str]]:
-    """What a module's logger warns of meanwhile, instead of in the log."""
-    told: list[str] = []
+def captured_warnings(name: str) -> Iterator[list[str]]:
+    """The warnings of a module's logger inside the block, which do not reach the log."""
+    warnings: list[str] = []
     logger = logging.getLogger(name)
 
-    class Keep(logging.Handler):
+    class Capture(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.levelno >= logging.WARNING:
-                told.append(record.getMessage())
+                warnings.append(record.getMessage())
 
-    handler, propagates = Keep(), logger.propagate
+    handler, propagates = Capture(), logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        yield told
+        yield warnings
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagates

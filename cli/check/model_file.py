@@ -1,4 +1,4 @@
-"""What a model file tells of itself, read without tensorflow and whether it can be served or not."""
+"""Describes a model file without TensorFlow, whether the model is supported or not."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ MODELS = ("Functional", "Model", "Sequential")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the model, or of a model within it; `activation` is what it ends in."""
+    """A layer of the model, or of a model inside the model."""
 
     kind: str
     name: str
@@ -28,7 +28,7 @@ class Layer:
 
     @property
     def activation(self) -> str:
-        """The name of its activation function, 'linear' where it has none."""
+        """The name of the layer's activation function, 'linear' if it has none."""
         if self.kind == "Softmax":
             return "softmax"
         value = self.config.get("activation") or "linear"
@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The form, who saved it, and the layers in their order; `parameters` is None where only a load tells."""
+    """Form, origin and layers of a file; `parameters` is None if only loading the model would show it."""
 
     form: str
     saved_by: str
@@ -46,7 +46,7 @@ class ModelFile:
 
     @property
     def activation(self) -> str | None:
-        """What the model ends in: the activation of the last layer that has one, or none to say."""
+        """The activation of the last layer that has one."""
         for layer in reversed(self.layers):
             if layer.kind == "Softmax" or "activation" in layer.config:
                 return layer.activation
@@ -54,15 +54,15 @@ class ModelFile:
 
     @property
     def kinds(self) -> Counter[str]:
-        """How many layers there are of each kind, inputs left out."""
+        """The number of layers of each kind, without inputs."""
         return Counter(layer.kind for layer in self.layers if layer.kind not in INPUTS)
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Read what the file says.
+    """Read form, origin, layers and parameters from the file.
 
     Raises:
-        ModelError: it is missing or damaged, or its architecture can't be followed.
+        ModelError: the file is missing or damaged, or its architecture is not understood.
     """
     if path.is_dir():
         return ModelFile("a SavedModel folder", exported_by(path))
@@ -71,12 +71,14 @@ def read_model_file(path: Path) -> ModelFile:
     try:
         layers = tuple(layers_of(json.loads(text)))
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise ModelError(f"{path}: its architecture can't be followed: {error}") from None
+        raise ModelError(
+            f"{path}: expected a Keras architecture, got {type(error).__name__}: {error}"
+        ) from None
     return ModelFile(form, _saved_by(version), layers, _parameters(path))
 
 
 def exported_by(folder: Path) -> str:
-    """The TensorFlow that wrote a SavedModel; its version is field 5 of the protobuf's first part."""
+    """The TensorFlow version that wrote a SavedModel, which is field 5 of the protobuf's first part."""
     try:
         start = (folder / "saved_model.pb").read_bytes()
     except OSError:
@@ -89,16 +91,16 @@ def exported_by(folder: Path) -> str:
 
 def _saved_by(version: str) -> str:
     if not version:
-        return "a Keras that does not tell its version"
+        return "an unknown version of Keras"
     if version.endswith("-tf"):
         return f"Keras {version.removesuffix('-tf')}, as part of TensorFlow 2 (tf.keras)"
     return f"Keras {version}"
 
 
 def layers_of(model: dict[str, Any]) -> Iterator[Layer]:
-    """The layers of a configuration in their order, those of a model within it after its own name."""
+    """The layers of a configuration in their order. The layers of an inner model follow that model."""
     config = model.get("config", {})
-    # Sequential models of old were a list of layers alone.
+    # The configuration of an old Sequential model is only a list of layers.
     for each in config if isinstance(config, list) else config.get("layers", []):
         inner = each.get("config", {})
         if each.get("class_name") in MODELS:
@@ -109,24 +111,24 @@ def layers_of(model: dict[str, Any]) -> Iterator[Layer]:
 
 
 def _parameters(path: Path) -> int | None:
-    """The numbers in the file that are the model's weights, the optimizer's left out."""
+    """The number of the model's weights, without those of the optimizer."""
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyError, OSError, RuntimeError):
         source: Any = path
         if zipfile.is_zipfile(path):
             archive = stack.enter_context(zipfile.ZipFile(path))
             source = stack.enter_context(archive.open("model.weights.h5"))
         file = stack.enter_context(h5py.File(source, "r"))
-        return _numbers(file.get("model_weights", file))
+        return _count_weights(file.get("model_weights", file))
     return None
 
 
-def _numbers(group: Any) -> int:
+def _count_weights(group: Any) -> int:
     total = 0
 
     def add(name: str, item: Any) -> None:
         nonlocal total
         parts = name.split("/")
-        # Random layers keep their generator's state among the weights.
+        # Random layers store their generator's state with the weights.
         if isinstance(item, h5py.Dataset) and "optimizer" not in parts[0] and "seed_generator" not in parts:
             total += item.size
 

@@ -1,4 +1,4 @@
-"""How many outputs a model has, without building the engine."""
+"""The number of a model's outputs, without building the engine."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from worker.model_allowlist import inspect
 
 
 def count_outputs(model: Path) -> int | None:
-    """The number of scores that the model gives; None if only a run would tell.
+    """The number of scores that the model gives; None if only running the model would show it.
 
     Raises:
-        ModelError: the model can't be served.
+        ModelError: the model is not supported.
     """
     inspection = inspect(model)
-    from worker.model_loader import load  # brings tensorflow
+    from worker.model_loader import load  # imports TensorFlow
 
     return load(model, inspection).output_shape[1]

@@ -1,17 +1,17 @@
-"""Which preprocessing a model was trained with, as far as its layers tell."""
+"""Guesses the preprocessing of a model's training from the model's layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cli.check.model_file import INPUTS, Layer
+from cli.check.model_file import INPUTS, MODELS, Layer
 from worker.engine import preprocessor
 
-AS_IT_IS = "efficientnet"
-"""A module whose `preprocess_input` leaves pixels as they are, as its models have the step within."""
+IDENTITY = "efficientnet"
+"""A module whose `preprocess_input` does not change pixels, because its models contain the preprocessing."""
 
-TELLTALES = {
+KNOWN_LAYERS = {
     "conv_7b_bn": "inception_resnet_v2",
     "mixed10": "inception_v3",
     "block14_sepconv2": "xception",
@@ -25,53 +25,50 @@ TELLTALES = {
     "block_16_project": "mobilenet_v2",
     "normal_conv_1_12": "nasnet",
 }
-"""A layer that an application of Keras alone has, by its name there, and the module; the first that fits."""
+"""Names of layers that identify an application of Keras, with its module. The first match wins."""
 
 _CALCULATIONS = ("TFOpLambda", "TensorFlowOpLayer", "TrueDivide", "Divide", "Multiply", "Subtract")
+
+_EFFECTS = {
+    "inception_v3": "scales pixels to -1 … 1",
+    "resnet50": "subtracts ImageNet's mean and swaps RGB to BGR",
+    "densenet": "scales pixels by ImageNet's mean and deviation",
+    "efficientnet": "leaves pixels unchanged",
+}
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A module of tf.keras.applications, and what speaks for it."""
+    """A module of tf.keras.applications, and the reason for it."""
 
     name: str
     reason: str
 
 
 def guess(layers: Sequence[Layer]) -> Guess | None:
-    """The preprocessing that the layers ask for, or None where they tell nothing."""
-    first = [layer for layer in layers if layer.kind not in (*INPUTS, "Functional", "Model", "Sequential")][
-        :4
-    ]
-    for layer in first:
+    """The preprocessing that the layers need, or None if they do not show it."""
+    for layer in [layer for layer in layers if layer.kind not in (*INPUTS, *MODELS)][:4]:
         if layer.kind in ("Rescaling", "Normalization"):
-            return Guess(AS_IT_IS, f"its layer {layer.name} ({layer.kind}) takes pixels from 0 to 255")
+            return Guess(IDENTITY, f"its layer {layer.name} ({layer.kind}) expects pixels from 0 to 255")
         if layer.kind in _CALCULATIONS:
-            return Guess(AS_IT_IS, f"its layer {layer.name} calculates on the pixels before all others")
+            return Guess(IDENTITY, f"its layer {layer.name} calculates with the pixels before all others")
     names = {layer.name for layer in layers}
-    for telltale, module in TELLTALES.items():
-        if telltale in names:
-            return Guess(module, f"it has the layers of Keras' {module} ({telltale})")
-    return None
+    known = next(filter(names.__contains__, KNOWN_LAYERS), None)
+    return (
+        Guess(KNOWN_LAYERS[known], f"it has a layer of Keras' {KNOWN_LAYERS[known]} ({known})")
+        if known
+        else None
+    )
 
 
 def same_effect(one: str, other: str) -> bool:
-    """Whether two modules' `preprocess_input` give the same numbers, as many do."""
+    """Whether the `preprocess_input` of two modules gives the same numbers, as it does in many modules."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype(np.float32)
     return bool(np.allclose(preprocessor(one)(pixels.copy()), preprocessor(other)(pixels.copy()), atol=1e-4))
 
 
 def effect(name: str) -> str:
-    """What a module does to pixels, in words."""
-    for known, words in _EFFECTS.items():
-        if same_effect(name, known):
-            return words
-    return "of its own kind"
-
-
-_EFFECTS = {
-    "inception_v3": "scales pixels to -1 … 1",
-    "resnet50": "takes ImageNet's mean off, and turns RGB to BGR",
-    "densenet": "scales pixels by ImageNet's mean and deviation",
-    "efficientnet": "leaves pixels as they are",
-}
+    """A description of what a module does to pixels."""
+    return next(
+        (text for known, text in _EFFECTS.items() if same_effect(name, known)), "has an effect of its own"
+    )

@@ -1,1 +1,1 @@
-"""`classification-server classes`: class names from what a training left."""
+"""`classification-server classes`: class names from the files that a training leaves."""

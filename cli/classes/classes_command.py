@@ -1,4 +1,4 @@
-"""`classification-server classes FILE`: class names from what a training left behind."""
+"""`classification-server classes FILE`: class names from the files that a training leaves."""
 
 import argparse
 import os
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 from cli import CommandError, echo
 
 if TYPE_CHECKING:
-    from cli.classes.class_names import Found
+    from cli.classes.ordered_names import ClassNames
 
 HELP = "write classes.txt from a pickled label binarizer, a folder of images or a JSON index"
 DESCRIPTION = """\
-Writes the class names, one a line in the order of the model's outputs, as INFERENCE_CLASSES_FILE is read.
+Writes the class names for INFERENCE_CLASSES_FILE, one per line in the order of the model's outputs.
 FILE is one of these:
 
   a pickle or joblib file   a LabelBinarizer, LabelEncoder or MultiLabelBinarizer of scikit-learn, or a
-                            list of names. It is read, not unpickled: nothing in it is run, and one
-                            that holds more than names is refused
-  a folder                  a folder for each class, as Keras' image_dataset_from_directory takes them
+                            list of names. Nothing in the file is run. A file with anything else than
+                            names is refused
+  a folder                  a folder for each class, as for Keras' image_dataset_from_directory
   a JSON file               ["a", "b"], {"a": 0, "b": 1} (class_indices) or {"0": "a", "1": "b"}
 
-With --model, or INFERENCE_MODEL, the names are counted against the model's outputs.
+With --model, or INFERENCE_MODEL, the number of names must match the number of the model's outputs.
 
   classification-server classes labels.pickle --model model.h5 -o classes.txt
 """
@@ -29,25 +29,26 @@ With --model, or INFERENCE_MODEL, the names are counted against the model's outp
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `classes`."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="what to read the names from")
+    parser.add_argument("file", type=Path, metavar="FILE", help="pickle, folder or JSON file with the names")
     parser.add_argument(
-        *("--output", "-o"), type=Path, metavar="FILE", help="write there (default: print them)"
+        *("--output", "-o"), type=Path, metavar="FILE", help="the file to write (default: standard output)"
     )
-    parser.add_argument("--force", action="store_true", help="replace the output if it is there")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="the model that they must fit")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but faults")
+    parser.add_argument("--force", action="store_true", help="replace an existing output file")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="the model that the names must match")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the names; return the exit status, 1 where they don't fit the model.
+    """Write the names; return the exit status, 1 if their number does not match the model.
 
     Raises:
-        CommandError: there are no names to be had from the file, or the output can't be written.
+        CommandError: the file holds no usable names, or the output can't be written.
     """
-    from cli.classes.class_names import NamesError, find
+    from cli.classes.class_names import read_class_names
+    from cli.classes.ordered_names import NamesError
 
     try:
-        found = find(options.file)
+        found = read_class_names(options.file)
     except NamesError as error:
         raise CommandError(str(error)) from None
     if not options.quiet:
@@ -55,13 +56,13 @@ def run(options: argparse.Namespace) -> int:
         for note in found.notes:
             echo(f"note: {note}")
     model = options.model or Path(os.environ.get("INFERENCE_MODEL", "").strip())
-    if model != Path() and not _fits(found, model, options.quiet):
+    if model != Path() and not _match(found, model, options.quiet):
         return 1
     _write(found, options)
     return 0
 
 
-def _fits(found: "Found", model: Path, quiet: bool) -> bool:
+def _match(found: "ClassNames", model: Path, quiet: bool) -> bool:
     from cli.check.model_outputs import count_outputs
     from worker.model_allowlist import ModelError
 
@@ -69,16 +70,17 @@ def _fits(found: "Found", model: Path, quiet: bool) -> bool:
         outputs = count_outputs(model)
     except ModelError as error:
         raise CommandError(str(error)) from None
-    if outputs not in (None, len(found.names)):
-        echo(f"the model has {outputs} outputs, and there are {len(found.names)} names; nothing was written")
+    count = len(found.names)
+    if outputs not in (None, count):
+        echo(f"{model}: expected {count} outputs for {count} names, got {outputs}. Nothing was written.")
         return False
     if not quiet:
-        unknown = f"note: {model} does not say how many outputs it has"
-        echo(unknown if outputs is None else f"the model has as many outputs: {outputs}")
+        unknown = f"note: {model} does not specify its number of outputs"
+        echo(unknown if outputs is None else f"the model has the same number of outputs: {outputs}")
     return True
 
 
-def _write(found: "Found", options: argparse.Namespace) -> None:
+def _write(found: "ClassNames", options: argparse.Namespace) -> None:
     text = "\n".join(found.names) + "\n"
     if options.output is None:
         print(text, end="")
@@ -87,6 +89,6 @@ def _write(found: "Found", options: argparse.Namespace) -> None:
         with options.output.open("w" if options.force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise CommandError(f"{options.output} is there already; --force replaces it") from None
+        raise CommandError(f"{options.output} exists already. Add --force to replace it.") from None
     except OSError as error:
         raise CommandError(f"{options.output} can't be written: {error.strerror}") from None

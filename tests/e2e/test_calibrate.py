@@ -30,8 +30,8 @@ def test_the_service_serves_by_the_thresholds(tmp_path: Path, monkeypatch: pytes
         jobs = requests.post(f"{stack.url}/jobs", files=blobs, timeout=60).json()["jobs"]
         accepted = []
         for file, job in zip(files, jobs, strict=True):
-            told = requests.get(f"{stack.url}{job['href']}?wait=30", timeout=60).json()["result"]
-            best = told["regions"][0]["predictions"][0]
+            result = requests.get(f"{stack.url}{job['href']}?wait=30", timeout=60).json()["result"]
+            best = result["regions"][0]["predictions"][0]
             wanted = max(thresholds[best["class"]].value, Goal().minimum)
             assert best["threshold"] == pytest.approx(wanted, abs=1e-6)
             accepted += [best["class"] == file.parent.name] * best["accepted"]

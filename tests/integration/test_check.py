@@ -13,7 +13,7 @@ import tf_keras
 
 import demo
 from cli.check.model_file import layers_of, read_model_file
-from cli.check.preprocessing_guess import TELLTALES, effect, guess, same_effect
+from cli.check.preprocessing_guess import KNOWN_LAYERS, effect, guess, same_effect
 from cli.main import main
 from shared.settings import PREPROCESS_NAMES
 from tests.pictures import saved, scene
@@ -55,27 +55,27 @@ def texts(found: dict[str, Any], kind: str, part: str | None = None) -> str:
     )
 
 
-def test_the_demo_is_told_in_full(
+def test_the_demo_is_described_in_full(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("INFERENCE_MODEL", "INFERENCE_CLASSES_FILE", "INFERENCE_THRESHOLDS_FILE"):
         monkeypatch.setenv(name, str({"M": demo.MODEL, "C": demo.CLASSES, "T": demo.THRESHOLDS}[name[10]]))
     assert main(["check"]) == 0
-    told = capsys.readouterr().out
-    for words in (
+    printed = capsys.readouterr().out
+    for text in (
         "an H5 file, saved by Keras 3.",
         "9 layers (3 Conv2D, 3 MaxPooling2D, ",
         "44,084 parameters",
-        "takes images of 32×32 with 3 channels",
-        "gives 20 scores, from softmax",
+        "input: 32×32 with 3 channels",
+        "output: 20 scores from softmax",
         "20 names, from 'Digitus nullus albus' to 'Digitus novem niger'",
         "`consolidate` merges them into 10 species",
-        "of 20 of 20 classes, from 0.500 to 0.961",
-        "· 0.9999",  # not quite 1, and not told as such
-        " Digitus septem albus (counts: its threshold is 0.5000)",
+        "20 of 20 classes, from 0.500 to 0.961",
+        "· 0.9999",  # not quite 1, and not rounded to it
+        " Digitus septem albus (accepted, threshold 0.5000)",
         f"  INFERENCE_MODEL={demo.MODEL} ",
     ):
-        assert words in told
+        assert text in printed
 
 
 @pytest.mark.parametrize("ending", ["h5", "keras"])
@@ -99,7 +99,7 @@ def test_parameters_are_those_that_keras_counts(ending: str, tmp_path: Path) -> 
     assert [layer.kind for layer in found.layers[-3:]] == ["BatchNormalization", "Flatten", "Dense"]
 
 
-def test_an_exported_model_tells_its_tensorflow(tmp_path: Path, check: Check) -> None:
+def test_an_exported_model_shows_its_tensorflow(tmp_path: Path, check: Check) -> None:
     import tensorflow as tf
 
     keras.Sequential(
@@ -112,16 +112,19 @@ def test_an_exported_model_tells_its_tensorflow(tmp_path: Path, check: Check) ->
 def test_a_model_that_ends_in_logits_is_advised_softmax(tmp_path: Path, check: Check) -> None:
     status, found = check(model(tmp_path / "model.h5", activation="linear"))
     assert (status, found["advised"]) == (0, {"INFERENCE_ACTIVATION": "softmax"})
-    assert "its last layer has no activation: set INFERENCE_ACTIVATION=softmax" in texts(found, "warning")
+    assert (
+        "the last layer has no activation. If the model gives logits, set INFERENCE_ACTIVATION=softmax"
+        in texts(found, "warning")
+    )
 
 
-def test_softmax_twice_is_told(tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_softmax_twice_is_reported(tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERENCE_ACTIVATION", "softmax")
     _, found = check(model(tmp_path / "model.h5"))
-    assert "it ends in softmax already: unset INFERENCE_ACTIVATION" in texts(found, "warning")
+    assert "the model already ends in softmax. Unset INFERENCE_ACTIVATION" in texts(found, "warning")
 
 
-def test_a_lambda_layer_is_a_fault_and_its_file_is_told_all_the_same(tmp_path: Path, check: Check) -> None:
+def test_a_lambda_layer_is_a_fault_and_its_file_is_still_described(tmp_path: Path, check: Check) -> None:
     status, found = check(model(tmp_path / "model.h5", layers.Lambda(lambda x: x / 255)))
     assert (status, found["serves"]) == (1, False)
     assert "has a Lambda layer" in texts(found, "fault", "model")
@@ -137,7 +140,7 @@ def test_a_custom_layer_is_a_fault(tmp_path: Path, check: Check) -> None:
     assert status == 1 and "names Mine" in texts(found, "fault", "model")
 
 
-def test_every_part_s_fault_is_told_at_once(tmp_path: Path, check: Check) -> None:
+def test_faults_of_all_parts_are_reported_at_once(tmp_path: Path, check: Check) -> None:
     (tmp_path / "classes.txt").write_text("a\n\nc\n")
     (tmp_path / "thresholds.csv").unlink()
     status, found = check(tmp_path / "none.h5")
@@ -147,14 +150,16 @@ def test_every_part_s_fault_is_told_at_once(tmp_path: Path, check: Check) -> Non
     assert "classification-server calibrate FOLDER" in texts(found, "fault", "thresholds")
 
 
-def test_classes_that_do_not_fit_are_told_with_both_numbers(tmp_path: Path, check: Check) -> None:
+def test_classes_that_do_not_fit_are_reported_with_both_numbers(tmp_path: Path, check: Check) -> None:
     (tmp_path / "classes.txt").write_text("a\nb\n")
     status, found = check(model(tmp_path / "model.h5"))
     assert status == 1
     assert "the model has 3 outputs and" in texts(found, "fault", "classes")
 
 
-def test_wrong_settings_are_all_told(tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_settings_are_all_reported(
+    tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in (("INPUT_BATCH", "0"), ("INPUT_COLOR", "cmyk"), ("INPUT_HIGHT", "9")):
         monkeypatch.setenv(name, value)
     status, found = check(demo.MODEL)
@@ -166,11 +171,11 @@ def test_wrong_settings_are_all_told(tmp_path: Path, check: Check, monkeypatch: 
     assert "INPUT_HIGHT is not a setting" in texts(found, "warning")
 
 
-def test_thresholds_that_can_never_be_exceeded_are_told(tmp_path: Path, check: Check) -> None:
+def test_thresholds_that_can_never_be_exceeded_are_reported(tmp_path: Path, check: Check) -> None:
     (tmp_path / "thresholds.csv").write_text(HEADER + "b,1,1,1,1,1\n")
     _, found = check(model(tmp_path / "model.h5"))
     assert "b can never be accepted" in texts(found, "warning", "thresholds")
-    assert "for a, c the minimum alone holds" in texts(found, "note", "thresholds")
+    assert "only the minimum threshold holds for a, c" in texts(found, "note", "thresholds")
 
 
 def test_an_image_of_one_s_own_is_classified(tmp_path: Path, check: Check) -> None:
@@ -209,7 +214,7 @@ def test_the_command_has_what_is_set_and_advised_but_no_secret(
     }
 
 
-def test_quiet_says_what_is_wrong_and_no_more(
+def test_quiet_prints_errors_and_warnings_only(
     tmp_path: Path, check: Check, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(model(tmp_path / "model.h5"))
@@ -242,11 +247,11 @@ def test_an_application_is_known_by_its_layers(library: Any, name: str, module: 
     assert found is not None and same_effect(found.name, module)
 
 
-def test_an_application_within_a_model_is_known_and_told(tmp_path: Path, check: Check) -> None:
+def test_an_application_within_a_model_is_known_and_reported(tmp_path: Path, check: Check) -> None:
     inner = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.25)
     path = model(tmp_path / "model.h5", inner, shape=(32, 32, 3))
     _, found = check(path)
-    assert "as it should: it has the layers" in texts(found, "ok")
+    assert "as expected because it has a layer" in texts(found, "ok")
     assert found["preprocess"] == {"set": "inception_v3", "guess": "mobilenet"}
     assert found["advised"] == {}
 
@@ -257,7 +262,7 @@ def test_a_setting_of_another_effect_is_advised_against(
     monkeypatch.setenv("INFERENCE_PREPROCESS", "resnet50")
     _, found = check(model(tmp_path / "model.h5", layers.Rescaling(1 / 255)))
     assert found["advised"] == {"INFERENCE_PREPROCESS": "efficientnet"}
-    assert "takes pixels from 0 to 255: set INFERENCE_PREPROCESS=efficientnet" in texts(found, "warning")
+    assert "expects pixels from 0 to 255. Set INFERENCE_PREPROCESS=efficientnet" in texts(found, "warning")
 
 
 def test_a_calculation_on_the_pixels_is_preprocessing_of_the_model_s_own() -> None:
@@ -267,10 +272,10 @@ def test_a_calculation_on_the_pixels_is_preprocessing_of_the_model_s_own() -> No
     assert found is not None and found.name == "efficientnet"
 
 
-def test_what_tells_nothing_is_not_guessed() -> None:
+def test_a_model_without_known_layers_is_not_guessed() -> None:
     assert guess(read_model_file(demo.MODEL).layers) is None
 
 
-def test_each_guess_is_a_setting_and_each_effect_has_words() -> None:
-    assert set(TELLTALES.values()) <= set(PREPROCESS_NAMES)
-    assert all(effect(name) != "of its own kind" for name in PREPROCESS_NAMES)
+def test_each_guess_is_a_setting_and_each_effect_has_a_description() -> None:
+    assert set(KNOWN_LAYERS.values()) <= set(PREPROCESS_NAMES)
+    assert all(effect(name) != "has an effect of its own" for name in PREPROCESS_NAMES)

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 import demo
-from cli.classes.class_names import find
+from cli.classes.class_names import read_class_names
 from cli.main import main
 from tests.pictures import saved, scene
 
@@ -16,13 +16,13 @@ def test_folders_are_in_the_order_of_keras(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.jpg").write_bytes(saved(scene(16, 16)))
     dataset = keras.utils.image_dataset_from_directory(tmp_path, image_size=(8, 8), verbose=False)
-    found = find(tmp_path)
+    found = read_class_names(tmp_path)
     assert found.names == dataset.class_names
-    assert any(".ipynb_checkpoints is left out" in note for note in found.notes)
+    assert any(".ipynb_checkpoints is not a class" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("by", ["option", "setting"])
-def test_names_are_counted_against_the_model(
+def test_the_number_of_names_must_match_the_model(
     by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "index.json").write_text('["a", "b"]')
@@ -33,16 +33,16 @@ def test_names_are_counted_against_the_model(
     else:
         command += ["--model", str(demo.MODEL)]
     assert main(command) == 1
-    assert "the model has 20 outputs, and there are 2 names; nothing was written" in capsys.readouterr().err
+    assert "expected 2 outputs for 2 names, got 20. Nothing was written." in capsys.readouterr().err
     assert not output.exists()
 
 
-def test_a_classes_file_is_told_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_classes_file_is_reported_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["classes", str(demo.CLASSES)]) == 2
-    assert "a text with a name a line is a classes file as it stands" in capsys.readouterr().err
+    assert "A text file with one name per line is already a classes file" in capsys.readouterr().err
 
 
-def test_quiet_says_nothing_but_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_errors_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("b", "a", ".ipynb_checkpoints"):
         (tmp_path / "images" / name).mkdir(parents=True)
         (tmp_path / "images" / name / "1.jpg").write_bytes(saved(scene(16, 16)))
@@ -53,7 +53,7 @@ def test_quiet_says_nothing_but_faults(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr() == ("a\nb\n", "")
 
 
-def test_names_that_fit_the_model_are_written(tmp_path: Path) -> None:
+def test_names_that_match_the_model_are_written(tmp_path: Path) -> None:
     for name in demo.CLASSES.read_text().splitlines():
         (tmp_path / "images" / name).mkdir(parents=True)
     output = tmp_path / "classes.txt"

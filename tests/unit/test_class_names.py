@@ -1,4 +1,4 @@
-"""Class names from what real libraries write."""
+"""Class names from files of real libraries."""
 
 import json
 import pickle
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer
 
-from cli.classes.class_names import NamesError, find, from_pickle
+from cli.classes.class_names import read_class_names
+from cli.classes.ordered_names import NamesError
+from cli.classes.pickled_names import parse_pickle
 from cli.main import main
 from worker.labels import read_classes
 
@@ -23,7 +25,7 @@ BINARIZERS = {
     "MultiLabelBinarizer": MultiLabelBinarizer().fit([NAMES[:2], NAMES[2:]]),
     "an array": np.array(SORTED),
     "an array of objects": np.array(SORTED, object),
-    "an array, its bytes the other way round": np.array(SORTED).astype(">U20"),
+    "an array in the other byte order": np.array(SORTED).astype(">U20"),
     "a list": SORTED,
     "a list of numpy's strings": list(np.array(SORTED)),
     "class_indices": {name: index for index, name in enumerate(SORTED)},
@@ -34,34 +36,31 @@ BINARIZERS = {
 @pytest.mark.parametrize("form", BINARIZERS)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_real_pickle_gives_its_names(form: str, protocol: int) -> None:
-    assert from_pickle(pickle.dumps(BINARIZERS[form], protocol)).names == SORTED
+    assert parse_pickle(pickle.dumps(BINARIZERS[form], protocol)).names == SORTED
 
 
 @pytest.mark.parametrize("form", BINARIZERS)
 def test_a_file_of_joblib_gives_its_names(form: str, tmp_path: Path) -> None:
     joblib.dump(BINARIZERS[form], tmp_path / "labels")
-    assert find(tmp_path / "labels").names == SORTED
+    assert read_class_names(tmp_path / "labels").names == SORTED
 
 
 def test_scikit_learn_s_own_joblib_of_old_is_read(tmp_path: Path) -> None:
     path = tmp_path / "labels"
-    joblib.dump(BINARIZERS["LabelEncoder of objects"], path)
-    old, now = (b"sklearn.externals.joblib.numpy_pickle", b"joblib.numpy_pickle")
-    data = path.read_bytes().replace(bytes([len(now)]) + now, bytes([len(old)]) + old)
-    path.write_bytes(
-        data.replace(b"preprocessing._label", b"preprocessing.label").replace(b"\x1csk", b"\x1bsk")
-    )
-    assert find(path).names == SORTED
+    joblib.dump(BINARIZERS["LabelEncoder of objects"], path, protocol=3)  # Python 3.7 and before
+    data = path.read_bytes().replace(b"cjoblib.numpy_pickle", b"csklearn.externals.joblib.numpy_pickle")
+    path.write_bytes(data.replace(b"preprocessing._label", b"preprocessing.label"))
+    assert read_class_names(path).names == SORTED
 
 
-def test_a_compressed_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+def test_a_compressed_file_is_reported_as_such(tmp_path: Path) -> None:
     joblib.dump(BINARIZERS["LabelEncoder"], tmp_path / "labels", compress=3)
-    with pytest.raises(NamesError, match="is compressed: unpack it first"):
-        find(tmp_path / "labels")
+    with pytest.raises(NamesError, match="expected an uncompressed pickle, got a compressed one"):
+        read_class_names(tmp_path / "labels")
 
 
 def test_numbers_are_names_too() -> None:
-    assert from_pickle(pickle.dumps(LabelEncoder().fit([10, 9]))).names == ["9", "10"]
+    assert parse_pickle(pickle.dumps(LabelEncoder().fit([10, 9]))).names == ["9", "10"]
 
 
 def test_python_2_s_strings_are_utf_8() -> None:
@@ -72,23 +71,25 @@ def test_python_2_s_strings_are_utf_8() -> None:
     encoder = (
         b"ccopy_reg\n_reconstructor\n(csklearn.preprocessing.label\nLabelEncoder\nc__builtin__\nobject\nNtR"
     )
-    assert from_pickle(encoder + state + b"b.").names == ["Ñandú", "b"]
+    assert parse_pickle(encoder + state + b"b.").names == ["Ñandú", "b"]
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "message"),
     [
-        pytest.param(LabelEncoder(), "has no classes: it was saved before `fit`", id="not fitted"),
-        pytest.param(np.array([["a", "b"]]), "has 2 dimensions", id="a table"),
-        pytest.param(np.array(["2026-01-01"], "M8[D]"), "is of the type 'M8'", id="dates"),
-        pytest.param("names", "holds no class names", id="a string"),
-        pytest.param([["a"], ["b"]], "a list stands where a class name should be", id="lists"),
-        pytest.param({"a": "b"}, "neither the keys nor the values", id="a dict of strings"),
+        pytest.param(
+            LabelEncoder(), "expected a fitted LabelEncoder, got one without classes", id="not fitted"
+        ),
+        pytest.param(np.array([["a", "b"]]), "got 2 dimensions", id="a table"),
+        pytest.param(np.array(["2026-01-01"], "M8[D]"), "got the dtype 'M8'", id="dates"),
+        pytest.param("names", "expected class names as .* got a str", id="a string"),
+        pytest.param([["a"], ["b"]], "expected a class name, got a list", id="lists"),
+        pytest.param({"a": "b"}, "as the keys or values of the dict, got neither", id="a dict of strings"),
     ],
 )
-def test_what_holds_no_names_says_what_it_holds(value: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        from_pickle(pickle.dumps(value))
+def test_a_pickle_without_names_is_refused_with_its_content(value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_pickle(pickle.dumps(value))
 
 
 @pytest.mark.parametrize(
@@ -105,27 +106,27 @@ def test_what_holds_no_names_says_what_it_holds(value: Any, words: str) -> None:
 )
 def test_json_gives_names_by_their_numbers(value: Any, names: list[str] | None, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps(value))
-    assert find(tmp_path / "index.json").names == (names or [*(f"c{n}" for n in range(10)), "k"])
+    assert read_class_names(tmp_path / "index.json").names == (names or [*(f"c{n}" for n in range(10)), "k"])
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
-        pytest.param('{"a": 0, "b": 2}', "not 0 to 1: 1 is missing", id="a gap"),
-        pytest.param('{"a": 0, "b": 0}', "not 0 to 1: 0 comes twice", id="twice"),
-        pytest.param('{"a": 1, "b": 2}', "0 is missing", id="from 1"),
+        pytest.param('{"a": 0, "b": 2}', "each index from 0 to 1 once, got no 1", id="a gap"),
+        pytest.param('{"a": 0, "b": 0}', "each index from 0 to 1 once, got 0 twice", id="twice"),
+        pytest.param('{"a": 1, "b": 2}', "got no 0", id="from 1"),
         pytest.param('["a", "a"]', "line 2: repeats 'a' of line 1", id="a name twice"),
-        pytest.param('["a", ""]', "the name '' is empty", id="no name"),
-        pytest.param('["a\\nb", "c"]', "or has a line break", id="two lines"),
-        pytest.param('{"a": ', "looks like JSON, but is not", id="cut off"),
-        pytest.param("{}", "holds no class names", id="nothing in it"),
-        pytest.param("[" * 100_000, "looks like JSON, but is not", id="too deep"),
+        pytest.param('["a", ""]', "expected a name on one line, got ''", id="no name"),
+        pytest.param('["a\\nb", "c"]', "expected a name on one line", id="two lines"),
+        pytest.param('{"a": ', "got invalid JSON", id="cut off"),
+        pytest.param("{}", "expected class names as .* got an empty dict", id="nothing in it"),
+        pytest.param("[" * 100_000, "got invalid JSON", id="too deep"),
     ],
 )
-def test_a_wrong_index_says_what_is_wrong(text: str, words: str, tmp_path: Path) -> None:
+def test_a_wrong_index_says_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(text)
-    with pytest.raises(NamesError, match=words):
-        find(tmp_path / "index.json")
+    with pytest.raises(NamesError, match=message):
+        read_class_names(tmp_path / "index.json")
 
 
 def test_the_command_writes_what_the_service_reads(tmp_path: Path) -> None:
@@ -135,13 +136,15 @@ def test_the_command_writes_what_the_service_reads(tmp_path: Path) -> None:
     assert read_classes(output) == tuple(SORTED)
 
 
-def test_the_command_replaces_no_file_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_replaces_a_file_with_force_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "index.json").write_text('["a", "b"]')
     output = tmp_path / "classes.txt"
     output.write_text("mine")
     command = ["classes", str(tmp_path / "index.json"), "--output", str(output)]
     assert main(command) == 2
-    assert "--force replaces it" in capsys.readouterr().err
+    assert "Add --force to replace it" in capsys.readouterr().err
     assert output.read_text() == "mine"
     assert main([*command, "--force"]) == 0
     assert output.read_text() == "a\nb\n"
@@ -155,8 +158,8 @@ def test_names_alone_go_to_the_output(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_file_without_an_end_is_refused() -> None:
-    with pytest.raises(NamesError, match="/dev/zero: it has more than"):
-        find(Path("/dev/zero"))
+    with pytest.raises(NamesError, match="/dev/zero: expected at most 67108864 bytes"):
+        read_class_names(Path("/dev/zero"))
 
 
 def test_a_missing_file_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What old and odd model files tell of themselves."""
+"""Descriptions of old and unusual model files."""
 
 import json
 import zipfile
@@ -27,7 +27,7 @@ def h5(path: Path, config: Any, version: str = "2.2.4-tf") -> Path:
 
 
 @pytest.mark.parametrize("layers", [[FLATTEN, DENSE], {"name": "model", "layers": [FLATTEN, DENSE]}])
-def test_a_sequential_model_of_old_is_read(layers: Any, tmp_path: Path) -> None:
+def test_an_old_sequential_model_is_read(layers: Any, tmp_path: Path) -> None:
     found = read_model_file(h5(tmp_path / "model.h5", {"class_name": "Sequential", "config": layers}))
     assert found.saved_by == "Keras 2.2.4, as part of TensorFlow 2 (tf.keras)"
     assert (dict(found.kinds), found.parameters) == ({"Flatten": 1, "Dense": 1}, 15)
@@ -47,12 +47,12 @@ def test_a_sequential_model_of_old_is_read(layers: Any, tmp_path: Path) -> None:
         ({"class_name": "Reshape", "config": {}}, "softmax"),
     ],
 )
-def test_what_a_model_ends_in(last: Any, activation: str, tmp_path: Path) -> None:
+def test_the_last_activation_of_a_model(last: Any, activation: str, tmp_path: Path) -> None:
     config = {"class_name": "Sequential", "config": {"layers": [FLATTEN, DENSE, last]}}
     assert read_model_file(h5(tmp_path / "model.h5", config)).activation == activation
 
 
-def test_a_file_without_weights_tells_its_layers_all_the_same(tmp_path: Path) -> None:
+def test_a_file_without_weights_still_shows_its_layers(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
         archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": [DENSE]}))
         archive.writestr("metadata.json", '{"keras_version": "3.1.0"}')
@@ -61,6 +61,6 @@ def test_a_file_without_weights_tells_its_layers_all_the_same(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("config", [[], "text", {"config": {"layers": ["a"]}}, {"config": {"layers": [{}]}}])
-def test_an_architecture_of_another_form_is_told(config: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="its architecture can't be followed"):
+def test_an_unknown_architecture_is_reported(config: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="expected a Keras architecture, got"):
         read_model_file(h5(tmp_path / "model.h5", config))

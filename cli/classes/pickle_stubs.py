@@ -1,0 +1,110 @@
+"""Inert stand-ins for the objects of a pickle, and the items of its numpy arrays."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from cli.classes.ordered_names import NamesError, name_of
+
+
+class Stub:
+    """Stands for an object of the file: the name of its class, its arguments and its state.
+
+    `raw` is for an array that joblib wrote behind its description: its bytes, or a stub of the array.
+    """
+
+    arguments: tuple[Any, ...]
+    state: Any = None
+    raw: Any = None
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """Store the arguments."""
+        stub = super().__new__(cls)
+        stub.arguments = arguments
+        return stub
+
+    def __setstate__(self, state: Any) -> None:
+        """Store the state; Python 2 pickles its keys as bytes."""
+        self.state = {text_of(k): v for k, v in state.items()} if isinstance(state, dict) else state
+
+    @property
+    def name(self) -> str:
+        """The name of the class or function in the file."""
+        return type(self).__name__
+
+
+def text_of(value: Any) -> Any:
+    """Text that Python 2 may have pickled as bytes."""
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def plain(value: Any) -> Any:
+    """The value with its dict keys as text, its numpy scalars decoded, and its array as a list.
+
+    Raises:
+        NamesError: an array has no names in one dimension, or its parts contradict each other.
+        Exception: the array is damaged.
+    """
+    if isinstance(value, dict):
+        return {name_of(key): each for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scalar(each) for each in value]
+    return _array(value) if isinstance(value, Stub) else value
+
+
+def _array(array: Stub) -> list[Any]:
+    """The items of an array in any of the forms that numpy and joblib have written."""
+    if array.name == "_reconstruct":
+        _, shape, dtype, _, data = array.state
+    elif array.name == "_frombuffer":
+        data, dtype, shape, _ = array.arguments
+    elif array.name == "NumpyArrayWrapper":
+        shape, dtype, data = array.state["shape"], array.state["dtype"], array.raw
+    else:
+        raise NamesError(f"expected class names, got a {array.name}")
+    if isinstance(data, Stub):
+        return _array(data)
+    if len(shape) != 1:
+        raise NamesError(f"expected an array of one dimension, got {len(shape)} dimensions")
+    items = plain(data) if isinstance(data, list) else _decode(data, dtype)
+    if len(items) != shape[0]:
+        raise NamesError(f"expected {shape[0]} items in an array of this shape, got {len(items)}")
+    return list(items)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, Stub) and value.name == "scalar":
+        dtype, data = value.arguments
+        return _decode(data, dtype)[0]
+    return value
+
+
+def _decode(data: Any, dtype: Stub) -> list[Any]:
+    """The items in an array's bytes. numpy would raise SystemError on code points out of range."""
+    size, decode = item_format(dtype)
+    if len(data) % size:
+        raise NamesError(f"expected an array of items of {size} bytes, got a part of an item")
+    return [decode(bytes(data[at : at + size])) for at in range(0, len(data), size)]
+
+
+def dtype_text(dtype: Stub) -> str:
+    """A numpy dtype's short name in its pickle: U12, i8, O8."""
+    return str(text_of(dtype.arguments[0]))
+
+
+def item_format(dtype: Stub) -> tuple[int, Callable[[bytes], Any]]:
+    """The bytes of one item of a dtype, and a function that decodes the item.
+
+    Raises:
+        NamesError: the dtype is neither text nor whole numbers, but objects, records or times.
+    """
+    text = dtype_text(dtype)
+    kind, digits = text[:1], text[1:]
+    if kind not in ("U", "S", "i", "u") or not digits.isdecimal() or len(digits) > 6:
+        raise NamesError(f"expected an array of text or whole numbers, got the dtype {text[:20]!r}")
+    order: Literal["little", "big"] = "big" if dtype.state and text_of(dtype.state[1]) == ">" else "little"
+    size = max(int(digits), 1)
+    if kind == "U":
+        return 4 * size, lambda item: item.decode(f"utf-32-{order[0]}e").rstrip("\0")
+    if kind == "S":
+        return size, lambda item: item.rstrip(b"\0")
+    return size, lambda item: int.from_bytes(item, order, signed=kind == "i")
