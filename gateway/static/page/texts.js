@@ -19,12 +19,12 @@ const TEXTS = {
   regions: ["Regions", "Regiones"],
   regionsOnImage: ["Regions on the image", "Regiones sobre la imagen"],
   draw: [
-    "Draw squares on the image to classify regions. Without regions, the whole image is classified.",
-    "Dibuje cuadrados sobre la imagen para clasificar regiones. Sin regiones, se clasifica la imagen completa.",
+    "Draw square regions on the image. Without regions, the whole image is classified.",
+    "Dibuje regiones cuadradas sobre la imagen. Sin regiones, se clasifica la imagen completa.",
   ],
   keys: [
-    "Keyboard: arrows move a region, Shift and arrows resize it, Delete removes it.",
-    "Teclado: las flechas mueven una región, Mayús y flechas cambian su tamaño, Supr la quita.",
+    "Keyboard: arrows move a region, Shift + arrows resize it, Delete removes it.",
+    "Teclado: las flechas mueven la región, Mayús + flechas cambian su tamaño, Supr la quita.",
   ],
   add: ["Add a region", "Agregar una región"],
   clear: ["Remove all", "Quitar todas"],
@@ -90,7 +90,7 @@ const TEXTS = {
   waiting: ["In the queue", "En la cola"],
   rate: ["Images/s", "Imágenes/s"],
   batch: ["Mean batch", "Lote promedio"],
-  answered: ["Response, 95%", "Respuesta, 95 %"],
+  answered: ["Response, 95%", "Respuesta, 95%"],
   answeredMeans: [
     "Of 100 images sent to /classify, 95 got their scores within this time, including the time in the queue",
     "De cada 100 imágenes enviadas a /classify, 95 recibieron respuesta en este tiempo, incluida la espera en la cola",
@@ -99,6 +99,7 @@ const TEXTS = {
 };
 
 const LANGUAGES = ["en", "es"];
+const NUMBER_LOCALES = { en: "en", es: "es-MX" }; // Mexico uses a decimal point, Spain a comma.
 const STORAGE_KEY = "language";
 
 export let language = stored() ?? preferred();
@@ -139,12 +140,12 @@ export function text(key, values = {}) {
 
 /** A number in the format of the language. */
 export function number(value, digits = 0) {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
+  return new Intl.NumberFormat(NUMBER_LOCALES[language], { maximumFractionDigits: digits }).format(value);
 }
 
 /** A score from 0 to 1 in percent. A score between 0 and 1 is never rounded to 0% or 100%. */
 export function percent(value) {
-  const format = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 });
+  const format = new Intl.NumberFormat(NUMBER_LOCALES[language], { style: "percent", maximumFractionDigits: 1 });
   if (value > 0 && value < 0.001) return `< ${format.format(0.001)}`;
   return format.format(value < 1 ? Math.min(value, 0.999) : value);
 }
