@@ -16,7 +16,7 @@ help:
 	@echo "make chaos   every fault many times, 100 killed workers (fewer: make chaos ARGS='--runs 1 --kills 3')"
 	@echo "make soak    an hour at 120 % of capacity (shorter: make soak ARGS='--seconds 600')"
 	@echo "make audit   look the locked packages up in the database of known faults (pip-audit; needs the network)"
-	@echo "make pictures  the screenshots of the documentation, taken anew (needs Chromium)"
+	@echo "make pictures  retake the screenshots of the documentation (needs Chromium)"
 	@echo "make lock    write requirements/*.lock anew, after a change of dependencies in pyproject.toml"
 	@echo "make images  the container images, with Docker; make compose-test tries them"
 	@echo "make clean   remove $(VENV)"
@@ -38,7 +38,7 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/classification-server bench $(ARGS)
 
 pictures: $(VENV)/dev.stamp
-	for each in make sheet calibration; do $(BIN)/python -m docs.pictures.$$each || exit 1; done
+	for each in page_screenshots contact_sheet_screenshot calibration_screenshot; do $(BIN)/python -m docs.pictures.$$each || exit 1; done
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(ARGS)
