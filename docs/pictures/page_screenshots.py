@@ -1,6 +1,6 @@
 """Take the screenshots of the page and of rq-dashboard from a running demo: `make pictures`.
 
-Needs Chromium and about three minutes. The font Inter (Debian's fonts-inter) gives the same look as the committed screenshots.
+Needs Chromium and about three minutes. The committed screenshots use the font Inter (Debian's fonts-inter).
 """
 
 import io
