@@ -1,4 +1,4 @@
-"""`make compose-test`: test the all-in-one image with the original command, then with a restricted container."""
+"""Test the all-in-one image (`make compose-test`): the original command, then a restricted container."""
 
 import contextlib
 import subprocess
