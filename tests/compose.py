@@ -1,8 +1,8 @@
-"""`make compose-test`: test the service that `docker compose up` has started. Needs the standard library alone.
+"""Test the service that `docker compose up` has started (`make compose-test`); needs only Python.
 
-The test classifies every sample through the proxy. Then, under load, it starts three workers and two gateways,
-kills a worker that holds jobs, and removes gateways. Every request and every job must have the correct result.
-Finally it checks a webhook.
+The test classifies every sample through the proxy. Then, under load, it starts three workers and two
+gateways, kills a worker that holds jobs, and removes gateways. Every request and every job must have the
+correct result. Finally, the test checks a webhook.
 """
 
 import base64
@@ -195,9 +195,7 @@ def check_webhook() -> None:
 
 
 def receiver_log() -> str:
-    return docker(
-        "logs", compose("ps", "--quiet", "receiver").strip()
-    )  # the output of `docker compose logs` is coloured
+    return docker("logs", compose("ps", "--quiet", "receiver").strip())  # compose colours its logs
 
 
 def main() -> None:
