@@ -23,7 +23,7 @@ from tests.stack import Stack, eventually, free_port
 FOLDER = Path(__file__).parent
 SECONDS_OF_LOAD = 100
 REGIONS = ((40, 40, 220), (390, 60, 200), (245, 300, 150))
-DESKTOP = {"viewport": {"width": 1280, "height": 832}}
+DESKTOP = {"viewport": {"width": 1280, "height": 856}}
 DEFAULT_ADDRESS = """
 const line = document.getElementById("curl");
 line.textContent = line.textContent.replace(/[\\d.]+:\\d+/, "localhost:8001");
