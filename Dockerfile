@@ -1,4 +1,4 @@
-# All in one container: a Valkey server, a worker and the gateway.
+# The whole service in one container: a Valkey server, a worker and the gateway.
 #
 #   docker build --tag classification-server .
 #   docker build --tag classification-server --build-arg TAG=latest-gpu .
@@ -15,7 +15,7 @@ RUN python -m venv --without-pip /venv
 COPY requirements/serve.lock requirements/serve-gpu.lock deploy/slim.sh ./
 ARG TAG=latest
 RUN --mount=type=cache,target=/root/.cache/pip \
-    case "$TAG" in latest) lock=serve.lock ;; latest-gpu) lock=serve-gpu.lock ;; *) echo "TAG is latest or latest-gpu"; exit 1 ;; esac \
+    case "$TAG" in latest) lock=serve.lock ;; latest-gpu) lock=serve-gpu.lock ;; *) echo "TAG: expected latest or latest-gpu, got $TAG"; exit 1 ;; esac \
     && pip --python /venv/bin/python install --no-deps --only-binary :all: --require-hashes --requirement "$lock" \
     && ./slim.sh /venv
 COPY pyproject.toml README.md LICENSE ./
@@ -40,7 +40,7 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 SERVER_DATA_DIR=/data
 USER 10001
 VOLUME /data
 EXPOSE 8001
-# Ready: a worker has a warm model. One of some size takes minutes to load and to warm up.
+# The container is ready when a worker has a warm model. A large model takes minutes to load and to warm up.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5m --start-interval=1s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + (os.environ.get('SERVER_PORT') or '8001') + '/health/ready', timeout=4)"]
 ENTRYPOINT ["tini", "--"]

@@ -39,7 +39,7 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/classification-server bench $(ARGS)
 
 pictures: $(VENV)/dev.stamp
-	for each in make sheet calibration; do $(BIN)/python -m docs.pictures.$$each || exit 1; done
+	for each in page_screenshots contact_sheet_screenshot calibration_screenshot; do $(BIN)/python -m docs.pictures.$$each || exit 1; done
 
 fuzz: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.fuzz $(ARGS)

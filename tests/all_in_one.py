@@ -1,11 +1,11 @@
-"""What `make compose-test` asks of the image of all in one: the original's command, then a strict one."""
+"""Test the all-in-one image (`make compose-test`): the original command, then a restricted container."""
 
 import contextlib
 import subprocess
 import time
 from collections.abc import Iterator
 
-from tests.compose import EXPECTED, SAMPLES, ask, classify, docker, eventually
+from tests.compose import EXPECTED, SAMPLES, classify, docker, eventually, request_json
 
 URL = "http://127.0.0.1:8002"
 MODEL = [
@@ -17,7 +17,7 @@ MODEL = [
 
 @contextlib.contextmanager
 def running(*options: str) -> Iterator[str]:
-    """A container, started as the original's users do, that serves; it is gone afterwards, come what may."""
+    """A ready container, started as by users of the original; it is always removed afterwards."""
     container = docker("run", "-d", *options, "-p", "8002:8001", *MODEL, "classification-server")
     try:
         wait_ready()
@@ -30,36 +30,38 @@ def running(*options: str) -> Iterator[str]:
 
 
 def wait_ready() -> None:
-    eventually(lambda: ask("/health/ready", url=URL)["status"] == "ready", 120, "the container is ready")
+    eventually(
+        lambda: request_json("/health/ready", url=URL)["status"] == "ready", 120, "the container is ready"
+    )
 
 
 def stop(container: str, *flags: str) -> None:
-    """Stop it; it must not have to be killed."""
+    """Stop the container; Docker must not have to kill it."""
     with subprocess.Popen(["docker", "wait", container], stdout=subprocess.PIPE, text=True) as waiting:
         start = time.monotonic()
         docker("stop", *flags, container)
         status = waiting.communicate(timeout=30)[0].strip()
-    assert status == "0", f"told to stop, it ended with status {status}"
+    assert status == "0", f"the stopped container exited with status {status}"
     print(f"stopped in {time.monotonic() - start:.1f} s")
 
 
 def main() -> None:
     with running("--rm", "-e", "INPUT_BATCH=64") as container:
-        assert ask("/cfg", url=URL)["input_batch"] == 64
+        assert request_json("/cfg", url=URL)["input_batch"] == 64
         for name in EXPECTED:
             classify(name, URL)
         stop(container)
-    print("the original's command serves")
+    print("the original command works")
     with running("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--user", "12345") as container:
         classify("siete.jpg", URL)
-        asked = ask("/jobs", [("blob", "x", (SAMPLES / "siete.jpg").read_bytes())] * 100, URL)["jobs"]
+        jobs = request_json("/jobs", [("blob", "x", (SAMPLES / "siete.jpg").read_bytes())] * 100, URL)["jobs"]
         stop(container, "-t", "60")
         docker("start", container)
         wait_ready()
-        for job in asked:
-            told = ask(f"/jobs/{job['id']}?wait=60", url=URL)
-            assert told["status"] == "finished", told
-    print("what was queued at a stop is done after the next start")
+        for job in jobs:
+            state = request_json(f"/jobs/{job['id']}?wait=60", url=URL)
+            assert state["status"] == "finished", state
+    print("jobs queued at the stop finished after the next start")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-// The calls are beside this page, also where a proxy serves the gateway under a path of its own.
+// The API is at the path of this page, so it also works behind a proxy that adds a path prefix.
 const here = new URL(".", location.href).pathname;
 
 fetch("openapi.json")
-  .then((answer) => answer.json())
+  .then((response) => response.json())
   .then((spec) =>
     SwaggerUIBundle({
       spec: { ...spec, servers: [{ url: here }] },
       dom_id: "#swagger-ui",
       deepLinking: true,
       tryItOutEnabled: true,
-      validatorUrl: null, // else the page would send its address to swagger.io
+      validatorUrl: null, // Otherwise the page sends its address to swagger.io.
     }),
   );

@@ -1,4 +1,4 @@
-"""The files that start the service elsewhere: by what their own tools say of them, and against the code."""
+"""Tests of the deployment files: with the tools that read them, and against the code."""
 
 import ast
 import json
@@ -38,8 +38,8 @@ needs_promtool = pytest.mark.skipif(
 )
 
 
-def told(*command: str | Path, **environ: str) -> str:
-    """What a tool prints, which must find nothing wrong."""
+def output_of(*command: str | Path, **environ: str) -> str:
+    """The output of a command, which must succeed without printing to stderr."""
     ours = ("COMPOSE_", "MODEL_", "REDIS_", *SETTINGS)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     done = subprocess.run(command, cwd=ROOT, env=clean | environ, capture_output=True, text=True, timeout=60)
@@ -52,12 +52,12 @@ def told(*command: str | Path, **environ: str) -> str:
 
 
 @named
-def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
-    assert told(TOOLS / "hadolint", "--no-color", dockerfile) == ""
+def test_hadolint_reports_nothing(dockerfile: Path) -> None:
+    assert output_of(TOOLS / "hadolint", "--no-color", dockerfile) == ""
 
 
 @named
-def test_an_image_can_be_built_without_a_registrys_frontend_and_runs_as_nobody(dockerfile: Path) -> None:
+def test_an_image_needs_no_registrys_frontend_and_does_not_run_as_root(dockerfile: Path) -> None:
     text = dockerfile.read_text()
     assert not re.search(r"^# *syntax=|@sha256:", text, re.M)
     last = text[text.rindex("\nFROM ") :]
@@ -67,17 +67,17 @@ def test_an_image_can_be_built_without_a_registrys_frontend_and_runs_as_nobody(d
 
 
 @named
-def test_an_image_says_what_it_is_and_how_it_is_stopped(dockerfile: Path) -> None:
+def test_an_image_has_labels_and_a_stop_signal(dockerfile: Path) -> None:
     last = dockerfile.read_text().rpartition("\nFROM ")[2]
     labels = {"title", "description", "licenses", "version", "revision"}
     assert set(re.findall(r'org\.opencontainers\.image\.(\w+)="', last)) == labels
-    # A process with number 1 ignores SIGTERM until it has a handler; haproxy has one, and its own word.
+    # Process 1 ignores SIGTERM unless it has a handler. HAProxy has one, and stops gracefully on SIGUSR1.
     init = '\nENTRYPOINT ["tini", "--"]\n' in last
     assert init != ("\nSTOPSIGNAL SIGUSR1\n" in last and '"haproxy", "-W"' in last)
 
 
 @named
-def test_an_image_installs_what_is_locked_and_leaves_the_tools_behind(dockerfile: Path) -> None:
+def test_an_image_installs_locked_packages_and_no_build_tools(dockerfile: Path) -> None:
     before, _, last = dockerfile.read_text().rpartition("\nFROM ")
     installs = re.findall(r"pip --python \S+ install (.+)", before)
     assert all("--no-deps" in each for each in installs)
@@ -96,11 +96,11 @@ def test_the_gateways_image_has_neither_numpy_nor_tensorflow() -> None:
 
 
 @named
-def test_an_image_holds_every_package_that_its_own_import(dockerfile: Path) -> None:
+def test_an_image_contains_every_package_that_its_packages_import(dockerfile: Path) -> None:
     ours = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
-    held = ours & set(re.findall(r"^COPY (\w+) ", dockerfile.read_text(), re.M))
-    needed = {name for each in held for path in modules(each) for name in imported(walked(path))}
-    assert needed & ours <= held
+    contained = ours & set(re.findall(r"^COPY (\w+) ", dockerfile.read_text(), re.M))
+    needed = {name for each in contained for path in modules(each) for name in imported(walked(path))}
+    assert needed & ours <= contained
 
 
 def walked(path: Path) -> Iterator[ast.AST]:
@@ -108,7 +108,7 @@ def walked(path: Path) -> Iterator[ast.AST]:
 
 
 @named
-def test_what_is_copied_is_there_and_not_ignored(dockerfile: Path) -> None:
+def test_copied_files_exist_and_are_not_ignored(dockerfile: Path) -> None:
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"]
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile.read_text(), re.M)
     for source in " ".join(copied).split():
@@ -120,15 +120,15 @@ def test_what_is_copied_is_there_and_not_ignored(dockerfile: Path) -> None:
 
 
 def services(*files: str, profiles: str = "", **environ: str) -> dict[str, Any]:
-    """The services as docker compose reads them."""
+    """The services as docker compose reads them from the files."""
     flags = [word for file in files for word in ("--file", file)]
     environ |= {"COMPOSE_PROFILES": profiles, "COMPOSE_DISABLE_ENV_FILE": "1"}
-    text = told(TOOLS / "docker-compose", *flags, "config", "--format", "json", **environ)
+    text = output_of(TOOLS / "docker-compose", *flags, "config", "--format", "json", **environ)
     found: dict[str, Any] = json.loads(text)["services"]
     return found
 
 
-def test_compose_starts_the_parts_with_their_conditions() -> None:
+def test_compose_starts_the_services_with_their_conditions() -> None:
     parts = services("docker-compose.yml", profiles="webhooks")
     assert parts.keys() == {"redis", "worker", "gateway", "proxy", "webhooks"}
     assert {name for name, part in parts.items() if part.get("ports")} == {"proxy"}
@@ -141,21 +141,21 @@ def test_compose_starts_the_parts_with_their_conditions() -> None:
     assert {"noeviction", "--appendonly"} <= set(" ".join(parts["redis"]["command"]).split())
 
 
-def test_compose_starts_every_part_as_nobody_with_nothing_to_write_to() -> None:
+def test_compose_starts_every_service_without_root_and_read_only() -> None:
     for name, part in services("docker-compose.yml", profiles="webhooks").items():
         assert part["read_only"] and part["cap_drop"] == ["ALL"] and part["tmpfs"] == ["/tmp"], name
         assert part["security_opt"] == ["no-new-privileges:true"], name
         assert "privileged" not in part and part.get("user", "valkey") == "valkey", name
-        # An image of ours has its user (above); Redis' would start as root.
+        # Our images set their user (tested above); the image of Redis would start as root.
         assert ("user" in part) != ("build" in part), name
 
 
-def test_what_redis_holds_outlives_its_container() -> None:
+def test_the_data_of_redis_outlives_its_container() -> None:
     (volume,) = services("docker-compose.yml")["redis"]["volumes"]
     assert (volume["type"], volume["source"], volume["target"]) == ("volume", "redis", "/data")
 
 
-def test_compose_stops_a_part_before_those_that_it_needs() -> None:
+def test_compose_stops_a_service_before_its_dependencies() -> None:
     parts = services("docker-compose.yml")
     assert {"gateway"} == parts["proxy"]["depends_on"].keys()
     assert {"redis", "worker"} == parts["gateway"]["depends_on"].keys()
@@ -174,12 +174,12 @@ def test_each_gpu_has_one_worker(profiles: str, count: int) -> None:
         assert part["image"].endswith(":gpu")
 
 
-def test_a_gateway_takes_requests_until_the_proxy_has_noticed_that_it_stops() -> None:
+def test_a_stopping_gateway_accepts_requests_until_the_proxy_notices() -> None:
     proxy = (ROOT / "deploy/haproxy.cfg").read_text()
-    ((asks_every, fall),) = re.findall(r"check inter (\d)s fall (\d) ", proxy)
+    ((interval, fall),) = re.findall(r"check inter (\d)s fall (\d) ", proxy)
     gateway = services("docker-compose.yml")["gateway"]
     drain = int(gateway["environment"]["SERVER_DRAIN_SECONDS"])
-    assert drain > int(asks_every) * int(fall)
+    assert drain > int(interval) * int(fall)
     assert gateway["stop_grace_period"] == "1m10s" and Settings().request_timeout + 5 + drain < 70
     client = client_of(Queue())
     (wanted,) = re.findall(r"http-check expect string '(.+)'", proxy)
@@ -188,7 +188,7 @@ def test_a_gateway_takes_requests_until_the_proxy_has_noticed_that_it_stops() ->
     assert wanted not in client.get("/health/live").text
 
 
-def test_redis_is_reached_from_elsewhere_with_a_password_only() -> None:
+def test_other_machines_reach_redis_only_with_a_password() -> None:
     files = ("docker-compose.yml", "deploy/docker-compose.fleet.yml")
     parts = services(*files, REDIS_BIND="10.0.0.1", REDIS_PASSWORD="secret")
     assert [each["host_ip"] for each in parts["redis"]["ports"]] == ["10.0.0.1"]
@@ -200,31 +200,31 @@ def test_redis_is_reached_from_elsewhere_with_a_password_only() -> None:
     assert "REDIS_URL': 'redis://redis:6379/0'" in str(services("docker-compose.yml"))
 
 
-def test_the_webhooks_that_the_stacks_test_adds_are_told() -> None:
+def test_the_compose_tests_webhook_receiver_is_allowed() -> None:
     parts = services("docker-compose.yml", "tests/webhooks.compose.yml", profiles="webhooks")
     gateway, sender = (parts[name]["environment"] for name in ("gateway", "webhooks"))
     assert gateway.keys() >= {"REDIS_URL", "WEBHOOK_SECRET"} and gateway.items() >= sender.items()
     assert sender["WEBHOOK_ALLOW"] in parts
 
 
-def test_the_example_of_env_names_what_is_read() -> None:
+def test_the_example_of_env_names_settings_and_variables_only() -> None:
     names = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
-    files = "".join(path.read_text() for path in ROOT.glob("docker-compose*.yml"))
+    files = "".join(path.read_text() for path in (*ROOT.glob("*.yml"), *ROOT.glob("deploy/*.yml")))
     read = set(re.findall(r"\$\{([A-Z_]+)", files)) | SETTINGS | {"COMPOSE_PROFILES"}
     assert len(names) > 10 and names <= read
 
 
-def test_the_docs_tell_which_settings_compose_takes_from_the_shell() -> None:
+def test_the_docs_list_the_variables_that_compose_reads() -> None:
     read = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
-    told = (ROOT / "docs/scaling.md").read_text()
+    documented = (ROOT / "docs/scaling.md").read_text()
     for name in read:
-        assert f"`{name}`" in told or re.fullmatch("REDIS_.+|.+_IMAGE", name), name
+        assert f"`{name}`" in documented or re.fullmatch("REDIS_.+|.+_IMAGE", name), name
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.es.md", "docs/scaling.md"])
-def test_the_docs_tell_which_docker_it_takes(name: str) -> None:
-    assert "--start-interval" in (ROOT / "Dockerfile").read_text()  # of Engine 25
-    assert "required: false" in (ROOT / "docker-compose.yml").read_text()  # of Compose 2.24
+def test_the_docs_name_the_required_docker_versions(name: str) -> None:
+    assert "--start-interval" in (ROOT / "Dockerfile").read_text()  # since Engine 25
+    assert "required: false" in (ROOT / "docker-compose.yml").read_text()  # since Compose 2.24
     assert re.search(r"Docker Engine 25 .*Compose 2\.24", (ROOT / name).read_text())
 
 
@@ -258,7 +258,7 @@ def resource(kind: str, name: str) -> Any:
 
 
 def merged(base: Any, patch: Any) -> Any:
-    """`patch` over `base`, as a strategic merge does it: objects by name, lists of named objects by name."""
+    """`base` with `patch` applied as a strategic merge: mappings by key, lists of named objects by name."""
     if isinstance(base, dict) and isinstance(patch, dict):
         return base | {key: merged(base.get(key), value) for key, value in patch.items()}
     if isinstance(base, list) and isinstance(patch, list) and "name" in patch[0]:
@@ -269,10 +269,10 @@ def merged(base: Any, patch: Any) -> Any:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_kustomization_names_every_file_of_its_folder(folder: str) -> None:
-    told = kustomization(folder)
+    content = kustomization(folder)
     named = {
-        *told.get("resources", ()),
-        *(each["path"] for each in told.get("patches", ()) if "path" in each),
+        *content.get("resources", ()),
+        *(each["path"] for each in content.get("patches", ()) if "path" in each),
     }
     assert named | {"kustomization.yaml"} == {path.name for path in (KUBERNETES / folder).iterdir()}
 
@@ -280,12 +280,12 @@ def test_a_kustomization_names_every_file_of_its_folder(folder: str) -> None:
 @pytest.mark.parametrize(
     "document", [each for each in RESOURCES if "keda" not in each.values[0]["apiVersion"]]
 )
-def test_a_manifest_is_what_the_api_takes(document: Any) -> None:
+def test_a_manifest_matches_the_kubernetes_schema(document: Any) -> None:
     kubernetes_validate.validate(document, "1.31", strict=True)
     kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_a_worker_with_a_gpu_is_what_the_api_takes() -> None:
+def test_a_worker_with_a_gpu_matches_the_kubernetes_schema() -> None:
     (patch,) = documents(KUBERNETES / "gpu/worker.yaml")
     worker = merged(resource("Deployment", "worker"), patch)
     kubernetes_validate.validate(worker, "1.31", strict=True)
@@ -294,7 +294,7 @@ def test_a_worker_with_a_gpu_is_what_the_api_takes() -> None:
     assert container["readinessProbe"] and kustomization("gpu")["images"][0]["newTag"] == "gpu"
 
 
-def test_kubernetes_runs_the_images_that_are_made() -> None:
+def test_kubernetes_runs_the_built_images() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     tags = {each["name"]: each["newTag"] for each in kustomization("base")["images"]}
     ours = {f"classification-server-{part}" for part in ("gateway", "worker")}
@@ -302,8 +302,8 @@ def test_kubernetes_runs_the_images_that_are_made() -> None:
     owners = [each.values[0] for each in RESOURCES if each.values[0]["kind"] in ("Deployment", "StatefulSet")]
     used = {each["image"] for owner in owners for each in owner["spec"]["template"]["spec"]["containers"]}
     assert {each for each in used if ":" not in each} == ours
-    made = told("make", "--dry-run", "images", MAKEFLAGS="")
-    assert f"image:{version} " in made and "--tag $image " in made
+    commands = output_of("make", "--dry-run", "images", MAKEFLAGS="")
+    assert f"image:{version} " in commands and "--tag $image " in commands
     assert f"newTag: {version}" in (ROOT / "docs/scaling.md").read_text()
 
 
@@ -314,17 +314,17 @@ needs_kustomize = pytest.mark.skipif(
 
 
 def build(tmp_path: Path, text: str) -> dict[str, Any]:
-    """What kustomize makes of a kustomization beside ours, by kind and name."""
+    """The resources that kustomize builds from a kustomization next to ours, by kind and name."""
     shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
     mine = tmp_path / "kubernetes/mine"
     mine.mkdir()
     (mine / "kustomization.yaml").write_text(text)
-    built = yaml.safe_load_all(told(*KUSTOMIZE, mine))
+    built = yaml.safe_load_all(output_of(*KUSTOMIZE, mine))
     return {each["kind"] + each["metadata"]["name"]: each for each in built}
 
 
 @needs_kustomize
-def test_the_documented_kustomization_adds_up(tmp_path: Path) -> None:
+def test_the_documented_kustomization_builds(tmp_path: Path) -> None:
     (example,) = re.findall(
         r"^    resources: \[../base\]\n(?:    .*\n)+", (ROOT / "docs/scaling.md").read_text(), re.M
     )
@@ -338,7 +338,7 @@ def test_the_documented_kustomization_adds_up(tmp_path: Path) -> None:
 
 
 @needs_kustomize
-def test_a_redis_elsewhere_leaves_none_here(tmp_path: Path) -> None:
+def test_with_an_external_redis_there_is_no_redis_server(tmp_path: Path) -> None:
     built = build(tmp_path, "resources: [../base]\ncomponents: [../external-redis]\n")
     assert "Deploymentgateway" in built and [name for name in built if name.endswith("redis")] == []
 
@@ -362,13 +362,13 @@ def test_pods_are_hardened_and_selected(name: str) -> None:
         assert resource("Service", name)["spec"]["selector"] == labels
 
 
-def test_the_manifests_settings_are_the_services() -> None:
+def test_the_manifests_use_existing_settings() -> None:
     (generated,) = kustomization("base")["configMapGenerator"]
     assert {each.partition("=")[0] for each in generated["literals"]} <= SETTINGS
 
 
-def test_keda_looks_at_the_lists_that_jobs_wait_in() -> None:
-    # There is no schema of KEDA's to be had offline: what it reads is compared with what it is about.
+def test_keda_reads_the_lists_of_waiting_jobs() -> None:
+    # KEDA's schema is not available offline, so the test compares its references with the other manifests.
     scaled = resource("ScaledObject", "worker")
     assert scaled["apiVersion"] == "keda.sh/v1alpha1"
     assert resource("Deployment", scaled["spec"]["scaleTargetRef"]["name"])
@@ -394,18 +394,18 @@ def expressions() -> list[str]:
     return filled + [rule["expr"] for group in documents(ALERTS)[0]["groups"] for rule in group["rules"]]
 
 
-def test_dashboard_and_alerts_name_metrics_that_are_told() -> None:
+def test_dashboard_and_alerts_use_existing_metrics() -> None:
     client = client_of(Queue())
     client.get("/health/live")
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = {sample.name: set(sample.labels) for each in families for sample in each.samples}
-    asked = [each for each in expressions() if "classification_" in each]
-    assert len(asked) > 30
-    for expression in asked:
+    used = [each for each in expressions() if "classification_" in each]
+    assert len(used) > 30
+    for expression in used:
         for name, labels in re.findall(r"(classification_\w+)(\{[^}]*\})?", expression):
             assert name in samples, expression
             assert set(re.findall(r"(\w+)=", labels)) <= samples[name] | {"job"}, expression
-    assert not re.search(r"\$\w", " ".join(asked).replace("$labels", "").replace("$value", ""))
+    assert not re.search(r"\$\w", " ".join(used).replace("$labels", "").replace("$value", ""))
 
 
 @needs_promtool
@@ -413,13 +413,13 @@ def test_the_dashboards_queries_are_promql(tmp_path: Path) -> None:
     rules = [{"record": f"query:{n}", "expr": each} for n, each in enumerate(expressions())]
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
-    assert "SUCCESS" in told("promtool", "check", "rules", file)
+    assert "SUCCESS" in output_of("promtool", "check", "rules", file)
 
 
 @needs_promtool
 def test_alerts_fire_when_they_should_and_only_then() -> None:
-    assert "SUCCESS" in told("promtool", "check", "rules", ALERTS)
-    told("promtool", "test", "rules", ROOT / "tests/unit/alerts.yaml")
+    assert "SUCCESS" in output_of("promtool", "check", "rules", ALERTS)
+    output_of("promtool", "test", "rules", ROOT / "tests/unit/alerts.yaml")
 
 
 def test_panels_do_not_overlap() -> None:

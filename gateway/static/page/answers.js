@@ -1,30 +1,30 @@
-// The result of a job, as bars: the score, the threshold as a mark on it, and whether it was passed.
+// The result of a job: a bar for each score, with a mark at the threshold and the verdict.
 
 import { el } from "./dom.js";
-import { number, percent, say } from "./texts.js";
+import { number, percent, text } from "./texts.js";
 
 const THUMBNAIL = 56; // pixels of the screen
 
-/** All of a result; `picture` is the image that was asked about, if this browser can show it. */
-export function answers(result, picture, point) {
-  const regions = result.regions.map((each, index) => answer(each, index, picture, point));
-  return result.consolidated ? [species(result.consolidated), ...regions] : regions;
+/** The cards of a result. `picture` is the element of the image, or null if the browser cannot show the image. */
+export function resultCards(result, picture, highlight) {
+  const regions = result.regions.map((each, index) => regionCard(each, index, picture, highlight));
+  return result.consolidated ? [speciesCard(result.consolidated), ...regions] : regions;
 }
 
-/** The best of each region in a sentence, for those who hear the page. */
-export function sentences(result) {
-  const merged = result.consolidated ? [`${say("consolidated")}: ${speciesWords(result.consolidated[0])}.`] : [];
+/** One sentence for the best prediction of each region, for screen readers. */
+export function bestPredictions(result) {
+  const merged = result.consolidated ? [`${text("consolidated")}: ${speciesText(result.consolidated[0])}.`] : [];
   const best = result.regions.map(({ region, predictions: [first] }, index) =>
-    say("told", { where: where(region, index), name: first.class, score: percent(first.score), passed: passed(first) }),
+    text("bestPrediction", { where: where(region, index), name: first.class, score: percent(first.score), verdict: verdict(first) }),
   );
   return [...merged, ...best].join(" ");
 }
 
-const passed = ({ accepted, threshold }) => say(accepted ? "accepted" : "refused", { threshold: percent(threshold) });
+const verdict = ({ accepted, threshold }) => text(accepted ? "accepted" : "refused", { threshold: percent(threshold) });
 
-const where = (region, index) => (region ? say("region", { number: index + 1 }) : say("whole"));
+const where = (region, index) => (region ? text("region", { number: index + 1 }) : text("whole"));
 
-function answer({ region, predictions }, index, picture, point) {
+function regionCard({ region, predictions }, index, picture, highlight) {
   const card = el(
     "article",
     { class: "answer" },
@@ -33,8 +33,8 @@ function answer({ region, predictions }, index, picture, point) {
     el("ul", {}, ...predictions.map(bar)),
   );
   if (region) {
-    card.addEventListener("pointerenter", () => point(index));
-    card.addEventListener("pointerleave", () => point(-1));
+    card.addEventListener("pointerenter", () => highlight(index));
+    card.addEventListener("pointerleave", () => highlight(-1));
   }
   return card;
 }
@@ -49,8 +49,8 @@ function bar(prediction) {
     { class: prediction.accepted ? "accepted" : "refused" },
     el("span", { class: "class" }, prediction.class),
     el("span", { class: "score" }, percent(prediction.score)),
-    el("span", { class: "bar", title: say("threshold") }, fill, mark),
-    el("span", { class: "passed" }, passed(prediction)),
+    el("span", { class: "bar", title: text("threshold") }, fill, mark),
+    el("span", { class: "passed" }, verdict(prediction)),
   );
 }
 
@@ -63,23 +63,23 @@ function thumbnail(picture, region) {
   return canvas;
 }
 
-function species(pairs) {
+function speciesCard(pairs) {
   const [first, ...others] = pairs;
   return el(
     "article",
     { class: first[1] === null ? "species none" : "species" },
-    el("h2", {}, say("consolidated")),
+    el("h2", {}, text("consolidated")),
     el("p", { class: "best" }, el("strong", {}, first[0]), " ", el("span", {}, score(first[1]))),
-    ...others.map(([name]) => el("p", { class: "hint" }, `${name}: ${say("alsoAccepted")}`)),
+    ...others.map(([name]) => el("p", { class: "hint" }, `${name}: ${text("alsoAccepted")}`)),
   );
 }
 
-const score = (value) => (value === null ? say("noneAccepted") : percent(value));
+const score = (value) => (value === null ? text("noneAccepted") : percent(value));
 
-const speciesWords = ([name, value]) => `${name}, ${score(value)}`;
+const speciesText = ([name, value]) => `${name}, ${score(value)}`;
 
-/** What is served, in a line. */
+/** The number of classes and the size of the model's input. */
 export function modelLine(cfg, classes) {
   const [height, width] = cfg.input_dims.split("x");
-  return say("model", { classes: number(classes.length), size: `${width}×${height}` });
+  return text("model", { classes: number(classes.length), size: `${width}×${height}` });
 }

@@ -1,23 +1,23 @@
-// The command that asks the same from a terminal.
+// The curl command for the same request from a terminal.
 
-const SAFE = /^[\w./:@=+-]+$/; // what no shell reads in another way
+const SAFE = /^[\w./:@=+-]+$/; // no shell gives these characters a special meaning
 
-/** The line for a question; `fields` are those of the form. */
+/** The command for an image and the fields of the form. */
 export function curlLine(name, fields, needsKey) {
   const parts = ["curl"];
-  if (needsKey) parts.push("-H", '"X-API-Key: $API_KEY"'); // the key itself is not for the screen
+  if (needsKey) parts.push("-H", '"X-API-Key: $API_KEY"'); // The key itself must not appear on the screen.
   parts.push("-F", quoted(`blob=@${fileName(name)}`));
   for (const [field, value] of Object.entries(fields)) parts.push("-F", quoted(`${field}=${fieldValue(value)}`));
   parts.push(quoted(new URL("classify", document.baseURI).href));
   return parts.join(" ");
 }
 
-/** curl cuts a name at `;` and takes `,` for another file, but not within double quotes. */
+/** Outside double quotes, curl ends a name at `;` and starts another file at `,`. */
 function fileName(name) {
   return /[;,"\\]/.test(name) ? inDoubleQuotes(name) : name;
 }
 
-/** curl cuts a value at `;`, but not within double quotes. */
+/** Outside double quotes, curl ends a value at `;`. */
 function fieldValue(value) {
   return /[;"]/.test(value) ? inDoubleQuotes(value) : value;
 }

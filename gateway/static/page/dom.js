@@ -1,24 +1,24 @@
-// Short ways to make elements. Nothing here takes HTML: names of files and classes are text, whatever they hold.
+// Helpers that create elements. They accept no HTML, so names of files and classes are always inserted as text.
 
-/** An element with attributes and children, which are nodes or text; null ones are left out. */
+/** An HTML element with attributes and children, which are nodes or text; null children are skipped. */
 export function el(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  set(made, attributes);
-  made.append(...children.filter((each) => each !== null));
-  return made;
+  const created = document.createElement(name);
+  set(created, attributes);
+  created.append(...children.filter((each) => each !== null));
+  return created;
 }
 
-/** The same for what is drawn. */
+/** An SVG element with attributes and children. */
 export function svg(name, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  set(made, attributes);
-  made.append(...children);
-  return made;
+  const created = document.createElementNS("http://www.w3.org/2000/svg", name);
+  set(created, attributes);
+  created.append(...children);
+  return created;
 }
 
 function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
 }
 
-/** The element of an id. */
+/** The element with an id. */
 export const id = (name) => document.getElementById(name);

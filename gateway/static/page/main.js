@@ -1,57 +1,57 @@
-// The page: what is asked on one side, what is answered on the other.
+// The page: an image and its options on one side, the results on the other.
 
-import { answers, modelLine, sentences } from "./answers.js";
+import { bestPredictions, modelLine, resultCards } from "./answers.js";
 import { curlLine } from "./curl.js";
 import { id } from "./dom.js";
 import { Regions } from "./regions.js";
-import { Problem, ask, classify, hasKey, keepKey } from "./server.js";
-import { fieldOf } from "./squares.js";
+import { Problem, classify, getJson, hasKey, storeKey } from "./server.js";
+import { regionsField } from "./squares.js";
 import { Status } from "./status.js";
-import { other, say, switchLanguage, translate } from "./texts.js";
+import { otherLanguage, switchLanguage, text, translate } from "./texts.js";
 
-const regions = new Regions(changed);
+const regions = new Regions(optionsChanged);
 const status = new Status();
 
-let file = null; // the picture that is asked about
-let served = null; // what the server says of itself: `cfg` and `classes`
-let shown = null; // the latest result, with what was asked
-let running = null; // the AbortController of the question in flight
-let fault = null; // what is told instead of an answer
-let canceled = false; // whether the reader took the latest question back
+let file = null; // the selected image
+let service = null; // the server's configuration and classes: `cfg` and `classes`
+let latest = null; // the latest result, with its options
+let running = null; // the AbortController of the classification in progress
+let problem = null; // the error to show in place of a result
+let canceled = false; // whether the user canceled the latest classification
 
-// ------------------------------------------------------------------ the picture
+// ------------------------------------------------------------------ the image
 
-async function take(taken) {
-  if (!taken) return;
-  if (taken.type && !taken.type.startsWith("image/")) return fail(new Problem(-1, say("notImage")));
+async function selectImage(selected) {
+  if (!selected) return;
+  if (selected.type && !selected.type.startsWith("image/")) return fail(new Problem(-1, text("notImage")));
   running?.abort();
-  file = taken;
-  shown = null;
-  fault = null;
+  file = selected;
+  latest = null;
+  problem = null;
   canceled = false;
   URL.revokeObjectURL(id("picture").src);
   id("picture").src = URL.createObjectURL(file);
-  const isSeen = await id("picture").decode().then(() => true, () => false);
-  if (file !== taken) return; // another one came meanwhile
+  const isDisplayable = await id("picture").decode().then(() => true, () => false);
+  if (file !== selected) return; // Another image was selected during decoding.
   regions.reset({ width: id("picture").naturalWidth, height: id("picture").naturalHeight });
   id("empty").hidden = true;
-  id("frame").hidden = !isSeen;
-  id("unseen").hidden = isSeen;
-  id("places").hidden = !isSeen;
-  id("about").hidden = id("options").hidden = false;
+  id("frame").hidden = !isDisplayable;
+  id("not-displayable").hidden = isDisplayable;
+  id("region-options").hidden = !isDisplayable;
+  id("image-info").hidden = id("options").hidden = false;
   show();
   id("classify").focus({ preventScroll: true });
 }
 
-function listenForPictures() {
+function listenForImages() {
   for (const [button, input] of [["choose", "file"], ["another", "file"], ["photograph", "camera"]]) {
     id(button).addEventListener("click", () => id(input).click());
     id(input).addEventListener("change", ({ target }) => {
-      take(target.files[0]);
-      target.value = ""; // so that the same one can be chosen again
+      selectImage(target.files[0]);
+      target.value = ""; // The same file can then be chosen again.
     });
   }
-  document.addEventListener("paste", ({ clipboardData }) => take(clipboardData.files[0]));
+  document.addEventListener("paste", ({ clipboardData }) => selectImage(clipboardData.files[0]));
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     document.body.classList.add("dragged");
@@ -62,17 +62,17 @@ function listenForPictures() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("dragged");
-    take(event.dataTransfer.files[0]);
+    selectImage(event.dataTransfer.files[0]);
   });
 }
 
-// ------------------------------------------------------------------ question and answer
+// ------------------------------------------------------------------ the request
 
-/** The form's fields as they stand now, without those that say what goes without saying. */
+/** The form's current fields, without the fields that have their default value. */
 function fields() {
-  const squares = fieldOf(regions.squares, served?.cfg.region_order);
+  const field = regionsField(regions.squares, service?.cfg.region_order);
   return {
-    ...(squares ? { regions: squares } : {}),
+    ...(field ? { regions: field } : {}),
     top_n: id("top-n").value,
     ...(id("consolidate").checked ? { consolidate: "1" } : {}),
   };
@@ -81,34 +81,40 @@ function fields() {
 async function send() {
   if (!file || running) return;
   running = new AbortController();
-  fault = null;
+  problem = null;
   canceled = false;
   show();
-  wait("sending");
+  showProgress("sending");
   try {
-    if (!served) await look();
-    const asked = fields();
-    const result = await classify(file, asked, progress, running.signal);
-    shown = { result, asked: JSON.stringify(asked) };
-    id("told").textContent = sentences(result);
+    if (!service) await loadService();
+    const sent = fields();
+    const result = await classify(file, sent, jobProgress, running.signal);
+    latest = { result, options: JSON.stringify(sent) };
+    announce(bestPredictions(result));
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
-    else if (canceled) id("told").textContent = say("canceled");
+    else if (canceled) announce(text("canceled"));
   } finally {
     running = null;
     show();
   }
 }
 
-function progress({ status: now, position, estimated_wait: seconds }) {
-  const place = seconds === null ? "queued" : "queuedFor";
-  const text = now === "away" ? "retrying" : now === "queued" && position ? place : "running";
-  wait(text, { position, seconds: Math.ceil(seconds) });
+function jobProgress({ status: jobStatus, position, estimated_wait: seconds }) {
+  const queued = seconds === null ? "queued" : "queuedFor";
+  const key = jobStatus === "unavailable" ? "retrying" : jobStatus === "queued" && position ? queued : "running";
+  showProgress(key, { position, seconds: Math.ceil(seconds) });
 }
 
-/** Show what is waited for; and tell it to those who hear the page, where a place that comes into sight is not heard. */
-function wait(text, values) {
-  id("waiting").textContent = id("told").textContent = say(text, values);
+/** Screen readers do not announce an element that becomes visible, so the text goes to the announcements too. */
+function showProgress(key, values) {
+  id("waiting").textContent = text(key, values);
+  announce(text(key, values));
+}
+
+/** Have screen readers say a message. */
+function announce(message) {
+  id("told").textContent = message;
 }
 
 function cancel() {
@@ -117,68 +123,68 @@ function cancel() {
 }
 
 function fail(error) {
-  fault = error;
-  shown = null;
-  id("told").textContent = "";
+  problem = error;
+  latest = null;
+  announce("");
   show();
 }
 
-function changed(told = "") {
-  id("told").textContent = told;
+function optionsChanged(message = "") {
+  announce(message);
   showCommand();
   showStale();
 }
 
-/** Ask the server what it is; without it, regions could not be written in its order. */
-async function look() {
-  const [cfg, classes] = await Promise.all([ask("cfg"), ask("classes")]);
-  served = { cfg, classes };
+/** Load the configuration and the classes: the field `regions` depends on the configured order of coordinates. */
+async function loadService() {
+  const [cfg, classes] = await Promise.all([getJson("cfg"), getJson("classes")]);
+  service = { cfg, classes };
   id("top-n").max = classes.length;
   show();
 }
 
-// ------------------------------------------------------------------ what is shown
+// ------------------------------------------------------------------ the display
 
 function show() {
-  // The focus stays where it is: not on what is hidden or disabled, from which it would fall to the page's start.
+  // Move the focus off an element before it is hidden: otherwise the browser resets the focus to the page's start.
   if (!running && id("wait").contains(document.activeElement)) id("classify").focus({ preventScroll: true });
   id("wait").hidden = !running;
   id("classify").setAttribute("aria-disabled", Boolean(running));
-  id("name").textContent = file ? about(file) : "";
-  id("picture").alt = file ? say("picture", { name: file.name }) : "";
-  id("model").textContent = served ? modelLine(served.cfg, served.classes) : "";
-  id("nothing").hidden = Boolean(shown || fault || running);
-  id("nothing").textContent = say(canceled ? "canceled" : "nothing");
+  id("name").textContent = file ? imageInfo(file) : "";
+  id("picture").alt = file ? text("image", { name: file.name }) : "";
+  id("model").textContent = service ? modelLine(service.cfg, service.classes) : "";
+  id("nothing").hidden = Boolean(latest || problem || running);
+  id("nothing").textContent = text(canceled ? "canceled" : "nothing");
   showProblem();
-  showAnswers();
+  showResults();
   showStale();
   showCommand();
 }
 
 function showProblem() {
-  id("key").hidden = fault?.status !== 401;
-  id("problem").hidden = !fault;
-  // The server's own words are English, whatever the page speaks.
-  id("problem").lang = fault?.status > 0 && fault.message ? "en" : document.documentElement.lang;
-  id("problem").textContent = fault ? words(fault) : "";
+  id("key").hidden = problem?.status !== 401;
+  id("problem").hidden = !problem;
+  // The server's messages are in English, whatever the language of the page.
+  id("problem").lang = problem?.status > 0 && problem.message ? "en" : document.documentElement.lang;
+  id("problem").textContent = problem ? problemText(problem) : "";
 }
 
-function words({ status: code, message }) {
-  if (code === 0) return say("unreachable");
-  if (code === undefined) return say("broken", { status: message });
-  return message || say("broken", { status: code });
+function problemText({ status: code, message }) {
+  if (code === 0) return text("unreachable");
+  if (code === undefined) return text("broken", { status: message });
+  return message || text("broken", { status: code });
 }
 
-function showAnswers() {
+function showResults() {
   const picture = id("frame").hidden ? null : id("picture");
-  const point = (index) => regions.point(index);
-  id("found").replaceChildren(...(shown ? answers(shown.result, picture, point) : []));
+  const highlight = (index) => regions.highlight(index);
+  id("results").replaceChildren(...(latest ? resultCards(latest.result, picture, highlight) : []));
 }
 
 function showStale() {
-  const isStale = Boolean(shown) && shown.asked !== JSON.stringify(fields());
+  const isStale = Boolean(latest) && latest.options !== JSON.stringify(fields());
   id("stale").hidden = !isStale;
-  id("found").classList.toggle("stale", isStale);
+  id("results").classList.toggle("stale", isStale);
 }
 
 function showCommand() {
@@ -186,50 +192,50 @@ function showCommand() {
   if (file) id("curl").textContent = curlLine(file.name, fields(), hasKey());
 }
 
-function about({ name, size }) {
+function imageInfo({ name, size }) {
   const { naturalWidth, naturalHeight } = id("picture");
   const pixels = id("frame").hidden ? "" : ` · ${naturalWidth}×${naturalHeight}`;
   return `${name}${pixels} · ${size < 1e6 ? `${Math.ceil(size / 1000)} kB` : `${(size / 1e6).toFixed(1)} MB`}`;
 }
 
-// ------------------------------------------------------------------ the rest
+// ------------------------------------------------------------------ buttons, language and key
 
 async function copy() {
   try {
     await navigator.clipboard.writeText(id("curl").textContent);
-    id("copy").textContent = say("copied");
+    id("copy").textContent = text("copied");
   } catch {
-    id("copy").textContent = say("notCopied"); // a page that came over plain http may not
+    id("copy").textContent = text("notCopied"); // Browsers give pages loaded over plain HTTP no clipboard.
     getSelection().selectAllChildren(id("curl"));
   }
-  setTimeout(() => (id("copy").textContent = say("copy")), 2000);
+  setTimeout(() => (id("copy").textContent = text("copy")), 2000);
 }
 
-function speak() {
+function showLanguage() {
   translate();
-  id("language").textContent = say("otherLanguage");
-  id("language").lang = other();
+  id("language").textContent = text("otherLanguage");
+  id("language").lang = otherLanguage();
   regions.show();
   status.show();
   show();
 }
 
 function useKey() {
-  keepKey(id("api-key").value.trim());
+  storeKey(id("api-key").value.trim());
   id("api-key").value = "";
-  fault = null;
-  id(file ? "classify" : "choose").focus({ preventScroll: true }); // the key's field goes away
+  problem = null;
+  id(file ? "classify" : "choose").focus({ preventScroll: true }); // The key's field is about to be hidden.
   if (file) send();
-  else greet();
+  else connect();
 }
 
-/** Ask what is served; where a key is needed, ask the reader for it. */
-async function greet() {
+/** Load the service's configuration; show the field for the key if the server requires one. */
+async function connect() {
   try {
-    await look();
-    fault = null;
+    await loadService();
+    problem = null;
   } catch (error) {
-    if (error.status === 401) fault = error;
+    if (error.status === 401) problem = error;
   }
   show();
 }
@@ -238,7 +244,7 @@ id("options").addEventListener("submit", (event) => {
   event.preventDefault();
   send();
 });
-id("options").addEventListener("input", () => changed());
+id("options").addEventListener("input", () => optionsChanged());
 id("cancel").addEventListener("click", cancel);
 id("copy").addEventListener("click", copy);
 id("key").addEventListener("submit", (event) => {
@@ -247,11 +253,11 @@ id("key").addEventListener("submit", (event) => {
 });
 id("language").addEventListener("click", () => {
   switchLanguage();
-  speak();
+  showLanguage();
 });
-listenForPictures();
-speak();
-greet();
+listenForImages();
+showLanguage();
+connect();
 status.start(() => {
-  if (!served && status.isFresh) greet();
+  if (!service && status.isFresh) connect();
 });

@@ -1,25 +1,25 @@
-// The squares on the picture: drawn, moved, resized and removed by mouse, finger, pen, keys, and in a list of numbers.
+// The regions on the image. Mouse, finger, pen, keyboard and number fields add, move, resize and remove them.
 
 import { el, id } from "./dom.js";
-import { fitted, next, nudged, spanned } from "./squares.js";
-import { say } from "./texts.js";
+import { defaultSquare, fitted, nudged, spanned } from "./squares.js";
+import { text } from "./texts.js";
 
 const CORNERS = ["nw", "ne", "se", "sw"];
-const LEAST_DRAG = 6; // pixels of the screen; less is a click
+const MIN_DRAG = 6; // pixels of the screen; a shorter movement is a click
 
 export class Regions {
   #squares = [];
   #size = { width: 1, height: 1 };
   #onChange;
 
-  /** `onChange` is called after every change that a person made. */
+  /** `onChange` is called after every change that the user makes. */
   constructor(onChange) {
     this.#onChange = onChange;
-    id("frame").addEventListener("pointerdown", (event) => this.#grip(event));
+    id("frame").addEventListener("pointerdown", (event) => this.#press(event));
     id("regions").addEventListener("keydown", (event) => this.#key(event));
     id("squares").addEventListener("change", (event) => this.#typed(event.target));
     id("squares").addEventListener("click", (event) => this.#clicked(event.target));
-    id("add").addEventListener("click", () => this.#add(next(this.#squares.length, this.#size)));
+    id("add").addEventListener("click", () => this.#add(defaultSquare(this.#squares.length, this.#size)));
     id("clear").addEventListener("click", () => this.#clear());
   }
 
@@ -28,14 +28,14 @@ export class Regions {
     return this.#squares.map((each) => ({ ...each }));
   }
 
-  /** Begin anew, on a picture of this size. */
+  /** Remove all regions and use an image of this size. */
   reset(size) {
     this.#size = size;
     this.#squares = [];
     this.show();
   }
 
-  /** Show what there is; also after a change of the language. */
+  /** Show all regions; call it again after a change of language. */
   show() {
     id("regions").replaceChildren(...this.#squares.map((_, index) => this.#box(index)));
     id("squares").replaceChildren(...this.#squares.map((_, index) => this.#row(index)));
@@ -43,9 +43,9 @@ export class Regions {
     id("clear").hidden = this.#squares.length < 2;
   }
 
-  /** Let the box of a number stand out, or none. */
-  point(index) {
-    [...id("regions").children].forEach((box, each) => box.classList.toggle("pointed", each === index));
+  /** Highlight the region with this index; -1 highlights none. */
+  highlight(index) {
+    [...id("regions").children].forEach((box, each) => box.classList.toggle("highlighted", each === index));
   }
 
   // ---------------------------------------------------------------- changes
@@ -68,7 +68,7 @@ export class Regions {
     this.show();
     if (this.#squares.length) this.#focus(Math.min(index, this.#squares.length - 1));
     else id("add").focus();
-    this.#onChange(say("removed", { number: index + 1 }));
+    this.#onChange(text("removed", { number: index + 1 }));
   }
 
   #clear() {
@@ -84,7 +84,7 @@ export class Regions {
 
   // ---------------------------------------------------------------- mouse, finger, pen
 
-  #grip(event) {
+  #press(event) {
     if (event.button !== 0 || !event.isPrimary) return;
     event.preventDefault();
     const from = this.#pixels(event);
@@ -102,7 +102,7 @@ export class Regions {
     return fitted({ ...square, x: square.x + to.x - from.x, y: square.y + to.y - from.y }, this.#size);
   }
 
-  /** Follow the pointer until it is let go; `shape` makes the square of where it is. `index` is null for a new one. */
+  /** Follow the pointer until its release. `shape` returns the square for a position; `index` is null for a new region. */
   #drag(event, from, index, shape) {
     const frame = id("frame");
     const controller = new AbortController();
@@ -123,7 +123,7 @@ export class Regions {
     }
   }
 
-  /** Where the pointer is, in pixels of the picture. */
+  /** The position of the pointer in pixels of the image. */
   #pixels({ clientX, clientY }) {
     const shown = id("frame").getBoundingClientRect();
     const { width, height } = this.#size;
@@ -155,7 +155,7 @@ export class Regions {
     if (target.closest("button")) this.#remove(Number(target.closest("[data-index]").dataset.index));
   }
 
-  // ---------------------------------------------------------------- what is shown
+  // ---------------------------------------------------------------- the display
 
   #box(index) {
     const corners = CORNERS.map((corner) => el("i", { class: "corner", "data-corner": corner }));
@@ -165,10 +165,10 @@ export class Regions {
   #row(index) {
     const number = index + 1;
     const fields = ["x", "y", "side"].map((name) =>
-      el("label", {}, say(name), el("input", { type: "number", name, min: name === "side" ? "1" : "0", step: "1", inputmode: "numeric" })),
+      el("label", {}, text(name), el("input", { type: "number", name, min: name === "side" ? "1" : "0", step: "1", inputmode: "numeric" })),
     );
-    const button = el("button", { type: "button", class: "quiet", "aria-label": say("remove", { number }) }, "×");
-    const attributes = { "data-index": index, role: "group", "aria-label": say("region", { number }) };
+    const button = el("button", { type: "button", class: "quiet", "aria-label": text("remove", { number }) }, "×");
+    const attributes = { "data-index": index, role: "group", "aria-label": text("region", { number }) };
     return el("li", {}, el("div", attributes, el("b", {}, String(number)), ...fields, button));
   }
 
@@ -180,14 +180,14 @@ export class Regions {
     box.style.top = percent(square.y, this.#size.height);
     box.style.width = percent(square.side, this.#size.width);
     box.style.height = percent(square.side, this.#size.height);
-    box.setAttribute("aria-label", say("regionAt", { number: index + 1, ...square }));
+    box.setAttribute("aria-label", text("regionAt", { number: index + 1, ...square }));
     for (const input of id("squares").children[index].querySelectorAll("input")) input.value = square[input.name];
   }
 }
 
-const clamp = (value, most) => Math.min(Math.max(value, 0), most);
+const clamp = (value, max) => Math.min(Math.max(value, 0), max);
 
-const far = (from, to) => Math.hypot(to.clientX - from.clientX, to.clientY - from.clientY) >= LEAST_DRAG;
+const far = (from, to) => Math.hypot(to.clientX - from.clientX, to.clientY - from.clientY) >= MIN_DRAG;
 
 function opposite({ x, y, side }, corner) {
   return { x: corner.includes("w") ? x + side : x, y: corner.includes("n") ? y + side : y };

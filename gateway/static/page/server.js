@@ -1,109 +1,109 @@
-// What the page asks of the server: nothing that other clients can't ask too.
+// The page's requests to the server. The page uses the public API only.
 
-const KEPT = "api-key";
+const STORAGE_KEY = "api-key";
 
-// The first answers come soon, as they tell a place in the line; the later ones are few, as each counts for a rate limit.
+// The first polls are short and show the position in the queue. Later polls are long: each counts against the rate limit.
 const FIRST_POLL_SECONDS = 2;
-const LONGEST_POLL_SECONDS = 20;
+const MAX_POLL_SECONDS = 20;
 
-const NOT_NOW = [0, 429, 502, 503, 504]; // what says nothing of the job, which lives on
-const PATIENCE_SECONDS = 180; // for a job that can't be asked for
-const LONGEST_PAUSE_SECONDS = 10; // where the server does not say when to come back
+const TEMPORARY = [0, 429, 502, 503, 504]; // After a response with such a status, the job still exists.
+const MAX_UNAVAILABLE_SECONDS = 180; // for polls that fail with a temporary status
+const MAX_PAUSE_SECONDS = 10; // between polls without `Retry-After`
 
-/** An answer that is an error, in the server's words; or none came at all (`status` 0). */
+/** An error response with the server's message. The status is 0 if no response came. */
 export class Problem extends Error {
   constructor(status, detail, retryAfter) {
     super(detail);
     this.status = status;
-    this.retryAfter = retryAfter; // seconds, if the server told
+    this.retryAfter = retryAfter; // seconds, if the server sent them
   }
 }
 
-/** Keep a key for this tab; an empty one is forgotten. */
-export function keepKey(key) {
-  if (key) sessionStorage.setItem(KEPT, key);
-  else sessionStorage.removeItem(KEPT);
+/** Store a key for this tab; an empty key deletes the stored one. */
+export function storeKey(key) {
+  if (key) sessionStorage.setItem(STORAGE_KEY, key);
+  else sessionStorage.removeItem(STORAGE_KEY);
 }
 
-/** Whether there is one. */
-export const hasKey = () => Boolean(sessionStorage.getItem(KEPT));
+/** Whether this tab has a key. */
+export const hasKey = () => Boolean(sessionStorage.getItem(STORAGE_KEY));
 
-/** Ask for JSON; the path is relative to the page. */
-export async function ask(path, options = {}) {
-  const answer = await call(path, options);
-  return received(answer.json(), options.signal);
+/** GET JSON; the path is relative to the page. */
+export async function getJson(path, options = {}) {
+  const response = await request(path, options);
+  return networkResult(response.json(), options.signal);
 }
 
-async function call(path, { headers = {}, ...options } = {}) {
-  const key = sessionStorage.getItem(KEPT);
-  const asked = { ...options, headers: key ? { ...headers, "X-API-Key": key } : headers, cache: "no-store" };
-  const answer = await received(fetch(path, asked), options.signal);
-  if (!answer.ok) throw new Problem(answer.status, await detail(answer), retryAfter(answer));
-  return answer;
+async function request(path, { headers = {}, ...options } = {}) {
+  const key = sessionStorage.getItem(STORAGE_KEY);
+  const init = { ...options, headers: key ? { ...headers, "X-API-Key": key } : headers, cache: "no-store" };
+  const response = await networkResult(fetch(path, init), options.signal);
+  if (!response.ok) throw new Problem(response.status, await detail(response), retryAfter(response));
+  return response;
 }
 
-/** What a promise of the network brings; where the line breaks, a problem without a status. */
-async function received(promise, signal) {
+/** The value of a network promise. A lost connection becomes a problem with status 0. */
+async function networkResult(promise, signal) {
   try {
     return await promise;
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
-    if (error instanceof SyntaxError) throw error; // all of it came, but it is no JSON
+    if (error instanceof SyntaxError) throw error; // The whole body came, but it is not JSON.
     throw new Problem(0, String(error));
   }
 }
 
-/** The server tells seconds; a proxy's date is treated as if it had said nothing. */
-function retryAfter(answer) {
-  const told = answer.headers.get("Retry-After") ?? "";
-  return /^\d+$/.test(told) ? Number(told) : undefined;
+/** The header's seconds. A date, which some proxies send, is ignored. */
+function retryAfter(response) {
+  const value = response.headers.get("Retry-After") ?? "";
+  return /^\d+$/.test(value) ? Number(value) : undefined;
 }
 
-async function detail(answer) {
+async function detail(response) {
   try {
-    return (await answer.json()).detail ?? "";
+    return (await response.json()).detail ?? "";
   } catch {
-    return ""; // a proxy's page, perhaps
+    return ""; // A proxy's error page is not JSON.
   }
 }
 
 /**
- * Have a picture classified, and answer its job's result.
+ * Classify an image and return the result of its job.
  *
- * `/classify` goes before the jobs of others who don't wait, but does not tell thresholds; its job does. So it is
- * asked to answer at once, with its job, which is then waited for: `progress` is told of the job meanwhile.
+ * A `/classify` request has priority over asynchronous jobs, but its response lacks thresholds; the job's result has
+ * them. So the request prefers an asynchronous response, and the page polls the job. `progress` receives each state.
  */
 export async function classify(blob, fields, progress, signal) {
   const form = new FormData();
   form.append("blob", blob, blob.name);
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
-  const answer = await call("classify", { method: "POST", body: form, headers: { Prefer: "respond-async" }, signal });
-  const job = `jobs/${answer.headers.get("X-Job-Id")}`;
+  const response = await request("classify", { method: "POST", body: form, headers: { Prefer: "respond-async" }, signal });
+  const job = `jobs/${response.headers.get("X-Job-Id")}`;
   progress({});
   try {
-    return await ended(job, progress, signal);
+    return await jobResult(job, progress, signal);
   } catch (error) {
-    if (signal.aborted) call(job, { method: "DELETE" }).catch(() => {}); // too late, where it has begun
+    if (signal.aborted) request(job, { method: "DELETE" }).catch(() => {}); // A job that already runs is not canceled.
     throw error;
   }
 }
 
-/** The result of a job; a line that breaks, or a server that is away for a while, does not lose it. */
-async function ended(path, progress, signal) {
-  let since = null; // when the job could first not be asked for
-  for (let wait = FIRST_POLL_SECONDS, failed = 0; ; ) {
+/** The result of a job. Temporary errors do not lose it: polling goes on for up to MAX_UNAVAILABLE_SECONDS. */
+async function jobResult(path, progress, signal) {
+  let unavailableSince = null;
+  for (let wait = FIRST_POLL_SECONDS, failures = 0; ; ) {
     try {
-      const job = await ask(`${path}?wait=${wait}`, { signal });
+      const job = await getJson(`${path}?wait=${wait}`, { signal });
       if (job.result) return job.result;
       if (job.error || job.ended_at) throw new Problem(422, job.error?.detail ?? job.status);
       progress(job);
-      [since, failed, wait] = [null, 0, Math.min(2 * wait, LONGEST_POLL_SECONDS)];
+      [unavailableSince, failures, wait] = [null, 0, Math.min(2 * wait, MAX_POLL_SECONDS)];
     } catch (problem) {
-      if (!NOT_NOW.includes(problem.status)) throw problem;
-      since ??= performance.now();
-      const pause = problem.retryAfter ?? Math.min(2 ** failed++, LONGEST_PAUSE_SECONDS);
-      if (performance.now() - since + 1000 * pause > 1000 * PATIENCE_SECONDS) throw problem;
-      progress({ status: "away" });
+      if (!TEMPORARY.includes(problem.status)) throw problem;
+      unavailableSince ??= performance.now();
+      const pause = problem.retryAfter ?? Math.min(2 ** failures++, MAX_PAUSE_SECONDS);
+      if (performance.now() - unavailableSince + 1000 * pause > 1000 * MAX_UNAVAILABLE_SECONDS) throw problem;
+      progress({ status: "unavailable" });
       await sleep(pause, signal);
     }
   }

@@ -1,13 +1,13 @@
-// How the service does: its latest figures and a small chart of each, with what this page has seen of them.
+// The service status: the latest figures, each with a small chart of the values since the page was opened.
 
 import { el, id, svg } from "./dom.js";
-import { ask } from "./server.js";
-import { number, say } from "./texts.js";
+import { getJson } from "./server.js";
+import { number, text } from "./texts.js";
 
-const EVERY_SECONDS = 2; // as often as workers tell theirs
-const SPAN_SECONDS = 180;
-const WINDOW_SECONDS = 10; // that rates and means are taken over
-const PATIENCE_SECONDS = 8;
+const EVERY_SECONDS = 2; // the interval at which workers publish their counters
+const SPAN_SECONDS = 180; // of the charts
+const WINDOW_SECONDS = 10; // over which rates and means are computed
+const TIMEOUT_SECONDS = 8;
 
 const WIDTH = 120;
 const HEIGHT = 32;
@@ -24,37 +24,37 @@ const FIGURES = [
   ["answered", seconds],
 ];
 
-/** Asks for the figures while the page is looked at, and draws them. */
+/** Loads and draws the figures while the page is visible. */
 export class Status {
-  #samples = []; // what the server told, with the time it came
-  #points = []; // what was made of it, for the charts
-  #fault = null;
+  #samples = []; // the responses of the server, with the time of each
+  #points = []; // the figures computed from the samples, for the charts
+  #problem = null; // the key of the text that explains missing figures
 
-  /** Begin; `seen` is called after each answer. */
-  start(seen) {
+  /** Start loading; `onLoad` is called after each attempt. */
+  start(onLoad) {
     this.show();
     const tick = async () => {
       if (!document.hidden) {
-        await this.#look();
-        seen();
+        await this.#load();
+        onLoad();
       }
       setTimeout(tick, 1000 * EVERY_SECONDS);
     };
     tick();
   }
 
-  /** Whether the latest figures came. */
+  /** Whether the latest attempt succeeded. */
   get isFresh() {
-    return this.#fault === null && this.#samples.length > 0;
+    return this.#problem === null && this.#samples.length > 0;
   }
 
-  async #look() {
+  async #load() {
     try {
-      const told = await ask("status", { signal: AbortSignal.timeout(1000 * PATIENCE_SECONDS) });
-      this.#add({ ...told, at: performance.now() / 1000 });
-      this.#fault = null;
+      const counters = await getJson("status", { signal: AbortSignal.timeout(1000 * TIMEOUT_SECONDS) });
+      this.#add({ ...counters, at: performance.now() / 1000 });
+      this.#problem = null;
     } catch (error) {
-      this.#fault = error.status === 401 ? "needsKey" : "away";
+      this.#problem = error.status === 401 ? "needsKey" : "unavailable";
     }
     this.show();
   }
@@ -62,44 +62,44 @@ export class Status {
   #add(sample) {
     const last = this.#samples.at(-1);
     const isGap = last && sample.at - last.at > WINDOW_SECONDS;
-    if (isGap) this.#points.push({ at: sample.at }); // where nobody looked there is no line
-    if (isGap || (last && beganAnew(sample, last))) this.#samples = [];
+    if (isGap) this.#points.push({ at: sample.at }); // The chart has no line while the page was hidden.
+    if (isGap || (last && isReset(sample, last))) this.#samples = [];
     const before = this.#samples.findLast((each) => sample.at - each.at >= WINDOW_SECONDS) ?? this.#samples[0];
     this.#samples = [...this.#samples.slice(-WINDOW_SECONDS), sample];
     this.#points.push(point(sample, before));
     this.#points = this.#points.filter((each) => sample.at - each.at <= SPAN_SECONDS);
   }
 
-  /** Draw; also after a change of the language. */
+  /** Draw the figures; call it again after a change of language. */
   show() {
     id("status").replaceChildren(...FIGURES.map(([name, format]) => this.#figure(name, format)));
-    id("span").textContent = say(this.#fault ?? "span");
-    id("span").classList.toggle("fault", this.#fault !== null);
+    id("span").textContent = text(this.#problem ?? "span");
+    id("span").classList.toggle("fault", this.#problem !== null);
   }
 
   #figure(name, format) {
     const values = this.#points.map((each) => each[name]).filter((each) => each !== undefined);
-    const latest = this.#fault ? undefined : this.#points.at(-1)?.[name];
+    const latest = this.#problem ? undefined : this.#points.at(-1)?.[name];
     const highest = Math.max(...values);
-    const peak = name !== "workers" && highest > 0 ? say("highest", { value: format(highest) }) : "";
-    const title = name === "answered" ? { title: say("answeredMeans") } : {};
+    const peak = name !== "workers" && highest > 0 ? text("highest", { value: format(highest) }) : "";
+    const title = name === "answered" ? { title: text("answeredMeans") } : {};
     return el(
       "div",
       { class: name, ...title },
-      el("dt", {}, say(name)),
+      el("dt", {}, text(name)),
       el("dd", {}, el("strong", {}, latest === undefined ? "–" : format(latest)), chart(this.#points, name), el("small", {}, peak)),
     );
   }
 }
 
-/** Whether Redis lost its data: only then counts fall, and no rate can be had from those before. */
-function beganAnew(sample, last) {
+/** Whether Redis lost its data. Only then do counters fall; no rate can be computed from the earlier samples. */
+function isReset(sample, last) {
   const counts = ({ inputs, batches, answers }) => [inputs, batches, ...answers.map((each) => each.jobs)];
   const before = counts(last);
   return counts(sample).some((each, i) => each < before[i]);
 }
 
-/** The figures at a sample, with what happened since an earlier one. */
+/** The figures at a sample, from its difference to an earlier sample. */
 function point(sample, before) {
   const figures = { at: sample.at, workers: sample.workers, waiting: sum(Object.values(sample.waiting)) };
   if (!before || sample.at <= before.at) return figures;
@@ -112,15 +112,15 @@ function point(sample, before) {
   return figures;
 }
 
-/** The value that a share of the jobs do not pass, taken evenly within its bucket, as Prometheus does. */
+/** A quantile of a histogram by linear interpolation within the bucket, as in Prometheus. */
 function quantile(share, buckets) {
-  const wanted = share * sum(buckets.map((each) => each.jobs));
-  if (!(wanted > 0)) return undefined;
+  const rank = share * sum(buckets.map((each) => each.jobs));
+  if (!(rank > 0)) return undefined;
   let below = 0;
   let bound = 0;
   for (const { within, jobs } of buckets) {
     if (within === null) return bound;
-    if (jobs > 0 && below + jobs >= wanted) return bound + ((within - bound) * (wanted - below)) / jobs;
+    if (jobs > 0 && below + jobs >= rank) return bound + ((within - bound) * (rank - below)) / jobs;
     below += jobs;
     bound = within;
   }
@@ -129,7 +129,7 @@ function quantile(share, buckets) {
 
 const sum = (values) => values.reduce((total, each) => total + each, 0);
 
-/** A line from left to right, now at the right end; it breaks where there was nothing to tell. */
+/** A line chart that ends at the present on the right; the line is interrupted where there is no value. */
 function chart(points, name) {
   const now = points.at(-1)?.at ?? 0;
   const top = Math.max(1e-9, ...points.map((each) => each[name] ?? 0));

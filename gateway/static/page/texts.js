@@ -1,161 +1,158 @@
-// All that the page says, in both languages. What the server says of an error is shown as it words it.
+// All texts of the page, in English and Spanish. The server's error messages are shown unchanged, in English.
 
 const TEXTS = {
   title: ["classification-server", "classification-server"],
   otherLanguage: ["Español", "English"],
   more: ["More", "Más"],
-  calls: ["API", "API"],
-  ask: ["Picture and question", "Imagen y pregunta"],
-  drop: ["Drop a picture here", "Suelte una imagen aquí"],
-  paste: ["or paste one from the clipboard", "o péguela desde el portapapeles"],
-  choose: ["Choose a picture", "Elegir una imagen"],
+  api: ["API", "API"],
+  imageAndOptions: ["Image and options", "Imagen y opciones"],
+  drop: ["Drop an image here", "Suelte una imagen aquí"],
+  paste: ["or paste an image from the clipboard", "o pegue una imagen desde el portapapeles"],
+  choose: ["Choose an image", "Elegir una imagen"],
   photograph: ["Take a photo", "Tomar una foto"],
-  another: ["Another picture", "Otra imagen"],
-  picture: ["The picture to classify: {name}", "La imagen a clasificar: {name}"],
-  unseen: [
-    "This browser can't show the picture. The server may still read it: it can be classified as a whole.",
-    "Este navegador no puede mostrar la imagen. Quizá el servidor sí la lea: se puede clasificar completa.",
+  another: ["Another image", "Otra imagen"],
+  image: ["Image to classify: {name}", "Imagen por clasificar: {name}"],
+  notDisplayable: [
+    "This browser cannot show the image, but the server may be able to read it. You can classify the whole image.",
+    "Este navegador no puede mostrar la imagen, pero quizá el servidor pueda leerla. Puede clasificar la imagen completa.",
   ],
   regions: ["Regions", "Regiones"],
-  regionsOnPicture: ["Regions on the picture", "Regiones sobre la imagen"],
+  regionsOnImage: ["Regions on the image", "Regiones sobre la imagen"],
   draw: [
-    "Draw squares on the picture; without any, all of it is classified.",
-    "Dibuje cuadrados sobre la imagen; sin ninguno se clasifica completa.",
+    "Draw square regions on the image. Without regions, the whole image is classified.",
+    "Dibuje regiones cuadradas sobre la imagen. Sin regiones, se clasifica la imagen completa.",
   ],
   keys: [
-    "Keys: arrows move, with Shift they resize, Delete removes.",
-    "Teclas: las flechas mueven, con Mayús cambian el tamaño, Supr borra.",
+    "Keyboard: arrows move a region, Shift + arrows resize it, Delete removes it.",
+    "Teclado: las flechas mueven la región, Mayús + flechas cambian su tamaño, Supr la quita.",
   ],
   add: ["Add a region", "Agregar una región"],
   clear: ["Remove all", "Quitar todas"],
   region: ["Region {number}", "Región {number}"],
   regionAt: ["Region {number}: x {x}, y {y}, side {side}", "Región {number}: x {x}, y {y}, lado {side}"],
-  removed: ["Region {number} removed", "Región {number} quitada"],
+  removed: ["Region {number} removed", "Se quitó la región {number}"],
   remove: ["Remove region {number}", "Quitar la región {number}"],
   x: ["x", "x"],
   y: ["y", "y"],
   side: ["side", "lado"],
-  whole: ["Whole picture", "Imagen completa"],
-  topN: ["Answers per region", "Respuestas por región"],
+  whole: ["Whole image", "Imagen completa"],
+  topN: ["Predictions per region", "Predicciones por región"],
   consolidate: ["Merge by species", "Unir por especie"],
   classify: ["Classify", "Clasificar"],
   cancel: ["Cancel", "Cancelar"],
-  answers: ["Answers", "Respuestas"],
-  nothing: ["The answers will be here.", "Aquí estarán las respuestas."],
+  results: ["Results", "Resultados"],
+  nothing: ["Results will appear here.", "Aquí aparecerán los resultados."],
   stale: [
-    "What is asked has changed since: classify again.",
-    "Lo que se pregunta cambió desde entonces: clasifique otra vez.",
+    "The regions or options have changed. Classify again to update these results.",
+    "Cambiaron las regiones o las opciones. Clasifique de nuevo para actualizar estos resultados.",
   ],
-  sending: ["Sending the picture …", "Enviando la imagen …"],
-  running: ["Being classified …", "Clasificando …"],
-  queued: ["Number {position} in the line …", "Número {position} en la fila …"],
+  sending: ["Sending the image …", "Enviando la imagen …"],
+  running: ["Classifying …", "Clasificando …"],
+  queued: ["Position {position} in the queue …", "Lugar {position} en la cola …"],
   queuedFor: [
-    "Number {position} in the line, about {seconds} s …",
-    "Número {position} en la fila, unos {seconds} s …",
+    "Position {position} in the queue, about {seconds} s …",
+    "Lugar {position} en la cola, unos {seconds} s …",
   ],
   retrying: [
-    "The server does not answer now; it has the picture, and is asked again …",
-    "El servidor no responde ahora; ya tiene la imagen y se le vuelve a preguntar …",
+    "The server has the image but cannot answer now. Trying again …",
+    "El servidor ya tiene la imagen, pero no puede responder ahora. Intentando de nuevo …",
   ],
-  accepted: ["passes {threshold}", "supera {threshold}"],
-  refused: ["below {threshold}", "no supera {threshold}"],
-  threshold: ["The mark is the threshold of the class", "La marca es el umbral de la clase"],
-  told: ["{where}: {name}, {score}, {passed}.", "{where}: {name}, {score}, {passed}."],
-  consolidated: ["Species, all regions together", "Especies, todas las regiones juntas"],
+  accepted: ["accepted, above {threshold}", "aceptada, umbral {threshold}"],
+  refused: ["not accepted, below {threshold}", "no aceptada, umbral {threshold}"],
+  threshold: ["The mark shows the threshold of the class", "La marca indica el umbral de la clase"],
+  bestPrediction: ["{where}: {name}, {score}, {verdict}.", "{where}: {name}, {score}, {verdict}."],
+  consolidated: ["Species in all regions", "Especies en todas las regiones"],
   alsoAccepted: ["also accepted", "también aceptada"],
-  noneAccepted: ["no answer passed its threshold", "ninguna respuesta alcanzó su umbral"],
-  command: ["The same from a terminal", "Lo mismo desde una terminal"],
+  noneAccepted: ["no prediction accepted", "ninguna predicción aceptada"],
+  command: ["The same request from a terminal", "La misma solicitud desde una terminal"],
   copy: ["Copy", "Copiar"],
   copied: ["Copied", "Copiado"],
-  notCopied: ["Can't copy: select it", "No se puede: selecciónelo"],
+  notCopied: ["Copy failed: select the text", "No se pudo copiar: seleccione el texto"],
   unreachable: [
-    "The server can't be reached. Is the network there? Then try again.",
-    "No se puede llegar al servidor. ¿Hay red? Entonces intente otra vez.",
+    "The server cannot be reached. Check your connection and try again.",
+    "No se puede conectar con el servidor. Revise su conexión e intente de nuevo.",
   ],
-  broken: ["The server answered something else than expected: {status}.", "El servidor respondió otra cosa: {status}."],
-  notImage: ["That is no picture.", "Eso no es una imagen."],
+  broken: ["Unexpected response from the server: {status}.", "Respuesta inesperada del servidor: {status}."],
+  notImage: ["This file is not an image.", "Este archivo no es una imagen."],
   canceled: ["Canceled.", "Cancelado."],
-  key: ["This server asks for an API key", "Este servidor pide una clave"],
-  useKey: ["Use it", "Usarla"],
-  keyKept: [
-    "It stays in this tab, and is forgotten when you close it.",
-    "Se queda en esta pestaña y se olvida al cerrarla.",
+  key: ["This server requires an API key", "Este servidor requiere una clave de API"],
+  useKey: ["Use key", "Usar clave"],
+  keyStorage: [
+    "The key stays in this tab and is deleted when you close it.",
+    "La clave se queda en esta pestaña y se borra al cerrarla.",
   ],
   model: ["{classes} classes, {size} pixels", "{classes} clases, {size} pixeles"],
-  status: ["How the service does", "Cómo va el servicio"],
-  span: ["The last three minutes, of all callers", "Los últimos tres minutos, de todos los clientes"],
-  away: ["No figures: the server does not tell them now", "Sin cifras: el servidor no las dice ahora"],
-  needsKey: ["No figures without a key", "Sin cifras mientras no haya clave"],
+  status: ["Service status", "Estado del servicio"],
+  span: ["The last three minutes, all clients", "Los últimos tres minutos, todos los clientes"],
+  unavailable: ["No figures: the server is not reporting them now", "Sin cifras: el servidor no las informa en este momento"],
+  needsKey: ["No figures without an API key", "Sin cifras: falta la clave de API"],
   workers: ["Workers", "Workers"],
-  waiting: ["Waiting", "En espera"],
+  waiting: ["In the queue", "En la cola"],
   rate: ["Images/s", "Imágenes/s"],
-  batch: ["Mean batch", "Lote medio"],
-  answered: ["Answer, 95 %", "Respuesta, 95 %"],
+  batch: ["Mean batch", "Lote promedio"],
+  answered: ["Response, 95%", "Respuesta, 95%"],
   answeredMeans: [
-    "Of 100 pictures sent to /classify, 95 had their scores within this time, the line included",
-    "De 100 imágenes enviadas a /classify, 95 tuvieron respuesta en este tiempo, con todo y la fila",
+    "Of 100 images sent to /classify, 95 got their scores within this time, including the time in the queue",
+    "De cada 100 imágenes enviadas a /classify, 95 recibieron respuesta en este tiempo, incluida la espera en la cola",
   ],
   highest: ["max. {value}", "máx. {value}"],
 };
 
 const LANGUAGES = ["en", "es"];
-const KEPT = "language";
+const NUMBER_LOCALES = { en: "en", es: "es-MX" }; // Mexico uses a decimal point, Spain a comma.
+const STORAGE_KEY = "language";
 
-export let language = kept() ?? preferred();
+export let language = stored() ?? preferred();
 
-function kept() {
-  const found = recall();
-  return LANGUAGES.includes(found) ? found : null;
-}
-
-function recall() {
+function stored() {
   try {
-    return localStorage.getItem(KEPT);
+    const value = localStorage.getItem(STORAGE_KEY);
+    return LANGUAGES.includes(value) ? value : null;
   } catch {
-    return null; // where the browser keeps nothing for pages
+    return null; // The browser may forbid storage.
   }
 }
 
 function preferred() {
-  const wanted = navigator.languages.map((each) => each.slice(0, 2).toLowerCase());
-  return wanted.find((each) => LANGUAGES.includes(each)) ?? "en";
+  const codes = navigator.languages.map((each) => each.slice(0, 2).toLowerCase());
+  return codes.find((each) => LANGUAGES.includes(each)) ?? "en";
 }
 
-/** The other one of the two. */
-export function other() {
+/** The language that is not in use. */
+export function otherLanguage() {
   return LANGUAGES[1 - LANGUAGES.indexOf(language)];
 }
 
-/** Speak the other language from now on. */
+/** Use the other language, also on the next visit. */
 export function switchLanguage() {
-  language = other();
+  language = otherLanguage();
   try {
-    localStorage.setItem(KEPT, language);
+    localStorage.setItem(STORAGE_KEY, language);
   } catch {
-    // Then for this visit alone.
+    // Without storage, the choice lasts for this visit.
   }
 }
 
-/** A text, with `{name}` replaced by `values.name`. */
-export function say(key, values = {}) {
+/** A text in the language in use, with each `{name}` replaced by `values.name`. */
+export function text(key, values = {}) {
   return TEXTS[key][LANGUAGES.indexOf(language)].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-/** A number as people write it in this language. */
+/** A number in the format of the language. */
 export function number(value, digits = 0) {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
+  return new Intl.NumberFormat(NUMBER_LOCALES[language], { maximumFractionDigits: digits }).format(value);
 }
 
-/** A score from 0 to 1 in percent. What is not quite all, or nothing, is never told as such. */
+/** A score from 0 to 1 in percent. A score between 0 and 1 is never rounded to 0% or 100%. */
 export function percent(value) {
-  const format = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 });
+  const format = new Intl.NumberFormat(NUMBER_LOCALES[language], { style: "percent", maximumFractionDigits: 1 });
   if (value > 0 && value < 0.001) return `< ${format.format(0.001)}`;
   return format.format(value < 1 ? Math.min(value, 0.999) : value);
 }
 
-/** Put the texts of this language into the elements that name one. */
+/** Set the texts of all elements that name a text in `data-text` or `data-label`. */
 export function translate(root = document) {
   document.documentElement.lang = language;
-  for (const each of root.querySelectorAll("[data-text]")) each.textContent = say(each.dataset.text);
-  for (const each of root.querySelectorAll("[data-label]")) each.setAttribute("aria-label", say(each.dataset.label));
+  for (const each of root.querySelectorAll("[data-text]")) each.textContent = text(each.dataset.text);
+  for (const each of root.querySelectorAll("[data-label]")) each.setAttribute("aria-label", text(each.dataset.label));
 }
