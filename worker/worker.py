@@ -162,10 +162,8 @@ class BatchWorker(SimpleWorker):
     def _beat(self) -> None:
         """First what holds or frees jobs: it works on a server that is out of memory, the rest does not."""
         self._held.lose(self._jobs.renew(self.name, self._held.all()))
-        for job_id, word in self._jobs.reap():
-            logger.warning(
-                "job %s: its worker died; %s", job_id, "queued again" if word == "again" else "failed"
-            )
+        for job_id, outcome in self._jobs.reap():
+            logger.warning("job %s: its worker died; %s", job_id, outcome)
         if not self._stopped.is_set():
             status = WorkerStatus(self._pace.jobs_per_second, self._service.model.input_batch, self._since)
             self._jobs.fleet.publish(self.name, self._service.description, status)

@@ -105,7 +105,7 @@ def test_neighbours_of_an_odd_record_outlive_their_worker(
     tamper(redis)
     redis.zadd("rq:wip:interactive", {"no execution": 0})
     die(redis)
-    assert {*queue.reap()} >= {("a", "again"), ("b", "again")}
+    assert {*queue.reap()} >= {("a", "requeued"), ("b", "requeued")}
     assert queue.settle("w2", [good(each) for each in claims]) == [False] * len(claims)
     assert are_answered(queue, redis, take_all(queue))
     assert redis.zcard("rq:wip:interactive") == 0

@@ -1,0 +1,22 @@
+"""Constants that Python and the Lua scripts share; `shared.queue.lua_script` hands them to the scripts."""
+
+from shared.metric_names import JOBS
+from shared.webhook import QUEUE
+
+IMAGE_TTL = 86_400
+"""Maximum time that an image waits for a worker, in seconds."""
+
+MAX_INTERACTIVE_TURNS = 8
+"""Maximum number of interactive batches in a row while bulk jobs wait."""
+
+METRICS_KEY = "classification:figures"
+WAKE_KEY = "classification:wake"
+
+SCRIPT_CONSTANTS: dict[str, int | str] = {
+    "IMAGE_TTL": IMAGE_TTL,
+    "JOBS_COUNT": JOBS,
+    "MAX_INTERACTIVE_TURNS": MAX_INTERACTIVE_TURNS,
+    "METRICS_KEY": METRICS_KEY,
+    "WAKE_KEY": WAKE_KEY,
+    "WEBHOOKS_QUEUE": QUEUE,
+}
