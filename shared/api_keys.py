@@ -1,6 +1,6 @@
-"""API keys as they are written in settings: KEY, NAME:KEY, or a hash in the key's place, [NAME:]sha256:HEX.
+"""API keys in settings: KEY, NAME:KEY, or with a hash instead of the key, [NAME:]sha256:HEX.
 
-Whatever the form, only the digest is kept. No message here holds a part of what was written.
+Only a key's digest is kept. No message contains a part of an entry.
 """
 
 import hashlib
@@ -8,10 +8,11 @@ import re
 from dataclasses import dataclass, field
 
 MIN_CHARACTERS = 16
+"""Minimum length of a key, in characters."""
 
 _FORM = re.compile(
     r"(?:(?!sha256:)(?P<name>[\w.-]{1,64}):)?"
-    # A key's alphabet is that of the Authorization header (RFC 6750), so it has no colon and no comma.
+    # The Authorization header (RFC 6750) allows these characters in a key: no colon and no comma.
     r"(?:sha256:(?P<hash>[0-9a-f]{64})|(?P<key>[\w.~+/-]+=*))",
     re.ASCII | re.IGNORECASE,
 )
@@ -19,31 +20,31 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A caller's key. Keys that share a name are one caller: that is how a key is replaced by a new one."""
+    """A caller's key. Keys of one name belong to one caller, who can replace an old key by a new one."""
 
     name: str
     digest: bytes = field(repr=False)
 
 
 def digest(key: str) -> bytes:
-    """What is kept of a key, and compared."""
+    """Return a key's digest, which is stored and compared instead of the key."""
     return hashlib.sha256(key.encode()).digest()
 
 
-def parse_keys(entries: list[str], word: str) -> tuple[ApiKey, ...]:
-    """Read the entries; empty ones are skipped, and `word` is what an entry is called in a message.
+def parse_keys(entries: list[str], noun: str) -> tuple[ApiKey, ...]:
+    """Read the entries and skip empty entries; messages call an entry `noun` and its number.
 
     Raises:
-        ValueError: an entry is not of the form, or its key is weak, or there is none.
+        ValueError: an entry has another form, a key is too short, or there is no key.
     """
     keys = []
-    for number, entry in enumerate(entries, 1):
+    for number, entry in enumerate(map(str.strip, entries), 1):
         try:
-            keys += [_parse(entry.strip())] if entry.strip() else []
+            keys += [_parse(entry)] if entry else []
         except ValueError as error:
-            raise ValueError(f"{word} {number}: {error}") from None
+            raise ValueError(f"{noun} {number}: {error}") from None
     if not keys:
-        raise ValueError("it holds no key")
+        raise ValueError("expected at least one key, got none")
     return tuple(keys)
 
 
@@ -51,14 +52,12 @@ def _parse(entry: str) -> ApiKey:
     found = _FORM.fullmatch(entry)
     if found is None:
         raise ValueError(
-            "it takes KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX (a key and a name are of ASCII letters, "
-            "digits, - . _, a key also of ~ + / and = at its end; HEX has 64 digits)"
+            "expected KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX. Keys and names may have ASCII letters, "
+            "digits and - . _, and keys also ~ + / and = at the end. HEX has 64 digits."
         )
     key = found["key"]
     if key and len(key) < MIN_CHARACTERS:
-        raise ValueError(
-            f"a key of {len(key)} characters can be guessed, and it takes {MIN_CHARACTERS} or more; "
-            "make one with: openssl rand -hex 32"
-        )
+        expected = f"expected a key of at least {MIN_CHARACTERS} characters, got {len(key)}"
+        raise ValueError(f"{expected}. Make a key with: openssl rand -hex 32")
     kept = digest(key) if key else bytes.fromhex(found["hash"])
     return ApiKey(found["name"] or f"key-{kept.hex()[:12]}", kept)

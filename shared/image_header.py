@@ -110,7 +110,7 @@ class _Header(io.BytesIO):
 
 
 def _open(data: bytes) -> Image.Image:
-    # A file of MAX_READS bytes cannot have more parts, and reads without counting take two thirds of the time.
+    # A file of MAX_READS bytes has no more parts than that, and reading without counting is a third faster.
     file = _Header(data) if len(data) > MAX_READS else io.BytesIO(data)
     try:
         _check_tags(data)

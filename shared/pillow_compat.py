@@ -2,9 +2,9 @@
 
 Seen with Pillow 13.0.0. tests/unit/test_images.py guards each change:
 
-- GIF: the canvas of the second frame is not made. Pillow makes it with the header: 4 GB for a GIF of 90 bytes.
-- JPEG: density, further pictures (MPO) and quantization tables are not read. A phone photo's header took 110 µs
-  and takes 40 µs, in the gateway and in the worker; a thumbnail's header needs 13 % fewer instructions.
+- GIF: the canvas of the second frame is not made. Pillow makes it with the header: 4 GB for 90 bytes.
+- JPEG: density, further pictures (MPO) and quantization tables are not read. A phone photo's header took
+  110 µs and takes 40 µs, in gateway and worker. A thumbnail's header needs 13 % fewer instructions.
 - PNG: the texts of one header unpack to at most 16 MiB (Pillow: 64 MiB).
 - Pillow's own limit of pixels is off, because the service has its own limit.
 - Pillow's warnings are off. They describe malformed bytes of uploads, and Python would keep every text.
@@ -17,7 +17,7 @@ import PIL.WebPImagePlugin  # noqa: F401 (otherwise the first request imports al
 from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin
 
 READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Pillow's names of the supported formats. An MPO (a phone's multi-picture file) is read as its first JPEG."""
+"""Pillow's names of the supported formats. An MPO (several pictures of a phone) is read as its first JPEG."""
 
 MAX_TEXT_BYTES = 16 * 2**20
 """Maximum size of a PNG header's unpacked texts, in bytes."""

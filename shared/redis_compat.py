@@ -1,7 +1,7 @@
 """Corrections of redis-py's Sentinel client.
 
-Seen with redis 8.1.0. Each class corrects a fault that a trial or a test has shown; docs/decisions.md has the
-trials ("Sentinels"). tests/e2e/test_sentinel.py and tests/integration/test_connection.py guard the corrections.
+Seen with redis 8.1.0. Each class corrects a fault that a trial or a test has shown: see "Sentinels" in
+docs/decisions.md. tests/e2e/test_sentinel.py and tests/integration/test_connection.py guard the corrections.
 """
 
 from copy import copy
@@ -22,8 +22,8 @@ class SafeSentinel(Sentinel):
 
     def discover_master(self, service_name: str) -> Any:
         """Return the master's address."""
-        # Redis-py moves the Sentinel that answered to the front of its list. Two threads that do so at once can
-        # lose a Sentinel from the list, so each thread changes its own copy.
+        # Redis-py moves the Sentinel that answered to the front of its list. Two threads that do this at once
+        # can lose a Sentinel from the list, so each thread changes its own copy.
         own = copy(self)
         own.sentinels = [*self.sentinels]
         address = Sentinel.discover_master(own, service_name)  # type: ignore[no-untyped-call]
@@ -36,8 +36,8 @@ class MasterConnection(SentinelManagedConnection):
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         """Read a reply."""
-        # Redis-py's default is False here, but True for a single server. With False, the next command received
-        # the reply of a read that a signal had interrupted, so webhook senders took 16 s to stop.
+        # Redis-py's default is False here, but True for a single server. With False, when a signal
+        # interrupted a read, the next command received its reply, so webhook senders took 16 s to stop.
         options.setdefault("disconnect_on_error", True)
         try:
             return super().read_response(*arguments, **options)
@@ -65,6 +65,6 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
 
     def owns_connection(self, connection: Any) -> int:
         """Return whether the connection belongs to this pool."""
-        # Redis-py disowns a connection that reached no master, but the blocking pool keeps it in its list. The
-        # list would grow with every request until there is a master.
+        # Redis-py disowns a connection that reached no master, but the blocking pool keeps it in its list.
+        # The list would grow with every request until there is a master.
         return BlockingConnectionPool.owns_connection(self, connection)

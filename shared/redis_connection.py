@@ -1,21 +1,26 @@
 """Makes every connection to Redis."""
 
+import logging
+import time
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.connection import parse_url
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from shared.redis_compat import MasterConnection, MasterPool, MasterTlsConnection, SafeSentinel
 from shared.redis_url import SentinelUrl, is_sentinel
+
+logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 2.0
 """Maximum time that a blocking command waits on the server, in seconds."""
 
 SOCKET_TIMEOUT = 10.0
 """Maximum time without a byte before a connection counts as dead, in seconds. It must exceed `BLOCK_SECONDS`:
-redis-py silently retries a blocking read that timed out, and loses the element that the first read removed."""
+redis-py silently retries a blocking read that timed out, and loses what the first read removed."""
 
 CONNECT_TIMEOUT = 5.0
 """Maximum time to connect, in seconds."""
@@ -44,6 +49,17 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
     if is_sentinel(url):
         return _master(SentinelUrl.parse(url), options)
     return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
+
+
+def wait_until_reachable(redis: "Redis") -> None:
+    """Return once the Redis server answers."""
+    while True:
+        try:
+            redis.ping()
+            return
+        except RedisError as error:
+            logger.warning("Redis unreachable: %s", error)
+            time.sleep(1)
 
 
 def _master(address: SentinelUrl, options: dict[str, Any]) -> Redis:

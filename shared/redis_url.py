@@ -1,6 +1,6 @@
-"""What `REDIS_URL` may say: one server, or the Sentinels that know which server is the master.
+"""The form of `REDIS_URL`: one server, or the Sentinels that know which server is the master.
 
-Read without redis-py, which imports ssl: gunicorn reads settings before gevent takes its place.
+This module must not import redis-py, which imports ssl: gunicorn reads settings before gevent patches ssl.
 """
 
 import re
@@ -18,34 +18,36 @@ _SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_PATH = re.compile(r"(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d{0,4}))?")
 """Sentinel itself allows no other characters in a service's name."""
 
+DEFAULT_SENTINEL_PORT = 26379
+
 ALLOWED = (
-    "it takes redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS), unix://[:PASSWORD@]/PATH, or "
-    "redis+sentinel://[[USER]:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE/DB (with TLS: rediss+sentinel://…), "
-    f"and after a ? some of {', '.join(sorted(_OPTIONS))}, with Sentinels also "
-    f"{', '.join(sorted(_SENTINEL_OPTIONS))}; a / in a password is written %2F"
+    "expected redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS), unix://[:PASSWORD@]/PATH, or "
+    "redis+sentinel://[[USER]:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE/DB (with TLS: rediss+sentinel://…). "
+    f"These options may follow a ?: {', '.join(sorted(_OPTIONS))}; with Sentinels also "
+    f"{', '.join(sorted(_SENTINEL_OPTIONS))}. Write a / in a password as %2F."
 )
 
 
 @dataclass(frozen=True)
 class SentinelUrl:
-    """A `redis+sentinel://` address taken apart.
+    """The parts of a `redis+sentinel://` address.
 
-    `server` is the master's as a plain URL, with the service's name for a host: login, database and options
-    mean what they mean for one server.
+    `server` is the master's plain URL with the service's name as the host. Its login, database and options
+    have the same meaning as for a single server.
     """
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
     server: str = field(repr=False)
     login: dict[str, str] = field(repr=False)
-    """`username` and `password` of the Sentinels themselves, as far as they are set."""
+    """The Sentinels' own `username` and `password`, where they are set."""
 
     @classmethod
     def parse(cls, text: str) -> "SentinelUrl":
-        """Take `text` apart.
+        """Split `text` into its parts.
 
         Raises:
-            ValueError: it is no such address; the message may repeat a part of it.
+            ValueError: the text has another form; the message may contain a part of it.
         """
         scheme, _, rest = text.partition("://")
         rest, _, query = rest.partition("?")
@@ -62,27 +64,27 @@ class SentinelUrl:
 
 
 def is_sentinel(url: str) -> bool:
-    """Whether Sentinels are to be asked for the server."""
+    """Return whether the URL names Sentinels instead of a server."""
     return url.partition("://")[0] in _SENTINEL_SCHEMES
 
 
 def check_redis_url(text: str) -> str:
-    """Return `text` if it can be an address.
+    """Return `text` if it is a valid address.
 
     Raises:
-        ValueError: it can't; the message says what is allowed, and repeats nothing of what may be a password.
+        ValueError: the text is not valid; the message contains no part of it, which could be a password.
     """
     try:
         if is_sentinel(text):
             SentinelUrl.parse(text)
             return text
         url = urlsplit(text)
-        is_right = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
-        is_right &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
-        is_right &= _options(url.query).keys() <= _OPTIONS
-    except ValueError:  # its message repeats a part, and that may be of a password
-        is_right = False
-    if not is_right:
+        is_valid = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
+        is_valid &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
+        is_valid &= _options(url.query).keys() <= _OPTIONS
+    except ValueError:  # the message could contain a part of a password
+        is_valid = False
+    if not is_valid:
         raise ValueError(ALLOWED)
     return text
 
@@ -98,4 +100,4 @@ def _host(text: str) -> tuple[str, int]:
     url = urlsplit(f"//{text.strip()}")
     if not url.hostname or url.path or url.fragment or url.port == 0:
         raise ValueError(text)
-    return unquote(url.hostname), url.port or 26379
+    return unquote(url.hostname), url.port or DEFAULT_SENTINEL_PORT

@@ -11,22 +11,12 @@ from redis import Redis
 
 from shared.job import JobFailure
 from shared.metric_names import Count, QueueMetrics
-from shared.queue import BULK, INTERACTIVE, QUEUES
+from shared.queue import BULK, INTERACTIVE, QUEUES, wire
 from shared.queue.fleet import Fleet
 from shared.queue.lua_script import END_JOB, RECORDS, Script
 from shared.queue.messages import JobState, KeyReused, NewJob, QueueFull, Repeatable, Reply, Submitted
 from shared.queue.redis_reads import read_all
 from shared.queue.script_constants import IMAGE_TTL, METRICS_KEY
-from shared.queue.wire import (
-    MAX_SMALL_IMAGE,
-    STATE_FIELDS,
-    common_fields,
-    job_fields,
-    read_number,
-    read_reply,
-    read_state,
-    rq_time,
-)
 from shared.redis_connection import BLOCK_SECONDS
 from shared.settings import Settings
 
@@ -52,7 +42,7 @@ class GatewayQueue:
         self._redis, self._settings = redis, settings
         self.fleet = Fleet(redis, settings.job_lease)
         self._rate: tuple[float, float] = (0.0, 0.0)
-        self._common_fields = common_fields(settings)
+        self._common_fields = wire.common_fields(settings)
 
     def submit(
         self,
@@ -94,13 +84,13 @@ class GatewayQueue:
         settings, common = self._settings, self._common_fields
         max_jobs = settings.queue_size if queue == INTERACTIVE else settings.bulk_queue_size
         args: list[Any] = [queue, max_jobs, settings.max_queue_bytes, mode, *repeat, REPEATABLE_SECONDS]
-        args += [settings.result_ttl, rq_time(), len(common), *common]
+        args += [settings.result_ttl, wire.rq_time(), len(common), *common]
         pipe = self._redis.pipeline(transaction=False)
         for job, timeout in jobs:
-            is_small = len(job.image) <= MAX_SMALL_IMAGE
+            is_small = len(job.image) <= wire.MAX_SMALL_IMAGE
             if not is_small:  # through the script, the bytes cost three times as much
                 pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
-            fields = job_fields(job)
+            fields = wire.job_fields(job)
             args += [job.id, job.image if is_small else b"", len(job.image)]
             args += ["" if timeout is None else timeout, job.digest, len(fields), *fields]
         outcome, waiting, found = _SUBMIT.last_in(pipe, self._redis, (), args)
@@ -129,7 +119,7 @@ class GatewayQueue:
     def replies(self, reply_to: str) -> list[Reply]:
         """Wait up to `BLOCK_SECONDS` for a message; return its replies, which jobs of one batch share."""
         found = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
-        return [read_reply(each) for each in json.loads(found[1])] if found else []
+        return [wire.read_reply(each) for each in json.loads(found[1])] if found else []
 
     def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
         """Request a reply when jobs end. Returns the ids of ended and unknown jobs: they send no reply."""
@@ -144,13 +134,13 @@ class GatewayQueue:
         """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.hmget(f"rq:job:{job_id}", *STATE_FIELDS)
+            pipe.hmget(f"rq:job:{job_id}", *wire.STATE_FIELDS)
             pipe.xrevrange(f"rq:results:{job_id}", count=1)
         answers = read_all(pipe)
         found = {}
         for job_id, values, entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
             if values and _is_visible(values, owner):
-                found[job_id] = read_state(job_id, values, entries or [])
+                found[job_id] = wire.read_state(job_id, values, entries or [])
         if positions:
             found |= {each.id: self._placed(each) for each in found.values() if each.status == "queued"}
         return found
@@ -172,7 +162,7 @@ class GatewayQueue:
         failure = json.dumps(
             JobFailure("canceled", "the job was canceled before a worker began it").to_json()
         )
-        args = (job_id, owner, self._settings.result_ttl, rq_time(), failure)
+        args = (job_id, owner, self._settings.result_ttl, wire.rq_time(), failure)
         return str(_CANCEL(self._redis, (), args).decode())
 
     def suspended(self) -> bool:
@@ -196,7 +186,7 @@ class GatewayQueue:
             waiting=dict(zip(QUEUES, rest[::3], strict=True)),
             running=dict(zip(QUEUES, rest[1::3], strict=True)),
             oldest_wait={
-                queue: max(now - read_number(first[0], now), 0.0) if first else 0.0
+                queue: max(now - wire.read_number(first[0], now), 0.0) if first else 0.0
                 for queue, first in zip(QUEUES, rest[2::3], strict=True)
             },
             image_bytes=int(held or 0),
@@ -205,7 +195,7 @@ class GatewayQueue:
 
 
 def _is_visible(values: Sequence[bytes | None], owner: str | None) -> bool:
-    record = dict(zip(STATE_FIELDS, values, strict=True))
+    record = dict(zip(wire.STATE_FIELDS, values, strict=True))
     return record["status"] is not None and owner in (None, (record["owner"] or b"").decode())
 
 

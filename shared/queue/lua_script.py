@@ -10,7 +10,10 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
-from shared.queue.script_constants import SCRIPT_CONSTANTS
+from shared.queue import script_constants
+
+CONSTANTS = {name: value for name, value in vars(script_constants).items() if name.isupper()}
+"""The shared constants, which the scripts use under the same names."""
 
 RECORDS = ("records",)
 """The file that is joined in front of a script."""
@@ -24,8 +27,9 @@ class Script:
 
     def __init__(self, *names: str) -> None:
         folder = Path(__file__).with_name("lua")
-        constants = [f"local {name} = {json.dumps(value)}" for name, value in SCRIPT_CONSTANTS.items()]
-        self.text = "\n".join(constants + [(folder / f"{name}.lua").read_text("utf-8") for name in names])
+        files = [(folder / f"{name}.lua").read_text("utf-8") for name in names]
+        constants = [f"local {name} = {json.dumps(value)}" for name, value in CONSTANTS.items()]
+        self.text = "\n".join(constants + files)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, redis: "Redis", keys: Sequence[Any], args: Iterable[Any]) -> Any:

@@ -9,14 +9,6 @@ IMAGE_TTL = 86_400
 MAX_INTERACTIVE_TURNS = 8
 """Maximum number of interactive batches in a row while bulk jobs wait."""
 
-METRICS_KEY = "classification:figures"
+JOBS_COUNT, METRICS_KEY = JOBS, "classification:figures"
 WAKE_KEY = "classification:wake"
-
-SCRIPT_CONSTANTS: dict[str, int | str] = {
-    "IMAGE_TTL": IMAGE_TTL,
-    "JOBS_COUNT": JOBS,
-    "MAX_INTERACTIVE_TURNS": MAX_INTERACTIVE_TURNS,
-    "METRICS_KEY": METRICS_KEY,
-    "WAKE_KEY": WAKE_KEY,
-    "WEBHOOKS_QUEUE": QUEUE,
-}
+WEBHOOKS_QUEUE = QUEUE

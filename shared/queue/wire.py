@@ -124,25 +124,16 @@ def read_reply(message: dict[str, Any]) -> Reply:
 
 def read_state(job_id: str, values: list[bytes | None], entries: list[Any]) -> JobState:
     """Read the values of a job's `STATE_FIELDS` and the latest entry of RQ's results."""
-    record = {name: (value or b"").decode() for name, value in zip(STATE_FIELDS, values, strict=True)}
-    status, reply = record["status"], None
+    status, queue, submitted, started, ended, attempts, cache, _, error = (
+        (each or b"").decode() for each in values
+    )
+    reply = _ended(job_id, error, entries) if status in ENDED else None
     if status == "deferred":
         status = "queued"  # RQ calls a job deferred that waits for another job
-    if status in ENDED:
-        reply = _ended(job_id, record["error"], entries)
-        if reply.failure and reply.failure.code == "expired":
-            status = "expired"  # RQ has no such status, so its record is that of a failed job
-    return JobState(
-        id=job_id,
-        status=status,
-        queue=record["origin"],
-        submitted_at=record["enqueued_at"],
-        started_at=record["started_at"] or None,
-        ended_at=record["ended_at"] or None,
-        attempts=int(read_number(record["attempts"], 0)),
-        cache=record["cache"],
-        reply=reply,
-    )
+    elif reply and reply.failure and reply.failure.code == "expired":
+        status = "expired"  # RQ has no such status, so its record is that of a failed job
+    tries = int(read_number(attempts, 0))
+    return JobState(job_id, status, queue, submitted, started or None, ended or None, tries, cache, reply)
 
 
 def _ended(job_id: str, error: str, entries: list[Any]) -> Reply:

@@ -38,13 +38,13 @@ def test_several_keys_are_separated_by_commas() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (f"{KEY},secret-of-15-ch", "key 2: a key of 15 characters can be guessed"),
-        ("sha256:0123456789abcdef", "it takes KEY, NAME:KEY"),
-        ("phone:sha256:0123456789abcdef", "it takes KEY, NAME:KEY"),
-        ("contraseña-muy-secreta", "it takes KEY, NAME:KEY"),
-        ("two words of a secret", "it takes KEY, NAME:KEY"),
-        (":0123456789abcdef", "it takes KEY, NAME:KEY"),
-        (" , ,", "it holds no key"),
+        (f"{KEY},secret-of-15-ch", "key 2: expected a key of at least 16 characters, got 15"),
+        ("sha256:0123456789abcdef", "expected KEY, NAME:KEY"),
+        ("phone:sha256:0123456789abcdef", "expected KEY, NAME:KEY"),
+        ("contraseña-muy-secreta", "expected KEY, NAME:KEY"),
+        ("two words of a secret", "expected KEY, NAME:KEY"),
+        (":0123456789abcdef", "expected KEY, NAME:KEY"),
+        (" , ,", "expected at least one key"),
     ],
 )
 def test_a_key_that_does_not_do_is_refused_and_not_told(text: str, reason: str) -> None:
@@ -73,8 +73,10 @@ def test_a_file_holds_a_key_a_line_with_comments(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(b"# none yet\n", "it holds no key", id="only comments"),
-        pytest.param(b"\n# one\nphone:short\n", "line 3: a key of 5 characters", id="weak"),
+        pytest.param(b"# none yet\n", "expected at least one key", id="only comments"),
+        pytest.param(
+            b"\n# one\nphone:short\n", "line 3: expected a key of at least 16 characters, got 5", id="weak"
+        ),
         pytest.param(b"\xff\xfe0123456789abcdef", "not UTF-8", id="not text"),
         pytest.param(None, "No such file", id="missing"),
     ],

@@ -78,7 +78,7 @@ def test_a_wrong_value_names_variable_value_and_what_is_allowed(name: str, value
 def test_a_wrong_redis_url_is_refused_and_not_told(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ({"REDIS_URL": url})
-    assert str(caught.value).startswith("REDIS_URL is not allowed: it takes redis://")
+    assert str(caught.value).startswith("REDIS_URL is not allowed: expected redis://")
     assert "s3cret" not in str(caught.value)
 
 
