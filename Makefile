@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help:
 	@echo "make serve   the whole service with the demo model, on port 8001 (more: make serve ARGS=--help)"
 	@echo "make test    every test (some: make test ARGS=tests/unit)"
-	@echo "make lint    ruff and mypy --strict"
+	@echo "make lint    ruff, mypy --strict and luacheck"
 	@echo "make bench   how fast the service is here (some: make bench ARGS='--model light')"
 	@echo "make fuzz    ten million broken inputs (fewer: make fuzz ARGS='--cases 100000 fields urls')"
 	@echo "make chaos   every fault many times, 100 killed workers (fewer: make chaos ARGS='--runs 1 --kills 3')"
@@ -33,6 +33,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check --no-cache .
 	$(BIN)/mypy
+	@if command -v luacheck >/dev/null; then luacheck --quiet shared/queue/lua; else \
+	  echo "luacheck is missing, so the Lua scripts are not checked. On Debian and Ubuntu: apt install lua-check" >&2; \
+	  test -z "$$CI"; fi
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/classification-server bench $(ARGS)
