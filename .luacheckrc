@@ -1,4 +1,4 @@
--- The scripts in shared/queue/lua/ are joined as text: shared/queue/lua_script.py says in which order.
+-- The scripts in shared/queue/lua/ are joined as text: shared/queue/lua_script.py defines the order.
 std = "lua51"
 max_line_length = 120
 

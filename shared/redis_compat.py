@@ -7,17 +7,11 @@ docs/decisions.md. tests/e2e/test_sentinel.py and tests/integration/test_connect
 from copy import copy
 from typing import Any
 
-from redis import BlockingConnectionPool
+from redis import BlockingConnectionPool, sentinel
 from redis.exceptions import ConnectionError, ResponseError
-from redis.sentinel import (
-    Sentinel,
-    SentinelConnectionPool,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
 
 
-class SafeSentinel(Sentinel):
+class SafeSentinel(sentinel.Sentinel):
     """A client of the Sentinels that threads may share."""
 
     def discover_master(self, service_name: str) -> Any:
@@ -26,12 +20,12 @@ class SafeSentinel(Sentinel):
         # can lose a Sentinel from the list, so each thread changes its own copy.
         own = copy(self)
         own.sentinels = [*self.sentinels]
-        address = Sentinel.discover_master(own, service_name)  # type: ignore[no-untyped-call]
+        address = sentinel.Sentinel.discover_master(own, service_name)  # type: ignore[no-untyped-call]
         self.sentinels = own.sentinels
         return address
 
 
-class MasterConnection(SentinelManagedConnection):
+class MasterConnection(sentinel.SentinelManagedConnection):
     """A connection to the master that is safe to use after an interrupted read or a failover."""
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
@@ -50,11 +44,11 @@ class MasterConnection(SentinelManagedConnection):
             raise ConnectionError("the master has too few replicas to write") from None
 
 
-class MasterTlsConnection(MasterConnection, SentinelManagedSSLConnection):
+class MasterTlsConnection(MasterConnection, sentinel.SentinelManagedSSLConnection):
     """The same with TLS."""
 
 
-class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
     """A pool of connections to the master that blocks while every connection is in use."""
 
     def release(self, connection: Any) -> None:

@@ -31,7 +31,7 @@ class Fleet:
         """Return what the live workers serve, or None where no worker is alive with a warm model."""
         alive = sorted(self.alive().values(), key=lambda each: -each["since"])
         workers = Counter(each["model"] for each in alive)  # keeps the order: the latest start is first
-        raw = self._redis.mget([f"classification:model:{model}" for model in workers]) if workers else []
+        raw = self._get([f"classification:model:{model}" for model in workers])
         counted = zip(raw, workers.values(), strict=True)
         models = tuple((json.loads(model), count) for model, count in counted if model)
         if not models:
@@ -50,8 +50,11 @@ class Fleet:
         """Return the published status of each live worker with a warm model, by the worker's name."""
         keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
         names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
-        raw = self._redis.mget([f"classification:worker:{name}" for name in names]) if names else []
+        raw = self._get([f"classification:worker:{name}" for name in names])
         return {name: json.loads(each) for name, each in zip(names, raw, strict=True) if each}
+
+    def _get(self, keys: list[str]) -> list[Any]:
+        return self._redis.mget(keys) if keys else []  # MGET needs a key
 
     def publish(self, worker: str, model: dict[str, Any], status: WorkerStatus) -> None:
         """Publish for one lease that `worker` is alive, with its model and its status."""

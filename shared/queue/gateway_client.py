@@ -140,7 +140,7 @@ class GatewayQueue:
         found = {}
         for job_id, values, entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
             if values and _is_visible(values, owner):
-                found[job_id] = wire.read_state(job_id, values, entries or [])
+                found[job_id] = wire.read_state(job_id, values, entries)
         if positions:
             found |= {each.id: self._placed(each) for each in found.values() if each.status == "queued"}
         return found

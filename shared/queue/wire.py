@@ -98,45 +98,38 @@ def exc_string(failure: JobFailure) -> bytes:
 def read_claim(queue: str, row: list[Any]) -> Claim:
     """Read one job of the result of `lua/claim.lua`."""
     job_id, execution, data, left, attempt, request_id, waited, image = row
-    return Claim(
-        queue,
-        job_id.decode(errors="replace"),
-        execution.decode(),
-        data,
-        float(left) if left else None,
-        int(attempt),
-        request_id.decode(errors="replace"),
-        float(waited),
-        image or None,
-    )
+    job, request = job_id.decode(errors="replace"), request_id.decode(errors="replace")
+    seconds_left = float(left) if left else None
+    lease = (queue, job, execution.decode(), data, seconds_left, int(attempt))
+    return Claim(*lease, request, float(waited), image or None)
 
 
 def read_reply(message: dict[str, Any]) -> Reply:
     """Read a reply that `lua/end_job.lua` pushed."""
     failure = message.get("failure")
-    return Reply(
-        message["id"],
-        message.get("result"),
-        JobFailure(failure["code"], failure["detail"]) if failure else None,
-        message.get("timing") or {},
-    )
+    reason = JobFailure(failure["code"], failure["detail"]) if failure else None
+    return Reply(message["id"], message.get("result"), reason, message.get("timing") or {})
 
 
-def read_state(job_id: str, values: list[bytes | None], entries: list[Any]) -> JobState:
+def read_state(job_id: str, values: list[bytes | None], entries: list[Any] | None) -> JobState:
     """Read the values of a job's `STATE_FIELDS` and the latest entry of RQ's results."""
     status, queue, submitted, started, ended, attempts, cache, _, error = (
         (each or b"").decode() for each in values
     )
     reply = _ended(job_id, error, entries) if status in ENDED else None
-    if status == "deferred":
-        status = "queued"  # RQ calls a job deferred that waits for another job
-    elif reply and reply.failure and reply.failure.code == "expired":
-        status = "expired"  # RQ has no such status, so its record is that of a failed job
-    tries = int(read_number(attempts, 0))
+    status, tries = _visible_status(status, reply), int(read_number(attempts, 0))
     return JobState(job_id, status, queue, submitted, started or None, ended or None, tries, cache, reply)
 
 
-def _ended(job_id: str, error: str, entries: list[Any]) -> Reply:
+def _visible_status(status: str, reply: Reply | None) -> str:
+    if status == "deferred":
+        return "queued"  # RQ calls a job deferred that waits for another job
+    if reply and reply.failure and reply.failure.code == "expired":
+        return "expired"  # RQ has no such status, so its record is that of a failed job
+    return status
+
+
+def _ended(job_id: str, error: str, entries: list[Any] | None) -> Reply:
     if error:
         return read_reply({"id": job_id, "failure": json.loads(error)})
     value = entries[0][1].get(b"return_value") if entries else None
