@@ -1,7 +1,6 @@
 """Constants that Python and the Lua scripts share; `shared.queue.lua_script` hands them to the scripts."""
 
-from shared.metric_names import JOBS
-from shared.webhook import QUEUE
+from shared import metric_names, webhook
 
 IMAGE_TTL = 86_400
 """Maximum time that an image waits for a worker, in seconds."""
@@ -9,6 +8,6 @@ IMAGE_TTL = 86_400
 MAX_INTERACTIVE_TURNS = 8
 """Maximum number of interactive batches in a row while bulk jobs wait."""
 
-JOBS_COUNT, METRICS_KEY = JOBS, "classification:figures"
+METRICS_KEY = "classification:figures"
 WAKE_KEY = "classification:wake"
-WEBHOOKS_QUEUE = QUEUE
+JOBS_COUNT, WEBHOOKS_QUEUE = metric_names.JOBS, webhook.QUEUE
