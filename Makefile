@@ -34,6 +34,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check --no-cache .
 	$(BIN)/mypy
+	@if command -v luacheck >/dev/null; then luacheck --quiet shared/queue/lua; else \
+	  echo "luacheck is missing, so the Lua scripts are not checked. On Debian and Ubuntu: apt install lua-check" >&2; \
+	  test -z "$$CI"; fi
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/classification-server bench $(ARGS)

@@ -1,1 +1,1 @@
-"""What gateway and worker must agree on: settings, the job's form, the queue. No flask, no tensorflow."""
+"""Shared by gateway, worker and webhook sender: settings, jobs, the queue. Neither Flask nor TensorFlow."""

@@ -1,65 +1,26 @@
-"""What both sides must know of an uploaded image before its pixels are decoded.
+"""Checks of an uploaded image before its pixels are decoded.
 
-The gateway refuses by it, the worker decodes by it, so that both mean the same by "upright" and "readable".
+The gateway refuses images by these checks and the worker decodes by them, so both agree on which images are
+readable and how an image is upright.
 """
 
 import io
 import math
 import re
-import struct
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import PIL.WebPImagePlugin  # noqa: F401 (else the first request would look for it in every plugin of Pillow)
-from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
-READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Pillow's names of the formats that are tried; an MPO, as phones write it, is the JPEG it begins with."""
+from shared.pillow_compat import open_header
+from shared.tiff_tags import BYTE_TYPES, MAX_TAGS, TRUNCATED, tags
 
-MAX_READS = 100_000
-"""Reads that a header may take: a million tiny segments would cost seconds and gigabytes."""
+MAX_READS = MAX_TAGS
+"""Maximum number of reads for one header. A million tiny segments would cost seconds and gigabytes."""
 
 MAX_VALUES = 50_000
-"""Values that one tag of a TIFF may have: millions of strips would cost as much."""
+"""Maximum number of values of one TIFF tag. Millions of strips would cost seconds and gigabytes."""
 
-# Pixels are counted here, against the service's own bound; Pillow's guard would warn or raise by another.
-Image.MAX_IMAGE_PIXELS = None
-PngImagePlugin.MAX_TEXT_MEMORY = (
-    16 * 2**20
-)  # bytes of text that one header unpacks to; Pillow's own is 64 MiB
-Image.preinit()  # now, rather than in the first request
-# They tell of odd bytes in uploads, and Python would remember each text for ever.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-class _FirstFrame(GifImagePlugin.GifImageFile):
-    """A GIF of which only the first frame is wanted.
-
-    What the second would be drawn on is not made, which Pillow does with the header: four gigabytes for a
-    GIF of 90 bytes.
-    """
-
-    disposal_method = property(lambda _: 0, lambda _, method: None)
-
-
-class _Jpeg(JpegImagePlugin.JpegImageFile):
-    """A JPEG of which only size, orientation and pixels are wanted.
-
-    Pillow would read all of EXIF for a density, and look for further pictures behind the first (an MPO).
-    """
-
-    def _read_dpi_from_exif(self) -> None:
-        pass
-
-
-# Only saving needs them, and they take a fifth of a small image's header; a broken one is libjpeg's to find.
-JpegImagePlugin.MARKER[0xFFDB] = ("DQT", "quantization tables", JpegImagePlugin.Skip)
-Image.register_open("JPEG", _Jpeg, lambda start: start.startswith(b"\xff\xd8\xff"))
-Image.register_open("GIF", _FirstFrame, lambda start: start.startswith((b"GIF87a", b"GIF89a")))
-
-_READ = {
+_SUPPORTED = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG",
     "GIF": rb"GIF8",
@@ -67,7 +28,9 @@ _READ = {
     "WebP": rb"RIFF.{4}WEBP",
     "BMP": rb"BM.{4}\0{4}",
 }
-_NOT_READ = {
+"""Supported file types by the pattern of their first kilobyte."""
+
+_UNSUPPORTED = {
     "a HEIC image": rb".{4}ftyphe[iv]",
     "an AVIF image": rb".{4}ftypavi[fs]",
     "a HEIF image": rb".{4}ftypm[is]f1",
@@ -82,18 +45,15 @@ _NOT_READ = {
     "an XML document": rb"\s*<\?xml",
     "JSON text": rb"\s*\{",
 }
-"""What a file is whose first kilobyte begins so; the first that fits."""
+"""Descriptions of unsupported file types by the pattern of their first kilobyte. The first match wins."""
 
 _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 0x0142, 0x0143
-_CUT_SHORT = (struct.error, OverflowError)
-_BYTE_TYPES = (1, 2, 6, 7)
-"""Types of TIFF tags that stay bytes; of all others each value becomes a Python object."""
 
 
 class ImageError(ValueError):
-    """An upload that can't be classified; the message tells its sender why and what to do.
+    """An upload that cannot be classified; the message tells the sender why and what to do.
 
-    `kind` is 'unsupported' (not an image that is read), 'damaged' or 'too-large'.
+    `kind` is 'unsupported' (the file type or form of pixels), 'damaged' or 'too-large'.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -103,34 +63,34 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An image whose header was read: its size in pixels is that of the upright image."""
+    """An image whose header was read; `width` and `height` are those of the upright image, in pixels."""
 
     image: Image.Image
     width: int
     height: int
     orientation: int
-    """The EXIF orientation, 1 to 8, that is still to be applied."""
+    """The EXIF orientation, from 1 to 8, that the decoder has to apply."""
     format: str
 
 
 def open_image(data: bytes, max_pixels: int) -> OpenedImage:
-    """Read an image's header; its pixels are not decoded.
+    """Read an image's header without decoding its pixels.
 
     Raises:
-        ImageError: not an image that is read, a broken header, or more than `max_pixels`.
+        ImageError: an unsupported file, a damaged header, or more than `max_pixels` pixels.
     """
     image = _open(data)
     width, height = image.size
     if width < 1 or height < 1:
-        raise ImageError("damaged", f"the image's header is damaged: it says {width}×{height} pixels")
-    _check_pixels("the image has", width, height, max_pixels)
+        raise ImageError("damaged", f"the image's header is damaged: its size is {width}×{height} pixels")
+    _check_pixels("image", width, height, max_pixels)
     if image.mode in ("I", "F"):
-        detail = f"the image has 32 bits or a sign in each sample (mode {image.mode})"
-        raise ImageError("unsupported", f"{detail}; save it with 8 or 16 bits")
+        detail = f"the image has samples of 32 bits or with a sign (mode {image.mode})"
+        raise ImageError("unsupported", f"{detail}. Save it with 8 or 16 bits.")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # A tile is decoded as a whole, however small the image is.
-        _check_pixels("the image's tiles have", *_tile(image), max_pixels)
-        return OpenedImage(image, width, height, 1, "TIFF")  # Pillow turns it, and its size, by itself
+        # A decoder needs memory for whole tiles, however small the image is.
+        _check_pixels("image's tile", *_tile(image), max_pixels)
+        return OpenedImage(image, width, height, 1, "TIFF")  # Pillow itself applies a TIFF's orientation
     orientation = _orientation(image.info.get("exif", b""))
     if orientation >= 5:
         width, height = height, width
@@ -138,82 +98,52 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
 
 
 class _Header(io.BytesIO):
-    """A file that can be read only so often."""
+    """A file that allows a limited number of reads."""
 
     reads_left: float = MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads_left -= 1
         if self.reads_left < 0:
-            raise ImageError("damaged", "the image's header has too many parts; save the image anew")
+            raise ImageError("damaged", "the image's header has too many parts. Save the image again.")
         return super().read(size)
 
 
 def _open(data: bytes) -> Image.Image:
-    # A short file can't have many parts: it is read without counting, in two thirds of the time.
+    # A file of MAX_READS bytes has no more parts than that, and reading without counting is a third faster.
     file = _Header(data) if len(data) > MAX_READS else io.BytesIO(data)
     try:
         _check_tags(data)
-        image = Image.open(file, formats=READABLE)
+        image = open_header(file)
     except ImageError:
         raise
-    except (
-        Exception
-    ) as error:  # hostile bytes make Pillow raise a dozen kinds, from SyntaxError to MemoryError
+    except Exception as error:  # Pillow raises a dozen kinds, from SyntaxError to MemoryError
         raise _refusal(data, error) from None
     if isinstance(file, _Header):
-        file.reads_left = math.inf  # the bound is the header's; pixels may take more
-    # Only EXIF turns an image, as in browsers and OpenCV. Pillow would turn a TIFF by its XMP too, and tell
-    # the size of the turned image only after that.
+        file.reads_left = math.inf  # decoding the pixels may need more reads
+    # EXIF alone sets the orientation, as in browsers and OpenCV. Pillow would also apply a TIFF's XMP, and it
+    # would report the turned image's size only after that.
     image.info.pop("xmp", None)
     return image
 
 
-def _check_pixels(what: str, width: int, height: int, most: int) -> None:
-    if width * height > most:
-        detail = f"{what} {width}×{height} pixels, more than the {most} allowed; send it smaller"
-        raise ImageError("too-large", detail)
-
-
-class _Tag(NamedTuple):
-    """A tag of a TIFF or of EXIF: how many values it has, and the first where that is a SHORT or LONG."""
-
-    id: int
-    type: int
-    values: int
-    first: int
-
-
-def _tags(data: bytes) -> Iterator[_Tag]:
-    """The tags of a TIFF's first directory; EXIF is a TIFF of which only tags are left.
-
-    Raises:
-        struct.error, OverflowError: it ends before they do.
-    """
-    order = "<" if data.startswith(b"II") else ">"
-    (version,) = struct.unpack_from(order + "H", data, 2)
-    at, count, entry = ("8xQ", "Q", "HHQ8s") if version == 43 else ("4xI", "H", "HHI4s")
-    (place,) = struct.unpack_from(order + at, data)
-    (entries,) = struct.unpack_from(order + count, data, place)
-    place += struct.calcsize(count)
-    for _ in range(min(entries, MAX_READS)):  # Pillow gets no further either
-        name, kind, values, field = struct.unpack_from(order + entry, data, place)
-        form = {3: "H", 4: "I"}.get(kind)
-        yield _Tag(name, kind, values, struct.unpack_from(order + form, field)[0] if form else 0)
-        place += struct.calcsize("=" + entry)
+def _check_pixels(subject: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        detail = f"the {subject} has {width}×{height} pixels, more than the maximum of {max_pixels}"
+        raise ImageError("too-large", f"{detail}. Send a smaller image.")
 
 
 def _check_tags(data: bytes) -> None:
-    if not re.match(_READ["TIFF"], data):
+    if not re.match(_SUPPORTED["TIFF"], data):
         return
     try:
-        for tag in _tags(data):
-            # Pillow skips a tag with more values than the file has room for.
-            if MAX_VALUES < tag.values <= len(data) // 2 and tag.type not in _BYTE_TYPES:
-                detail = f"tag {tag.id} of the TIFF image has {tag.values} values"
-                raise ImageError("damaged", f"{detail}; save the image anew, in fewer strips")
-    except _CUT_SHORT:
-        return  # Pillow says whether what is missing matters
+        for tag in tags(data):
+            # Pillow skips a tag that has more values than the file has room for.
+            if MAX_VALUES < tag.values <= len(data) // 2 and tag.type not in BYTE_TYPES:
+                detail = f"tag {tag.id} of the TIFF image has {tag.values} values, more than {MAX_VALUES}"
+                raise ImageError("damaged", f"{detail}. Save the image again, in fewer strips.")
+    except TRUNCATED:
+        return  # Pillow decides whether the missing part matters
 
 
 def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
@@ -224,41 +154,40 @@ def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
 
 
 def _orientation(exif: bytes) -> int:
-    """What a block of EXIF says; 1 where it says nothing, or is broken.
+    """Return an EXIF block's orientation; 1 where there is none or the block is malformed.
 
-    Pillow's own reader is not asked: it decodes all pixels of a PNG to look for EXIF behind them.
+    Pillow's own reader is not used: it decodes all pixels of a PNG to look for EXIF behind them.
     """
     if not exif:
         return 1
     try:
-        for tag in _tags(re.sub(rb"^(Exif\0\0)+", b"", exif)):
-            if tag.id == _ORIENTATION:
-                return tag.first if 1 <= tag.first <= 8 else 1
-    except _CUT_SHORT:  # no reason to refuse the picture
+        found = (tag.first for tag in tags(re.sub(rb"^(Exif\0\0)+", b"", exif)) if tag.id == _ORIENTATION)
+        orientation = next(found, 1)
+    except TRUNCATED:  # no reason to refuse the image
         return 1
-    return 1
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 def _refusal(data: bytes, error: Exception) -> ImageError:
     if not data:
-        return ImageError("unsupported", "the file is empty")
-    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # of UTF-8 text
-    name = _first_match(_READ, head)
+        return ImageError("unsupported", "the file is empty. Send an image.")
+    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # UTF-8 text may begin with this mark
+    name = _first_match(_SUPPORTED, head)
     if name:
-        return ImageError("damaged", f"the {name} image's header is damaged: {_sentence(error)}")
-    supported = "send a JPEG, PNG, WebP, BMP, GIF or TIFF image"
-    name = _first_match(_NOT_READ, head)
+        return ImageError("damaged", f"the {name} image's header is damaged: {_reason(error)}")
+    supported = "Send a JPEG, PNG, WebP, BMP, GIF or TIFF image."
+    name = _first_match(_UNSUPPORTED, head)
     if not name:
-        return ImageError("unsupported", f"the file is not an image of a known kind; {supported}")
-    advice = "convert it to JPEG" if "image" in name else supported
-    return ImageError("unsupported", f"the file is {name}, which is not read; {advice}")
+        return ImageError("unsupported", f"the file is not an image of a known type. {supported}")
+    advice = "Convert it to JPEG." if "image" in name else supported
+    return ImageError("unsupported", f"the file is {name}, which is not supported. {advice}")
 
 
 def _first_match(patterns: dict[str, bytes], head: bytes) -> str | None:
     return next((name for name, pattern in patterns.items() if re.match(pattern, head, re.DOTALL)), None)
 
 
-def _sentence(error: Exception) -> str:
-    """Pillow's reason on one line, without the memory address of our buffer."""
+def _reason(error: Exception) -> str:
+    """Return Pillow's reason on one line; a memory address of the buffer is left out."""
     text = " ".join(str(error).split())
-    return "it can't be read" if not text or " object at 0x" in text else text[:200]
+    return "it cannot be read" if not text or " object at 0x" in text else text[:200]

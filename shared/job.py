@@ -1,13 +1,13 @@
-"""The form of a job: what a caller asks of one image, and what comes back.
+"""The form of a job: a caller's options for one image, and the failures that callers see.
 
-Both travel as JSON inside RQ's records; the image's bytes travel beside them, never inside.
+Options and failures travel as JSON inside RQ's records. The image's bytes are stored separately.
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 MAX_REGIONS = 10_000
-"""Of one image, whatever the setting says."""
+"""Maximum number of regions of one image, whatever the setting's value."""
 
 
 class Region(NamedTuple):
@@ -20,7 +20,7 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller asks of one image."""
+    """A caller's options for one image."""
 
     regions: tuple[Region, ...] | None = None
     top_n: int = 5
@@ -28,11 +28,11 @@ class Options:
 
     @property
     def inputs(self) -> int:
-        """How many inputs of the model the job takes: its regions, or the whole image."""
+        """The number of the model's inputs: the regions, or 1 for the whole image."""
         return len(self.regions) if self.regions else 1
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, as it stands in the job's record."""
+        """Return the JSON form in the job's record."""
         regions = [list(region) for region in self.regions] if self.regions else None
         return {"regions": regions, "top_n": self.top_n, "consolidate": self.consolidate}
 
@@ -41,7 +41,7 @@ class Options:
         """Read the JSON form.
 
         Raises:
-            ValueError: the form is not one that `to_json` writes.
+            ValueError: the data does not have the form that `to_json` writes.
         """
         try:
             regions = data["regions"] or ()
@@ -57,9 +57,9 @@ class Options:
 
 
 class JobFailure(Exception):
-    """Why a job has no answer; it crosses from worker to gateway as data.
+    """Why a job has no answer; the worker sends it to the gateway as data.
 
-    `code` is one of `FAILURES`, `detail` a sentence for the caller.
+    `code` is a key of `FAILURES`, `detail` a text for the caller.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -67,7 +67,7 @@ class JobFailure(Exception):
         self.code, self.detail = code, detail
 
     def to_json(self) -> dict[str, str]:
-        """The JSON form."""
+        """Return the JSON form."""
         return {"code": self.code, "detail": self.detail}
 
 
@@ -80,4 +80,4 @@ FAILURES = {
     "attempts-exhausted": 500,
     "model-failed": 500,
 }
-"""The HTTP status that each failure's code is answered with."""
+"""The HTTP status of each failure's code."""

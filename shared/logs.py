@@ -1,4 +1,4 @@
-"""The form of the log: one line a record, as text for people or JSON for machines."""
+"""The form of the log: one record on each line, as text for people or as JSON for machines."""
 
 import json
 import logging
@@ -9,10 +9,10 @@ _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line: time, level, logger, message, and whatever `extra` holds."""
+    """Formats a record as a JSON object: time, level, logger, message and the fields of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the record as one line."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -30,8 +30,7 @@ def setup_logging(log_format: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
-    # Nobody reads who called, in which thread: not to look it up takes a third off a record's time.
-    logging._srcfile = None  # so the standard library's HOWTO says
-    logging.logThreads = logging.logMultiprocessing = False  # the process stays: gunicorn's own lines have it
-    logging.raiseExceptions = False  # a record that can't be written is not to show its arguments instead
+    logging.raiseExceptions = (
+        False  # otherwise the report about an unwritable record shows the record's arguments
+    )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

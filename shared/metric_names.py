@@ -1,4 +1,4 @@
-"""What is counted of all jobs and workers together; it stands in Redis, and every gateway tells it.
+"""The names of the metrics that all workers count together in Redis and every gateway exports.
 
 A count's name in Redis is `KIND:LABEL:REST`: `jobs:interactive:image-damaged`, `decode_seconds::0.05`.
 """
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 JOBS = "jobs"
-"""The kind of the counts of ended jobs, which the scripts write: by queue, the rest is the failure's code."""
+"""The kind of the counts of ended jobs: the label is the queue, the rest the failure's code or empty."""
 
 LATE = "late"
-"""The kind of the counts of attempts that workers made in vain, by queue."""
+"""The kind of the counts of attempts that ended after their lease; the label is the queue."""
 
 SUM = "sum"
-"""The rest of a distribution's name under which its values are added up; else it is a bucket's bound."""
+"""The rest of the name of a histogram's sum. The rest of a bucket's name is its upper bound."""
 
 
 class Histogram(NamedTuple):
-    """A histogram that all workers fill: a value counts in the first bucket whose bound it does not pass."""
+    """A histogram that all workers fill. A value counts in the first bucket whose bound is not lower."""
 
     name: str
     help: str
     bounds: tuple[float, ...]
     label: str = ""
-    """The label that tells its parts from each other, if any."""
+    """The name of the label that separates its parts, if there is one."""
 
 
 BATCH_INPUTS = Histogram(
@@ -69,14 +69,14 @@ class Count(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Count":
-        """Read what `str` writes."""
+        """Read the text that `str` returns."""
         kind, label, rest = name.split(":", 2)
         return cls(kind, label, rest)
 
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """How the queues are at one moment, and what was counted so far; the waits are in seconds."""
+    """The state of the queues at one moment and all counts; waits in seconds, images in bytes."""
 
     waiting: Mapping[str, int]
     oldest_wait: Mapping[str, float]

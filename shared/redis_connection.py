@@ -1,118 +1,86 @@
-"""The one place where a Redis connection is made."""
+"""Makes every connection to Redis."""
 
-from copy import copy
+import logging
+import time
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.connection import parse_url
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import RedisError
 from redis.retry import Retry
-from redis.sentinel import (
-    Sentinel,
-    SentinelConnectionPool,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
 
+from shared.redis_compat import MasterConnection, MasterPool, MasterTlsConnection, SafeSentinel
 from shared.redis_url import SentinelUrl, is_sentinel
 
+logger = logging.getLogger(__name__)
+
 BLOCK_SECONDS = 2.0
-"""Longest time that a blocking command may ask the server to wait."""
+"""Maximum time that a blocking command waits on the server, in seconds."""
 
 SOCKET_TIMEOUT = 10.0
-"""Seconds without a byte before a connection counts as dead. It must be longer than `BLOCK_SECONDS`:
-a blocking read that times out is silently retried on a new connection, and what it popped is lost."""
+"""Maximum time without a byte before a connection counts as dead, in seconds. It must exceed `BLOCK_SECONDS`:
+redis-py silently retries a blocking read that timed out, and loses what the first read removed."""
+
+CONNECT_TIMEOUT = 5.0
+"""Maximum time to connect, in seconds."""
 
 SENTINEL_TIMEOUT = 1.0
-"""Seconds after which the next Sentinel is asked."""
+"""Maximum time before the client tries the next Sentinel, in seconds."""
 
 
 def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
-    """Return a client for `url` (see `shared.redis_url`); nothing is sent before its first command.
+    """Return a client for `url` (see `shared.redis_url`); its first command opens a connection.
 
-    `max_connections` bounds the pool: about one for each thread that may be in a command at once.
+    `max_connections` bounds the pool: a thread needs one connection while a command runs.
     """
     options = {
-        # More who ask at once wait for a connection, where redis-py's own pool would raise an error.
+        # The blocking pool makes further threads wait, where redis-py's default pool raises an error.
         "timeout": SOCKET_TIMEOUT,
         "socket_timeout": SOCKET_TIMEOUT,
-        "socket_connect_timeout": 5.0,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
         "health_check_interval": 30,
         "max_connections": max_connections,
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
         "client_name": "classification-server",
     }
-    if not url.startswith("unix:"):  # a unix socket's connection class takes none
+    if not url.startswith("unix:"):  # the class for Unix sockets has no such option
         options["socket_keepalive"] = True
     if is_sentinel(url):
         return _master(SentinelUrl.parse(url), options)
     return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
 
 
+def wait_until_reachable(redis: "Redis") -> None:
+    """Return once the Redis server answers."""
+    while True:
+        try:
+            redis.ping()
+            return
+        except RedisError as error:
+            logger.warning("Redis unreachable: %s", error)
+            time.sleep(1)
+
+
 def _master(address: SentinelUrl, options: dict[str, Any]) -> Redis:
-    """A client whose connections ask the Sentinels, each time they are made, which server is the master."""
+    """Return a client whose new connections look up the current master with the Sentinels."""
     server = parse_url(address.server)  # type: ignore[no-untyped-call]
     tls = {name: value for name, value in server.items() if name.startswith("ssl_")}
     is_tls = address.server.startswith("rediss:")
-    login = {
-        name: value for name, value in server.items() if name in ("db", "username", "password", "protocol")
-    }
+    login = {name: server[name] for name in ("db", "username", "password", "protocol") if name in server}
     to_sentinels = {
         "socket_timeout": SENTINEL_TIMEOUT,
         "socket_connect_timeout": SENTINEL_TIMEOUT,
         "max_connections": options["max_connections"],
-        # The next one is asked instead.
-        "retry": Retry(NoBackoff(), 0),
+        "retry": Retry(NoBackoff(), 0),  # the client tries the next Sentinel instead
+        "ssl": is_tls,
     }
-    kwargs = {**to_sentinels, "ssl": is_tls, **tls, **address.login}
-    sentinels: Any = _Sentinels(address.sentinels, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
+    kwargs = to_sentinels | tls | address.login
+    sentinels: Any = SafeSentinel(address.sentinels, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
     master: Redis = sentinels.master_for(
         address.service,
-        connection_pool_class=_MasterPool,
-        connection_class=_MasterTlsConnection if is_tls else _MasterConnection,
+        connection_pool_class=MasterPool,
+        connection_class=MasterTlsConnection if is_tls else MasterConnection,
         **(options | login | tls),
     )
     return master
-
-
-class _Sentinels(Sentinel):
-    def discover_master(self, service_name: str) -> Any:
-        # The one that answers is moved to the front, by an exchange of two places in a list. Two threads at
-        # once could leave one Sentinel there twice and lose another, so each has a list of its own.
-        asked = copy(self)
-        asked.sentinels = [*self.sentinels]
-        address = Sentinel.discover_master(asked, service_name)  # type: ignore[no-untyped-call]
-        self.sentinels = asked.sentinels
-        return address
-
-
-class _MasterConnection(SentinelManagedConnection):
-    def read_response(self, *arguments: Any, **options: Any) -> Any:
-        # Redis-py's default is False here and True for one server. A read that a signal has ended would leave
-        # its answer to the next command.
-        options.setdefault("disconnect_on_error", True)
-        try:
-            return super().read_response(*arguments, **options)
-        except ResponseError as error:
-            if "NOREPLICAS" not in str(error):
-                raise
-            # The replica may be the master now: the Sentinels know it before they have told this server.
-            self.disconnect()  # type: ignore[no-untyped-call]
-            raise ConnectionError("the master has too few replicas to write") from None
-
-
-class _MasterTlsConnection(_MasterConnection, SentinelManagedSSLConnection):
-    pass
-
-
-class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
-    def release(self, connection: Any) -> None:
-        if (connection.host, connection.port) != self.master_address:
-            connection.disconnect()  # it asks anew when it is used again
-        super().release(connection)  # type: ignore[no-untyped-call]
-
-    def owns_connection(self, connection: Any) -> int:
-        # Redis-py's own answer is no for a connection that reached no master. It would be thrown away, but
-        # stay in the blocking pool's list, which would grow with every request until there is a master.
-        return BlockingConnectionPool.owns_connection(self, connection)

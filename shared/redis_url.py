@@ -1,6 +1,6 @@
-"""Check of `REDIS_URL`: the address of one server, or of the Sentinels that know the master.
+"""The form of `REDIS_URL`: one server, or the Sentinels that know which server is the master.
 
-It does without redis-py, which imports ssl: gunicorn reads the settings before gevent replaces ssl.
+This module must not import redis-py, which imports ssl: gunicorn reads settings before gevent patches ssl.
 """
 
 import re
@@ -16,7 +16,9 @@ _OPTIONS = frozenset(
 _SENTINEL_OPTIONS = frozenset(("sentinel_username", "sentinel_password"))
 _SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_PATH = re.compile(r"(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d{0,4}))?")
-"""Sentinel allows no other characters in the name of a service."""
+"""Sentinel itself allows no other characters in a service's name."""
+
+DEFAULT_SENTINEL_PORT = 26379
 
 EXPECTED = (
     "expected redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS), unix://[:PASSWORD@]/PATH, or "
@@ -30,22 +32,22 @@ EXPECTED = (
 class SentinelUrl:
     """The parts of a `redis+sentinel://` address.
 
-    `server` is the master's address as a plain URL with the service's name as its host. Login, database and
-    options mean the same as in the address of one server.
+    `server` is the master's plain URL with the service's name as the host. Its login, database and options
+    have the same meaning as for a single server.
     """
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
     server: str = field(repr=False)
     login: dict[str, str] = field(repr=False)
-    """`username` and `password` for the Sentinels, if they are set."""
+    """The Sentinels' own `username` and `password`, where they are set."""
 
     @classmethod
     def parse(cls, text: str) -> "SentinelUrl":
-        """Parse `text`.
+        """Split `text` into its parts.
 
         Raises:
-            ValueError: `text` is not such an address; the message may contain a part of it.
+            ValueError: the text has another form; the message may contain a part of it.
         """
         scheme, _, rest = text.partition("://")
         rest, _, query = rest.partition("?")
@@ -62,7 +64,7 @@ class SentinelUrl:
 
 
 def is_sentinel(url: str) -> bool:
-    """Whether Sentinels know the server's address."""
+    """Return whether the URL names Sentinels instead of a server."""
     return url.partition("://")[0] in _SENTINEL_SCHEMES
 
 
@@ -70,7 +72,7 @@ def check_redis_url(text: str) -> str:
     """Return `text` if it is a valid address.
 
     Raises:
-        ValueError: it is not; the message describes a valid address, and contains no part of `text`.
+        ValueError: the text is not valid; the message contains no part of it, which could be a password.
     """
     try:
         if is_sentinel(text):
@@ -80,7 +82,7 @@ def check_redis_url(text: str) -> str:
         is_valid = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
         is_valid &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
         is_valid &= _options(url.query).keys() <= _OPTIONS
-    except ValueError:  # its message may contain a part of the password
+    except ValueError:  # the message could contain a part of a password
         is_valid = False
     if not is_valid:
         raise ValueError(EXPECTED)
@@ -98,4 +100,4 @@ def _host(text: str) -> tuple[str, int]:
     url = urlsplit(f"//{text.strip()}")
     if not url.hostname or url.path or url.fragment or url.port == 0:
         raise ValueError(text)
-    return unquote(url.hostname), url.port or 26379
+    return unquote(url.hostname), url.port or DEFAULT_SENTINEL_PORT

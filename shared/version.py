@@ -6,8 +6,8 @@ from importlib import metadata
 
 @cache
 def version() -> str:
-    """What the installed package says."""
+    """Return the installed package's version, or 'unknown' where the program runs from its source."""
     try:
         return metadata.version("classification-server")
     except metadata.PackageNotFoundError:
-        return "unknown"  # run from its source, not installed
+        return "unknown"

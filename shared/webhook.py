@@ -1,6 +1,6 @@
-"""Webhooks: which addresses may be told of a job's end, and RQ's job that tells them.
+"""The allowed addresses of webhooks, and RQ's job that delivers a webhook.
 
-The gateway checks an address when a job is submitted, the sender again when its name is resolved.
+The gateway checks a URL when a job is submitted. The sender checks it again when it resolves the host's name.
 """
 
 import json
@@ -17,10 +17,10 @@ QUEUE = "webhooks"
 FUNCTION = "webhooks.deliver.deliver"
 
 RETRY_SECONDS = (5, 30, 120, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 36_000)
-"""The pauses between twelve tries: a day in all."""
+"""The pauses between the twelve attempts of a delivery, in seconds: a day in total."""
 
 TIMEOUT = 20
-"""Seconds for one try."""
+"""Maximum time of one attempt, in seconds."""
 
 RECORD: dict[str, Any] = {
     "status": "queued",
@@ -32,9 +32,10 @@ RECORD: dict[str, Any] = {
     "retries_left": len(RETRY_SECONDS),
     "retry_intervals": json.dumps(RETRY_SECONDS),
 }
-"""The fields of a delivery's record, as RQ writes them; `lua/ended.lua` adds times and data."""
+"""The fields of a delivery's record, as RQ writes them; `lua/end_job.lua` adds times and data."""
 
 MAX_URL = 2048
+"""Maximum length of a URL, in characters."""
 
 _NAT64 = ip_network("64:ff9b::/96")
 
@@ -42,12 +43,12 @@ Address = IPv4Address | IPv6Address
 
 
 class Forbidden(ValueError):
-    """An address that deliveries may not go to."""
+    """An address that is neither public nor allowed."""
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What `WEBHOOK_ALLOW` names: hosts, addresses and networks that are no public ones and may be told."""
+    """The hosts, addresses and networks in `WEBHOOK_ALLOW`, which need not be public."""
 
     names: frozenset[str] = frozenset()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -57,7 +58,7 @@ class Allowed:
         """Read names, addresses and networks, separated by commas.
 
         Raises:
-            ValueError: an entry is none of these.
+            ValueError: an entry has another form.
         """
         names, networks = set(), []
         for entry in filter(None, (each.strip().lower() for each in text.split(","))):
@@ -65,7 +66,8 @@ class Allowed:
                 networks.append(ip_network(entry, strict=False))
             except ValueError:
                 if "/" in entry or ":" in entry:
-                    raise ValueError(f"{entry!r} is no host name, address or network (10.0.0.0/8)") from None
+                    expected = "expected host names, addresses or networks (10.0.0.0/8)"
+                    raise ValueError(f"{expected}, got {entry!r}") from None
                 names.add(entry.rstrip("."))
         return cls(frozenset(names), tuple(networks))
 
@@ -73,61 +75,58 @@ class Allowed:
         return ",".join([*sorted(self.names), *map(str, self.networks)])
 
     def check(self, host: str, addresses: Iterable[Address]) -> None:
-        """See that a host with these addresses may be told.
+        """Check that webhooks may go to a host with these addresses.
 
         Raises:
-            Forbidden: one of them is not public and not named.
+            Forbidden: an address is neither public nor allowed.
         """
         if host in self.names:
             return
         for address in addresses:
-            named = any(address in network for network in self.networks)
-            if not named and not _is_public(address):
-                raise Forbidden(
-                    f"{host} is at {address}, which is not a public address; WEBHOOK_ALLOW can name it"
-                )
+            is_named = any(address in network for network in self.networks)
+            if not is_named and not _is_public(address):
+                detail = f"expected a public address, got {address} for {host}"
+                raise Forbidden(f"{detail}. WEBHOOK_ALLOW can allow this address.")
 
 
 def check_url(text: str, allowed: Allowed) -> SplitResult:
-    """Parse a webhook's address.
+    """Parse a webhook's URL.
 
     Raises:
-        Forbidden: it names an address that is not public.
-        ValueError: it is not a plain http or https address.
+        Forbidden: the URL's host is neither public nor allowed.
+        ValueError: the text is not a plain http or https URL.
     """
     if len(text) > MAX_URL or any(not "!" <= each <= "~" for each in text):
-        raise ValueError(f"it must be a URL of printable ASCII, of at most {MAX_URL} characters")
+        raise ValueError(f"expected a URL of printable ASCII, of at most {MAX_URL} characters")
     url = urlsplit(text)
     if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
-        raise ValueError(f"{text[:80]!r} is not of the form https://host/path")
-    if url.username is not None or url.password is not None or url.fragment:
-        raise ValueError("a user, a password and a fragment have no place in it")
+        raise ValueError(f"expected https://host/path, got {text[:80]!r}")
+    if (url.username, url.password, url.fragment) != (None, None, ""):
+        raise ValueError("expected a URL without user, password and fragment")
     host = url.hostname.rstrip(".")
-    literal = _literal(host)
-    if literal is not None:
-        allowed.check(host, [literal])
-    elif host == "localhost" or host.endswith(".localhost"):
-        allowed.check(host, [IPv4Address("127.0.0.1")])
+    allowed.check(host, _literal(host))
     return url
 
 
-def _literal(host: str) -> Address | None:
-    """The address that a host spells out, also in the forms that only the C library reads (0x7f.1)."""
+def _literal(host: str) -> list[Address]:
+    """Return a host's address where its name is known to mean one, also in the C library's forms (0x7f.1)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return [IPv4Address("127.0.0.1")]
     try:
-        return ip_address(host)
+        return [ip_address(host)]
     except ValueError:
         pass
     try:
-        return IPv4Address(socket.inet_aton(host))
+        return [IPv4Address(socket.inet_aton(host))]
     except (OSError, ValueError):
-        return None
+        return []
 
 
 def _is_public(address: Address) -> bool:
     if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return _is_public(inner)
+            embedded = IPv4Address(int(address) & 0xFFFFFFFF)
+        if embedded is not None:
+            return _is_public(embedded)
     return address.is_global and not address.is_multicast

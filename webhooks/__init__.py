@@ -1,1 +1,1 @@
-"""The webhook sender: tells callers' servers of their jobs' ends. Run it with `python -m webhooks`."""
+"""The webhook sender: posts the ends of jobs to their callers' servers. Run it with `python -m webhooks`."""

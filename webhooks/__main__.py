@@ -1,51 +1,43 @@
-"""`python -m webhooks`: RQ workers on the queue of webhooks, until SIGTERM."""
+"""`python -m webhooks`: runs RQ workers on the webhooks queue until SIGTERM."""
 
-import logging
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
-from redis import Redis
-from redis.exceptions import RedisError
 from rq import SimpleWorker
-from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker_pool import WorkerPool
 
 from shared.logs import setup_logging
-from shared.redis_connection import connect
+from shared.redis_connection import connect, wait_until_reachable
+from shared.rq_compat import SafeJob
 from shared.settings import Settings, SettingsError, redis_url
 from shared.webhook import FUNCTION, QUEUE
 from webhooks.deliver import Undeliverable, deliver
 
-logger = logging.getLogger(__name__)
-
 MAINTENANCE_SECONDS = 20
-"""How often the deliveries of a sender that was killed, or lost Redis, are looked for; by RQ, ten minutes."""
+"""Time between two searches for deliveries whose sender died or lost Redis, in seconds (RQ: 600)."""
 
 IDLE_SECONDS = 5
-"""Longest wait for a delivery. RQ's own is 405 s, and it looks for others' between two waits only."""
+"""Maximum wait for a delivery, in seconds (RQ: 405). RQ searches only between two waits."""
 
 
-class Delivery(Job):
-    """RQ's job, which runs our function alone: who can write to Redis can't choose the code that is run."""
+class Delivery(SafeJob):
+    """RQ's job, which always runs `deliver`: access to Redis does not allow choosing the code that runs."""
 
     @property
     def func(self) -> Callable[..., Any]:
-        """Our function, or an error where the record names another."""
+        """Return `deliver`.
+
+        Raises:
+            Undeliverable: the record names another function.
+        """
         if self.func_name != FUNCTION:
             raise Undeliverable(f"not a job of this service: it names the function {self.func_name!r}")
         return deliver
 
-    def restore(self, raw_data: Any) -> None:
-        """Read RQ's record, without the names of other functions that it may hold."""
-        super().restore(raw_data)
-        self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
-        self.webhooks = []
-
     def perform(self) -> Any:
-        """Run the job; where no further try would help, there is none."""
+        """Run the job. An undeliverable webhook is not retried."""
         try:
             return super().perform()
         except Undeliverable:
@@ -54,52 +46,35 @@ class Delivery(Job):
 
 
 class Sender(SimpleWorker):
-    """RQ's worker, which looks more often after the deliveries of one that was killed."""
+    """RQ's worker with more frequent maintenance."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "maintenance_interval": MAINTENANCE_SECONDS})
 
     @property
     def dequeue_timeout(self) -> int:
-        """Seconds that RQ's loop waits for a delivery before it looks around."""
+        """Return the seconds that RQ's loop waits for a delivery before it checks for maintenance."""
         return min(IDLE_SECONDS, MAINTENANCE_SECONDS)
 
 
 def main() -> int:
-    """Send until told to stop; return the exit status."""
+    """Send webhooks until a signal stops the senders. Returns the exit status."""
     try:
         settings = Settings.from_environ()
         url = redis_url(settings)
         if not settings.webhook_secret:
-            raise SettingsError("WEBHOOK_SECRET is not set: without it no webhook is sent")
+            raise SettingsError("WEBHOOK_SECRET is not set. Set it: the sender signs every webhook with it.")
     except SettingsError as error:
         for line in str(error).splitlines():
             print(f"classification-server: {line}", file=sys.stderr)
         return 2
     setup_logging(settings.log_format)
     redis = connect(url)
-    _wait_for(redis)
-    # Several at once, so that one server that does not answer holds up no other.
-    pool = WorkerPool(
-        [QUEUE],
-        redis,
-        num_workers=settings.webhook_workers,
-        worker_class=Sender,
-        job_class=Delivery,
-        serializer=JSONSerializer,
-    )
+    wait_until_reachable(redis)
+    # With several senders, a server that does not answer holds up no other delivery.
+    pool = WorkerPool([QUEUE], redis, settings.webhook_workers, Sender, JSONSerializer, Delivery)
     pool.start(logging_level="WARNING")
     return 0
-
-
-def _wait_for(redis: "Redis") -> None:
-    while True:
-        try:
-            redis.ping()
-            return
-        except RedisError as error:
-            logger.warning("Redis does not answer yet: %s", error)
-            time.sleep(1)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""One delivery: a signed POST to an address that was checked."""
+"""Delivers one webhook: a signed POST to a checked address."""
 
-import base64
-import hashlib
-import hmac
 import logging
 import socket
 import time
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import SplitResult
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
@@ -16,61 +14,55 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from shared.settings import Settings
 from shared.webhook import Address, Allowed, check_url
+from webhooks.signature import signed_headers
 
 logger = logging.getLogger(__name__)
 
-TIMES = Timeout(connect=5, read=10)
-"""Seconds; RQ's own limit ends a try that a slow server draws out."""
+TIMEOUTS = Timeout(connect=5, read=10)
+"""Maximum times to connect and to wait for a part of the answer, in seconds. RQ bounds the whole attempt."""
+
+NO_FOLLOW_UP: dict[str, Any] = dict.fromkeys(
+    ("retries", "redirect", "assert_same_host", "preload_content"), False
+)
+"""RQ retries, redirects could lead to forbidden addresses, and the answer's body has no meaning."""
 
 
 class Undelivered(Exception):
-    """This try failed; another may not."""
+    """An attempt failed; another attempt may succeed."""
 
 
 class Undeliverable(Exception):
-    """No further try would help."""
+    """No other attempt can succeed."""
 
 
 def deliver(url: str, message_id: str, body: str) -> str:
-    """POST a job's end, as the Standard Webhooks specification says; RQ calls this.
+    """POST a job's end, as the Standard Webhooks specification defines it; RQ calls this function.
 
-    Returns a line about the answer, which RQ keeps.
+    Returns a summary of the answer, which RQ keeps.
 
     Raises:
-        Undelivered: the address did not answer with a 2xx.
-        Undeliverable: the address is not allowed, or answered 410 Gone.
+        Undelivered: the server did not answer with a 2xx status.
+        Undeliverable: the address is not allowed, or the server answered 410 Gone.
     """
     settings = _settings()
     try:
         target = check_url(url, settings.webhook_allow)
         host = (target.hostname or "").rstrip(".")
         addresses = _resolve(host, settings.webhook_allow)
-        headers = signed(message_id, int(time.time()), body.encode(), settings.webhook_secret or ())
+        headers = signed_headers(message_id, int(time.time()), body.encode(), settings.webhook_secret or ())
         response = _post(target, addresses, body.encode(), headers)
     except ValueError as error:
         raise Undeliverable(f"the address is not allowed: {error}") from None
     except (HTTPError, OSError) as error:
         raise Undelivered(f"{host} did not answer: {error}") from None
-    told = f"{host} answered {response.status}"
-    logger.info("webhook %s: %s", message_id, told)
+    summary = f"{host} answered {response.status}"
+    logger.info("webhook %s sent: %s", message_id, summary)
     if response.status == 410:
-        raise Undeliverable(told)
+        raise Undeliverable(summary)
     if not 200 <= response.status < 300:
-        raise Undelivered(f"{told}; redirects are not followed" if 300 <= response.status < 400 else told)
-    return told
-
-
-def signed(message_id: str, timestamp: int, body: bytes, secrets: Sequence[bytes]) -> dict[str, str]:
-    """The headers of a message: HMAC-SHA256 over `id.timestamp.body`, with each secret."""
-    content = f"{message_id}.{timestamp}.".encode() + body
-    digests = [hmac.new(secret, content, hashlib.sha256).digest() for secret in secrets]
-    return {
-        "content-type": "application/json",
-        "user-agent": "classification-server",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join("v1," + base64.b64encode(digest).decode() for digest in digests),
-    }
+        is_redirect = 300 <= response.status < 400
+        raise Undelivered(f"{summary}; redirects are not followed" if is_redirect else summary)
+    return summary
 
 
 @lru_cache(maxsize=1)
@@ -79,7 +71,7 @@ def _settings() -> Settings:
 
 
 def _resolve(host: str, allowed: Allowed) -> list[Address]:
-    """The host's addresses; all of them must be allowed, so that none can be slipped in."""
+    """Return the host's addresses. All must be allowed, because the connection may use any address."""
     found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     addresses = [ip_address(str(each).split("%")[0]) for each in sorted(map(str, found))]
     allowed.check(host, addresses)
@@ -89,37 +81,27 @@ def _resolve(host: str, allowed: Allowed) -> list[Address]:
 def _post(
     url: SplitResult, addresses: Sequence[Address], body: bytes, headers: dict[str, str]
 ) -> BaseHTTPResponse:
-    """POST to the first address that takes the connection; by number, so that no name is resolved again."""
+    """POST to the first address that accepts a connection. The checked name is not resolved again."""
     failure: Exception | None = None
     for address in addresses:
         try:
             return _post_to(url, address, body, headers)
         except (ConnectTimeoutError, NewConnectionError) as error:
             failure = error
-    raise Undelivered(f"{url.hostname} takes no connection: {failure}")
+    raise Undelivered(f"{url.hostname} accepts no connection: {failure}")
 
 
 def _post_to(url: SplitResult, address: Address, body: bytes, headers: dict[str, str]) -> BaseHTTPResponse:
-    at = f"[{address}]" if address.version == 6 else str(address)
+    host = f"[{address}]" if address.version == 6 else str(address)
     pool: HTTPConnectionPool
     if url.scheme == "https":
-        # The certificate must be that of the name, not of the number.
-        pool = HTTPSConnectionPool(
-            at, url.port or 443, timeout=TIMES, server_hostname=url.hostname, assert_hostname=url.hostname
-        )
+        # The certificate must be valid for the host's name, because the connection uses the address.
+        names: dict[str, Any] = {"server_hostname": url.hostname, "assert_hostname": url.hostname}
+        pool = HTTPSConnectionPool(host, url.port or 443, timeout=TIMEOUTS, **names)
     else:
-        pool = HTTPConnectionPool(at, url.port or 80, timeout=TIMES)
+        pool = HTTPConnectionPool(host, url.port or 80, timeout=TIMEOUTS)
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     with pool:
-        response = pool.urlopen(
-            "POST",
-            path,
-            body,
-            headers | {"host": url.netloc},
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,  # its body is of no interest
-        )
+        response = pool.urlopen("POST", path, body, headers | {"host": url.netloc}, **NO_FOLLOW_UP)
         response.close()
         return response

@@ -1,4 +1,4 @@
-"""`python -m webhooks.sender_health`: for health checks: whether RQ knows senders of this machine."""
+"""`python -m webhooks.sender_health`: a health check that succeeds while this machine has a live sender."""
 
 import socket
 import sys
@@ -12,7 +12,7 @@ from shared.webhook import QUEUE
 
 
 def main() -> int:
-    """Return 0 if RQ knows a live sender here, else 1 with the reason."""
+    """Return 0 if RQ lists a live sender of this machine; otherwise print the reason and return 1."""
     try:
         queue = Queue(QUEUE, connection=connect(redis_url(Settings.from_environ()), retries=0))
         senders = Worker.all(queue=queue)
@@ -21,7 +21,7 @@ def main() -> int:
         return 1
     if any(sender.hostname == socket.gethostname() for sender in senders):
         return 0
-    print("no sender of this machine is at work", file=sys.stderr)
+    print("RQ lists no webhook sender of this machine. Start it: python -m webhooks", file=sys.stderr)
     return 1
 
 

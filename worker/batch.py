@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from shared.job import Options
 from shared.queue import BULK, QUEUES
 from shared.queue.messages import Claim
-
-TURNS = 8
-"""Batches in a row for which a batch of bulk jobs waits here, while interactive ones keep coming."""
+from shared.queue.script_constants import MAX_INTERACTIVE_TURNS
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,10 @@ class NextBatch:
             self._changed.notify_all()
 
     def take(self) -> list[DecodedJob]:
-        """Wait for the next batch and return it; interactive jobs first, `TURNS` times. Empty once closed."""
+        """Wait for the next batch and return it; empty once closed.
+
+        Interactive jobs go first, at most `MAX_INTERACTIVE_TURNS` times in a row while bulk jobs wait.
+        """
         with self._changed:
             while not self._closed:
                 lane = self._next_lane()
@@ -70,7 +71,7 @@ class NextBatch:
             return []
 
     def _next_lane(self) -> list[DecodedJob] | None:
-        if self._passed_over >= TURNS and self._lanes[BULK]:
+        if self._passed_over >= MAX_INTERACTIVE_TURNS and self._lanes[BULK]:
             return self._lanes[BULK]
         return next((lane for lane in self._lanes.values() if lane), None)
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from shared.image_header import ImageError
-from shared.queue.messages import Claim, Settlement
+from shared.queue.messages import Claim, ClaimOutcome, Settlement
 from shared.queue.worker_client import WorkerQueue
 from worker.batch import DecodedJob, NextBatch
 from worker.decode import PixelSpec, decode
@@ -66,14 +66,14 @@ class FetchStage:
         if claims.jobs:
             self.held.add(claims.jobs)
             self._prepare(claims.jobs)
-            if claims.suspects:  # nobody else's job may be here when they are run
+            if claims.outcome is ClaimOutcome.RETRIED:  # nobody else's job may be here when they are run
                 while not self.held.wait_empty(IDLE_SECONDS):
                     pass
-        elif claims.why == "suspects":
+        elif claims.outcome is ClaimOutcome.NEEDS_IDLE:
             self.held.wait_empty(IDLE_SECONDS)
-        elif claims.why == "room":
+        elif claims.outcome is ClaimOutcome.NO_ROOM:
             self.batch.wait_taken(FULL_SECONDS)
-        elif claims.why == "suspended":
+        elif claims.outcome is ClaimOutcome.SUSPENDED:
             time.sleep(IDLE_SECONDS)
         else:
             self.queue.wait_for_work(IDLE_SECONDS)

@@ -14,19 +14,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from types import FrameType
 from typing import Any
 from uuid import uuid4
 
 from redis import Redis
 from redis.exceptions import RedisError
-from rq import Queue, SimpleWorker, worker_registration
+from rq import Queue, worker_registration
 from rq.serializers import JSONSerializer
 
 from shared.queue import QUEUES
 from shared.queue.messages import WorkerStatus
 from shared.queue.worker_client import WorkerQueue
+from shared.redis_connection import wait_until_reachable
+from shared.rq_compat import QuietWorker
 from shared.settings import Settings
 from worker.batch import NextBatch
 from worker.decide import Decider
@@ -53,7 +53,7 @@ class Service:
     jobs_per_second: float
 
 
-class BatchWorker(SimpleWorker):
+class BatchWorker(QuietWorker):
     """An RQ worker for our two queues; `serve` runs until SIGTERM or SIGINT."""
 
     def __init__(self, redis: "Redis", settings: Settings, service: Service) -> None:
@@ -80,7 +80,7 @@ class BatchWorker(SimpleWorker):
 
     def serve(self) -> None:
         """Take jobs until told to stop; then finish what was begun and give back the rest."""
-        self._install_signal_handlers()  # type: ignore[no-untyped-call]
+        self.install_signal_handlers()
         threads = [
             threading.Thread(target=self._repeat, args=(self._inferer.step,), name="infer"),
             threading.Thread(target=self._repeat, args=(self._replier.step,), name="reply"),
@@ -162,10 +162,8 @@ class BatchWorker(SimpleWorker):
     def _beat(self) -> None:
         """First what holds or frees jobs: it works on a server that is out of memory, the rest does not."""
         self._held.lose(self._jobs.renew(self.name, self._held.all()))
-        for job_id, word in self._jobs.reap():
-            logger.warning(
-                "job %s: its worker died; %s", job_id, "queued again" if word == "again" else "failed"
-            )
+        for job_id, outcome in self._jobs.reap():
+            logger.warning("job %s: its worker died; %s", job_id, outcome)
         if not self._stopped.is_set():
             status = WorkerStatus(self._pace.jobs_per_second, self._service.model.input_batch, self._since)
             self._jobs.fleet.publish(self.name, self._service.description, status)
@@ -183,35 +181,20 @@ class BatchWorker(SimpleWorker):
             self.heartbeat(pipeline=pipe)
             pipe.execute()
 
-    # ---------------------------------------------------------------- what RQ's shell calls
+    # ---------------------------------------------------------------- signals
 
-    def _set_connection(self, connection: "Redis") -> "Redis":
-        """Keep the timeouts of `shared.redis_connection`; RQ would raise them to minutes."""
-        return connection
-
-    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
-        """RQ's handler of a second signal: end now, and leave what is held to other workers.
-
-        A signal within a second of the first is the same one, sent by two.
-        """
-        first = self._shutdown_requested_date
-        if first is not None and (datetime.now(UTC) - first).total_seconds() >= 1:
-            logger.warning("worker %s ends at once; %d jobs go to other workers", self.name, len(self._held))
-            os._exit(1)
-
-    def _shutdown(self) -> None:
-        """RQ calls this from its signal handler."""
+    def on_stop(self) -> None:
+        """Stop claiming jobs."""
         self._patience.stop()
         self._stopped.set()
+
+    def on_forced_stop(self) -> None:
+        """End now, and leave the held jobs to other workers."""
+        logger.warning("worker %s ends at once; %d jobs go to other workers", self.name, len(self._held))
+        os._exit(1)
 
 
 def wait_for_redis(redis: "Redis") -> None:
     """Return when the Redis server answers; SIGTERM ends the wait as it ends any process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    while True:
-        try:
-            redis.ping()
-            return
-        except RedisError as error:
-            logger.warning("Redis does not answer yet: %s", error)
-            time.sleep(1)
+    wait_until_reachable(redis)

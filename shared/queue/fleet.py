@@ -19,7 +19,7 @@ START_FAILURES_KEY = "classification:start-failures"
 
 
 class Fleet:
-    """The workers of one queue server; each entry lives for one lease of `lease` seconds.
+    """The workers of one queue server. An entry expires one lease (seconds) after the worker's heartbeat.
 
     Every method may raise `redis.exceptions.RedisError`.
     """
@@ -28,50 +28,54 @@ class Fleet:
         self._redis, self._lease = redis, lease
 
     def served(self) -> Served | None:
-        """What the live workers serve, or None where no worker is alive with a warm model."""
+        """Return what the live workers serve, or None where no worker is alive with a warm model."""
         alive = sorted(self.alive().values(), key=lambda each: -each["since"])
-        counts = Counter(each["model"] for each in alive)  # in that order, too
-        told = self._redis.mget([f"classification:model:{model}" for model in counts]) if counts else []
-        models = tuple((json.loads(each), n) for each, n in zip(told, counts.values(), strict=True) if each)
+        workers = Counter(each["model"] for each in alive)  # keeps the order: the latest start is first
+        raw = self._get([f"classification:model:{model}" for model in workers])
+        counted = zip(raw, workers.values(), strict=True)
+        models = tuple((json.loads(model), count) for model, count in counted if model)
         if not models:
             return None
         speed = sum(each["jobs_per_second"] for each in alive)
         return Served(models[0][0], len(alive), speed, models, min(each["batch"] for each in alive))
 
     def start_failures(self) -> list[StartFailure]:
-        """Why workers did not start, of the last `START_FAILURE_TTL` seconds; the latest first."""
+        """Return why workers did not start in the last `START_FAILURE_TTL` seconds; the latest first."""
         raw: dict[bytes, bytes] = self._redis.hgetall(START_FAILURES_KEY)  # type: ignore[assignment]
-        told = (StartFailure(host.decode(), **json.loads(each)) for host, each in raw.items())
-        recent = (each for each in told if each.at > time.time() - START_FAILURE_TTL)
+        failures = (StartFailure(host.decode(), **json.loads(each)) for host, each in raw.items())
+        recent = (each for each in failures if each.at > time.time() - START_FAILURE_TTL)
         return sorted(recent, key=lambda each: -each.at)
 
     def alive(self) -> dict[str, dict[str, Any]]:
-        """What each worker told that is alive with a warm model, by the worker's name."""
+        """Return the published status of each live worker with a warm model, by the worker's name."""
         keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
         names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
-        raw = self._redis.mget([f"classification:worker:{name}" for name in names]) if names else []
+        raw = self._get([f"classification:worker:{name}" for name in names])
         return {name: json.loads(each) for name, each in zip(names, raw, strict=True) if each}
 
+    def _get(self, keys: list[str]) -> list[Any]:
+        return self._redis.mget(keys) if keys else []  # MGET needs a key
+
     def publish(self, worker: str, model: dict[str, Any], status: WorkerStatus) -> None:
-        """Tell the gateways that `worker` is alive, what it serves and how it does; for one lease."""
+        """Publish for one lease that `worker` is alive, with its model and its status."""
         ttl = math.ceil(self._lease)
-        told = json.dumps({"model": model["id"], **asdict(status)})
+        entry = json.dumps({"model": model["id"], **asdict(status)})
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(f"classification:model:{model['id']}", json.dumps(model, ensure_ascii=False), ex=10 * ttl)
-        pipe.set(f"classification:worker:{worker}", told, ex=ttl)
+        pipe.set(f"classification:worker:{worker}", entry, ex=ttl)
         pipe.execute()
 
+    def unpublish(self, worker: str) -> None:
+        """Withdraw a worker that claims no more jobs."""
+        self._redis.delete(f"classification:worker:{worker}")
+
     def fail_start(self, host: str, reason: str) -> None:
-        """Tell the gateways why the worker of a host does not start; its next one may."""
+        """Publish why the worker of a host did not start."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.hset(START_FAILURES_KEY, host, json.dumps({"reason": reason, "at": time.time()}))
         pipe.expire(START_FAILURES_KEY, START_FAILURE_TTL)
         pipe.execute()
 
     def started(self, host: str) -> None:
-        """Tell the gateways that a worker of a host has started: what stopped an earlier one is mended."""
+        """Withdraw the start failure of a host whose worker has started."""
         self._redis.hdel(START_FAILURES_KEY, host)
-
-    def unpublish(self, worker: str) -> None:
-        """Tell the gateways that `worker` takes no more jobs."""
-        self._redis.delete(f"classification:worker:{worker}")

@@ -11,35 +11,28 @@ from redis import Redis
 
 from shared.job import JobFailure
 from shared.metric_names import Count, QueueMetrics
-from shared.queue import BULK, INTERACTIVE, QUEUES
+from shared.queue import BULK, INTERACTIVE, QUEUES, wire
 from shared.queue.fleet import Fleet
-from shared.queue.lua_script import ENDING, Script
+from shared.queue.lua_script import END_JOB, RECORDS, Script
 from shared.queue.messages import JobState, KeyReused, NewJob, QueueFull, Repeatable, Reply, Submitted
 from shared.queue.redis_reads import read_all
-from shared.queue.wire import (
-    METRICS_KEY,
-    SMALL_IMAGE,
-    STATE_FIELDS,
-    job_words,
-    read_number,
-    read_reply,
-    read_state,
-    rq_time,
-    shared_words,
-)
+from shared.queue.script_constants import IMAGE_TTL, METRICS_KEY
 from shared.redis_connection import BLOCK_SECONDS
 from shared.settings import Settings
 
-IMAGE_TTL = 86_400
-"""Seconds that an image may wait for a worker."""
-
 REFUSALS = ("jobs", "bytes", "image")
-"""Why `lua/submit.lua` takes no job."""
+"""Why `lua/submit.lua` refuses a job: too many jobs, too many bytes of images, the image is not stored."""
 
 REPEATABLE_SECONDS = 86_400
-"""How long a submission can be repeated under its key."""
+"""Maximum time for which a submission can be repeated with its idempotency key, in seconds."""
 
-_SUBMIT, _CANCEL, _WATCH = Script(*ENDING, "submit"), Script(*ENDING, "cancel"), Script("fields", "watch")
+RATE_SECONDS = 1.0
+"""Maximum age of the workers' speed that estimates use, in seconds."""
+
+DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 10, 600
+"""Default (no live worker) and maximum time after which a refused caller should return, in seconds."""
+
+_SUBMIT, _CANCEL, _WATCH = Script(*END_JOB, "submit"), Script(*END_JOB, "cancel"), Script(*RECORDS, "watch")
 
 
 class GatewayQueue:
@@ -49,136 +42,135 @@ class GatewayQueue:
         self._redis, self._settings = redis, settings
         self.fleet = Fleet(redis, settings.job_lease)
         self._rate: tuple[float, float] = (0.0, 0.0)
-        self._record = shared_words(settings)
+        self._common_fields = wire.common_fields(settings)
 
     def submit(
         self,
         jobs: Sequence[NewJob],
-        lane: str = INTERACTIVE,
+        queue: str = INTERACTIVE,
         *,
         timeout: float | None = None,
         repeatable: Repeatable | None = None,
     ) -> Submitted:
-        """Queue jobs, all or none; after `timeout` seconds nobody needs the answers any more.
+        """Queue all jobs or none. The jobs expire if no worker begins them within `timeout` seconds.
 
         Raises:
-            QueueFull: the bound of waiting jobs or of images' bytes is reached; nothing was queued.
-            KeyReused: the repeatable submission's key was used for another body; nothing was queued.
+            QueueFull: the queue's maximum of jobs or of images' bytes is reached; no job was queued.
+            KeyReused: the idempotency key was used for another submission; no job was queued.
         """
         repeat = ("", "")
         if repeatable is not None:
             repeat = (f"classification:idempotency:{jobs[0].owner}:{repeatable.key}", repeatable.body)
-        outcome, waiting, told = self._submit([(job, timeout) for job in jobs], lane, "all", repeat)
+        outcome, waiting, found = self._submit([(job, timeout) for job in jobs], queue, "all", repeat)
         if outcome == "accepted":
-            return Submitted([job.id for job in jobs], told)
+            return Submitted([job.id for job in jobs], found)
         if outcome == "replayed":
-            return Submitted(told, [""] * len(told), replayed=True)
+            return Submitted(found, [""] * len(found), replayed=True)
         if outcome == "conflict":
             raise KeyReused
-        raise self._full(outcome, lane, waiting)
+        raise self._full(outcome, queue, waiting)
 
     def submit_each(self, jobs: Sequence[tuple[NewJob, float | None]]) -> list[str | QueueFull]:
-        """Queue interactive jobs, with their timeouts, each by itself but all in one trip.
+        """Queue interactive jobs with their timeouts in one command; each job is accepted or refused alone.
 
-        Returns for each what the cache did, as in `Submitted`, or why it was refused.
+        Returns for each job the result cache's outcome as in `Submitted`, or why the job was refused.
         """
-        _, waiting, told = self._submit(jobs, INTERACTIVE, "each", ("", ""))
-        return [self._full(each, INTERACTIVE, waiting) if each in REFUSALS else each for each in told]
+        _, waiting, outcomes = self._submit(jobs, INTERACTIVE, "each", ("", ""))
+        return [self._full(each, INTERACTIVE, waiting) if each in REFUSALS else each for each in outcomes]
 
     def _submit(
-        self, jobs: Sequence[tuple[NewJob, float | None]], lane: str, mode: str, repeat: tuple[str, str]
+        self, jobs: Sequence[tuple[NewJob, float | None]], queue: str, mode: str, repeat: tuple[str, str]
     ) -> tuple[str, int, list[str]]:
-        settings = self._settings
-        bound = settings.queue_size if lane == INTERACTIVE else settings.bulk_queue_size
-        args: list[Any] = [lane, bound, settings.max_queue_bytes, mode, *repeat, REPEATABLE_SECONDS]
-        args += [settings.result_ttl, rq_time(), len(self._record), *self._record]
+        settings, common = self._settings, self._common_fields
+        max_jobs = settings.queue_size if queue == INTERACTIVE else settings.bulk_queue_size
+        args: list[Any] = [queue, max_jobs, settings.max_queue_bytes, mode, *repeat, REPEATABLE_SECONDS]
+        args += [settings.result_ttl, wire.rq_time(), len(common), *common]
         pipe = self._redis.pipeline(transaction=False)
         for job, timeout in jobs:
-            small = len(job.image) <= SMALL_IMAGE
-            if not small:  # around Lua: through it the bytes cost three times as much
+            is_small = len(job.image) <= wire.MAX_SMALL_IMAGE
+            if not is_small:  # through the script, the bytes cost three times as much
                 pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
-            words = job_words(job)
-            args += [job.id, job.image if small else b"", len(job.image), "" if timeout is None else timeout]
-            args += [job.digest, len(words), *words]
-        outcome, waiting, told = _SUBMIT.last_in(pipe, self._redis, (), args)
-        return outcome.decode(), waiting, [each.decode() for each in told]
+            fields = wire.job_fields(job)
+            args += [job.id, job.image if is_small else b"", len(job.image)]
+            args += ["" if timeout is None else timeout, job.digest, len(fields), *fields]
+        outcome, waiting, found = _SUBMIT.last_in(pipe, self._redis, (), args)
+        return outcome.decode(), waiting, [each.decode() for each in found]
 
-    def _full(self, refusal: str, lane: str, waiting: int) -> QueueFull:
+    def _full(self, refusal: str, queue: str, waiting: int) -> QueueFull:
         reasons = {  # of all REFUSALS
-            "jobs": f"the {lane} queue is full: {waiting} jobs wait",
-            "bytes": f"the queue holds as many bytes of images as it may ({self._settings.max_queue_bytes})",
+            "jobs": f"the {queue} queue is full: {waiting} jobs wait",
+            "bytes": f"the queue holds its maximum of {self._settings.max_queue_bytes} bytes of images",
             "image": "the image could not be stored",
         }
-        seconds = self._seconds_to_drain(max(waiting, 1))
-        return QueueFull(f"{reasons[refusal]}; send it again in {seconds} s", seconds)
-
-    def _seconds_to_drain(self, waiting: int) -> int:
-        rate = self._jobs_per_second()
-        return min(max(math.ceil(waiting / rate), 1), 600) if rate > 0 else 10
+        rate, seconds = self._jobs_per_second(), DEFAULT_RETRY_AFTER
+        if rate > 0:
+            seconds = min(math.ceil(max(waiting, 1) / rate), MAX_RETRY_AFTER)
+        return QueueFull(f"{reasons[refusal]}. Send the request again in {seconds} s.", seconds)
 
     def _jobs_per_second(self) -> float:
-        """How fast the workers are, as they measured it; a second old at most. 0 where nobody is there."""
-        asked, rate = self._rate
-        if time.monotonic() - asked > 1.0:
+        """Return the workers' measured speed, at most `RATE_SECONDS` old; 0 where no worker is alive."""
+        read_at, rate = self._rate
+        if time.monotonic() - read_at > RATE_SECONDS:
             served = self.fleet.served()
             rate = served.jobs_per_second if served else 0.0
             self._rate = (time.monotonic(), rate)
         return rate
 
     def replies(self, reply_to: str) -> list[Reply]:
-        """Wait up to `BLOCK_SECONDS` for replies; those of jobs that ended together come together."""
+        """Wait up to `BLOCK_SECONDS` for a message; return its replies, which jobs of one batch share."""
         found = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
-        return [read_reply(each) for each in json.loads(found[1])] if found else []
+        return [wire.read_reply(each) for each in json.loads(found[1])] if found else []
 
     def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
-        """Ask for a reply when jobs end; return those that have ended or are unknown, which get none."""
+        """Request a reply when jobs end. Returns the ids of ended and unknown jobs: they send no reply."""
         return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, owner, *job_ids))}
 
     def states(
         self, job_ids: Sequence[str], owner: str | None = None, *, positions: bool = False
     ) -> dict[str, JobState]:
-        """Look jobs up; unknown ones, and those of another owner, are absent.
+        """Return the states of the known jobs that belong to `owner` (None: to any caller), by id.
 
-        With an owner of None, anyone's are found. A position costs time in proportion to the queue.
+        Finding a job's position takes time in proportion to the queue's length.
         """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.hmget(f"rq:job:{job_id}", *STATE_FIELDS)
+            pipe.hmget(f"rq:job:{job_id}", *wire.STATE_FIELDS)
             pipe.xrevrange(f"rq:results:{job_id}", count=1)
         answers = read_all(pipe)
         found = {}
-        for job_id, fields, entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
-            if fields and fields[0] is not None and owner in (None, (fields[-2] or b"").decode()):
-                found[job_id] = read_state(job_id, fields, entries or [])
-        for state in found.values() if positions else ():
-            if state.status == "queued":
-                found[state.id] = self._placed(state)
+        for job_id, values, entries in zip(job_ids, answers[::2], answers[1::2], strict=True):
+            if values and _is_visible(values, owner):
+                found[job_id] = wire.read_state(job_id, values, entries)
+        if positions:
+            found |= {each.id: self._placed(each) for each in found.values() if each.status == "queued"}
         return found
 
     def _placed(self, state: JobState) -> JobState:
-        """The state of a queued job with its place in the line and the wait that this means."""
+        """Return a queued job's state with its position in the queue and its estimated wait."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.lpos(f"rq:queue:{state.queue}", state.id)
         pipe.llen(f"rq:queue:{INTERACTIVE}")
         index, interactive = pipe.execute()
-        if index is None:  # it was just taken, or waits for an equal job
+        if index is None:  # a worker has just claimed the job, or it waits for an equal job
             return state
         ahead = index + (interactive if state.queue == BULK else 0)
         rate = self._jobs_per_second()
         return replace(state, position=index + 1, estimated_wait=round(ahead / rate, 1) if rate else None)
 
     def cancel(self, job_id: str, owner: str = "") -> str:
-        """Cancel a job that waits; return its status, 'canceled' if it did, or '' where it is unknown."""
-        error = json.dumps(JobFailure("canceled", "the job was canceled before it was begun").to_json())
-        args = (job_id, owner, self._settings.result_ttl, rq_time(), error)
+        """Cancel a waiting job. Returns its status: 'canceled' on success, '' where the job is unknown."""
+        failure = json.dumps(
+            JobFailure("canceled", "the job was canceled before a worker began it").to_json()
+        )
+        args = (job_id, owner, self._settings.result_ttl, wire.rq_time(), failure)
         return str(_CANCEL(self._redis, (), args).decode())
 
     def suspended(self) -> bool:
-        """Whether someone has told all workers to take no jobs, with `rq suspend`."""
+        """Return whether `rq suspend` has stopped all workers from claiming jobs."""
         return bool(self._redis.exists("rq:suspended"))
 
     def metrics(self) -> QueueMetrics:
-        """How the queue is now, and what was counted since Redis began; in one trip."""
+        """Return the queue's current metrics, and all counts since the Redis server began."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         pipe.get("classification:bytes")
@@ -186,7 +178,7 @@ class GatewayQueue:
         for queue in QUEUES:
             pipe.llen(f"rq:queue:{queue}")
             pipe.zcard(f"rq:wip:{queue}")
-            # Not to sort, but to follow the first id to its job in the same trip.
+            # SORT does not sort here: it looks up a field of the first id's job without another command.
             pipe.sort(f"rq:queue:{queue}", start=0, num=1, by="nosort", get=["rq:job:*->submitted"])
         (seconds, micros), held, counts, *rest = pipe.execute()
         now = seconds + micros / 1e6
@@ -194,7 +186,7 @@ class GatewayQueue:
             waiting=dict(zip(QUEUES, rest[::3], strict=True)),
             running=dict(zip(QUEUES, rest[1::3], strict=True)),
             oldest_wait={
-                queue: max(now - read_number(first[0], now), 0.0) if first else 0.0
+                queue: max(now - wire.read_number(first[0], now), 0.0) if first else 0.0
                 for queue, first in zip(QUEUES, rest[2::3], strict=True)
             },
             image_bytes=int(held or 0),
@@ -202,6 +194,11 @@ class GatewayQueue:
         )
 
 
+def _is_visible(values: Sequence[bytes | None], owner: str | None) -> bool:
+    record = dict(zip(wire.STATE_FIELDS, values, strict=True))
+    return record["status"] is not None and owner in (None, (record["owner"] or b"").decode())
+
+
 def reply_list(process: str) -> str:
-    """The list that answers for the requests of a gateway process are pushed to."""
+    """Return the list that receives the replies for the requests of a gateway process."""
     return f"classification:reply:{process}"

@@ -1,6 +1,7 @@
-"""Running the Lua scripts of `shared/queue/lua/`."""
+"""Runs the Lua scripts of `shared/queue/lua/`."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,30 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
-ENDING = ("fields", "ended")
-"""The files in front of a script that ends jobs."""
+from shared.queue import script_constants
+
+CONSTANTS = {name: value for name, value in vars(script_constants).items() if name.isupper()}
+"""The shared constants, which the scripts use under the same names."""
+
+RECORDS = ("records",)
+"""The file that is joined in front of a script."""
+
+END_JOB = (*RECORDS, "end_job")
+"""The files that are joined in front of a script that ends jobs."""
 
 
 class Script:
-    """A Lua script, of one or more files, that is sent whole only when the server does not know it."""
+    """A Lua script: the shared constants and one or more files. The server receives the text only once."""
 
     def __init__(self, *names: str) -> None:
         folder = Path(__file__).with_name("lua")
-        self.text = "\n".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
+        files = [(folder / f"{name}.lua").read_text("utf-8") for name in names]
+        constants = [f"local {name} = {json.dumps(value)}" for name, value in CONSTANTS.items()]
+        self.text = "\n".join(constants + files)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, redis: "Redis", keys: Sequence[Any], args: Iterable[Any]) -> Any:
-        """Run the script, and return its answer."""
+        """Run the script and return its result."""
         arguments = (len(keys), *keys, *args)
         try:
             return redis.evalsha(self.sha, *arguments)
@@ -30,14 +41,12 @@ class Script:
             return redis.eval(self.text, *arguments)
 
     def last_in(self, pipe: Pipeline, redis: "Redis", keys: Sequence[Any], args: Sequence[Any]) -> Any:
-        """Send `pipe` with this script as its last command, and return the script's answer."""
+        """Send `pipe` with this script as its last command and return the script's result."""
         pipe.evalsha(self.sha, len(keys), *keys, *args)
-        *before, answer = pipe.execute(raise_on_error=False)
-        for error in before:
-            if isinstance(error, Exception):
-                raise error
-        if isinstance(answer, NoScriptError):
+        *before, result = pipe.execute(raise_on_error=False)
+        if isinstance(result, NoScriptError) and not any(isinstance(each, Exception) for each in before):
             return self(redis, keys, args)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        for each in (*before, result):
+            if isinstance(each, Exception):
+                raise each
+        return result

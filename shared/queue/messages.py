@@ -1,6 +1,7 @@
 """What travels through the queue: jobs, claims, replies and states."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from shared.job import JobFailure, Options
@@ -8,7 +9,7 @@ from shared.queue.rq_call import decode_call
 
 
 class QueueFull(Exception):
-    """The queue holds as much as it may; `retry_after` is in whole seconds."""
+    """The queue accepts no more jobs for now; `retry_after` is in whole seconds."""
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -16,37 +17,37 @@ class QueueFull(Exception):
 
 
 class KeyReused(Exception):
-    """The key of a repeatable submission came with another body."""
+    """An idempotency key was sent again with another submission."""
 
 
 class NewJob(NamedTuple):
-    """An image to be queued.
-
-    `reply_to` names the list that the answer is pushed to, if any; `owner` whose job it is; `webhook` the
-    address that is told of its end. Jobs of the same `digest` (see `digest`) share one answer.
-    """
+    """An image to be queued."""
 
     id: str
     image: bytes
     options: Options
     request_id: str = ""
     reply_to: str = ""
+    """The list that receives the reply; empty: there is no reply."""
     owner: str = ""
+    """The caller who may see the job."""
     webhook: str = ""
+    """The URL that receives the job's end; empty: there is no webhook."""
     digest: str = ""
+    """Jobs of one digest share one answer (see `shared.queue.wire.digest`)."""
 
 
 class Repeatable(NamedTuple):
-    """A submission that may come again: the caller's key for it, and a hash of what was submitted."""
+    """A submission that its caller may repeat: the idempotency key and a hash of the submission."""
 
     key: str
     body: str
 
 
 class Submitted(NamedTuple):
-    """The accepted jobs' ids, with what the cache did ('', hit, collapsed, stored) for each.
+    """The ids of accepted jobs, and for each job the result cache's outcome ('', hit, collapsed, stored).
 
-    `replayed` says that they are those of an earlier submission under the same key.
+    `replayed`: the jobs belong to an earlier submission with the same idempotency key.
     """
 
     ids: list[str]
@@ -66,9 +67,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class JobState:
-    """What is known of a job; times as RQ writes them, `reply` once it has ended.
+    """A job's record; times as RQ writes them, `reply` once the job has ended.
 
-    `position` counts from 1, `estimated_wait` is in seconds; both only where they were asked for.
+    `position` (from 1) and `estimated_wait` (seconds) are set for queued jobs, if positions were requested.
     """
 
     id: str
@@ -86,10 +87,10 @@ class JobState:
 
 @dataclass(frozen=True)
 class Served:
-    """What the live workers serve: the model's description, their number and measured speed.
+    """The model of the live workers, with the workers' number and total measured speed.
 
-    While a model is changed there are several in `models`, each with the number of its workers; `model` is
-    that of the worker that started last.
+    While a model is replaced, `models` has several models with the number of workers of each model. `model`
+    is the model of the worker that started last.
     """
 
     model: dict[str, Any]
@@ -97,12 +98,12 @@ class Served:
     jobs_per_second: float
     models: tuple[tuple[dict[str, Any], int], ...]
     batch: int
-    """The most inputs that the model is run on at once; of several workers, the least."""
+    """Maximum number of inputs in one run of the model; the smallest maximum of all workers."""
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """How a worker does: its measured speed, its largest batch, its start in seconds since 1970."""
+    """A worker's measured speed, its maximum batch in inputs, and its start in seconds since 1970."""
 
     jobs_per_second: float
     batch: int
@@ -131,10 +132,10 @@ class Claim:
     request_id: str
     seconds_waited: float
     image: bytes | None = field(default=None, repr=False)
-    """A small image comes with its claim; None for one to be fetched."""
+    """A small image arrives with its claim; None: the image has to be fetched."""
 
     def options(self) -> Options:
-        """What the caller asked.
+        """Return the caller's options.
 
         Raises:
             ValueError: the record is not a job of this service.
@@ -142,16 +143,30 @@ class Claim:
         return decode_call(self.data)
 
 
+class ClaimOutcome(StrEnum):
+    """What a claim found, as `lua/claim.lua` returns it. Only fresh and retried claims hold jobs."""
+
+    FRESH = "fresh"
+    RETRIED = "retried"
+    """The jobs' worker died, so they may be poison: run no other job until they have ended."""
+    EMPTY = "empty"
+    NO_ROOM = "no-room"
+    """The next job has more inputs than the worker can accept."""
+    NEEDS_IDLE = "needs-idle"
+    """The next job is a retried job, and the worker still holds other jobs."""
+    SUSPENDED = "suspended"
+    """`rq suspend` has stopped all workers."""
+
+
 class Claims(NamedTuple):
-    """A claim's outcome: the jobs, or why there are none (empty, room, suspects, suspended)."""
+    """A claim's jobs and its outcome."""
 
     jobs: list[Claim]
-    suspects: bool
-    why: str
+    outcome: ClaimOutcome
 
 
 class Settlement(NamedTuple):
-    """A claimed job's end, as `settle` takes it; `keep_image` leaves the image for `rq requeue`."""
+    """The end of a claimed job; `keep_image` leaves the image for `rq requeue`."""
 
     claim: Claim
     reply: Reply
@@ -159,6 +174,6 @@ class Settlement(NamedTuple):
 
     @classmethod
     def failed(cls, claim: Claim, code: str, detail: str) -> "Settlement":
-        """An end without an answer; the image is kept only where running it again might help."""
+        """Return a failed end. The image is kept only where another run could succeed."""
         reply = Reply(claim.job_id, failure=JobFailure(code, detail))
         return cls(claim, reply, keep_image=code == "model-failed")

@@ -1,4 +1,4 @@
-"""Reads from Redis that survive keys of another type."""
+"""Reads from Redis that survive keys of an unexpected type."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from redis.client import Pipeline
 
 
 def read_all(pipe: Pipeline) -> list[Any]:
-    """The answers of a pipeline that reads; None where something else stands than what is looked for."""
+    """Run a pipeline that only reads. Returns None for each key of an unexpected type."""
     answers = pipe.execute(raise_on_error=False)
     for answer in answers:
         if isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE"):

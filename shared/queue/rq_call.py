@@ -10,30 +10,31 @@ FUNCTION = "worker.task.classify"
 """The function name in every job's record. The worker runs its own code whatever a record names."""
 
 MAX_CALL_BYTES = 2**20
-"""Of a job's function and arguments; ten thousand regions take a third of it."""
+"""Maximum size of a job's uncompressed call, in bytes. Ten thousand regions need a third of it."""
 
-MAX_USUAL_BYTES = 256
+MAX_CACHED_BYTES = 256
+"""Maximum size of a compressed call whose options are cached, in bytes."""
 
 
 @lru_cache(maxsize=256)
 def encode_call(options: Options) -> tuple[bytes, str]:
-    """RQ's form of a call, and a line about it for RQ's tools; most callers ask for the same."""
+    """Return RQ's form of a call and its description for RQ's tools."""
     data = zlib.compress(json.dumps([FUNCTION, None, [], options.to_json()]).encode())
     return data, f"classify {options.inputs} input(s), top {options.top_n}"
 
 
 def decode_call(data: bytes) -> Options:
-    """The options of an encoded call.
+    """Return the options of an encoded call.
 
     Raises:
         ValueError: the record is not a job of this service.
     """
-    return _usual_options(data) if len(data) < MAX_USUAL_BYTES else _options(data)
+    return _cached_options(data) if len(data) < MAX_CACHED_BYTES else _options(data)
 
 
 def _options(data: bytes) -> Options:
     try:
-        # Never more than a call may have: a kilobyte can unpack to a megabyte.
+        # Bounded, because a kilobyte can unpack to a megabyte.
         call = zlib.decompressobj().decompress(data, MAX_CALL_BYTES)
         function, _, _, kwargs = json.loads(call)
     except (ValueError, TypeError, RecursionError, zlib.error) as error:
@@ -43,5 +44,5 @@ def _options(data: bytes) -> Options:
     return Options.from_json(kwargs)
 
 
-_usual_options = lru_cache(maxsize=16)(_options)
-"""Most callers ask for the same; a few bytes can unpack to ten thousand regions, so few are kept."""
+_cached_options = lru_cache(maxsize=16)(_options)
+"""Most callers send equal options. Only few are cached: 256 bytes can unpack to ten thousand regions."""

@@ -1,6 +1,6 @@
-"""The form of what stands in Redis: jobs as RQ 3 records them, and what is read from there.
+"""The form of the queue's records in Redis: jobs as RQ 3 records them, replies and claims.
 
-`shared/queue/client.py` says where it stands; docs/protocol.md describes both.
+The keys are documented in docs/protocol.md.
 """
 
 import hashlib
@@ -10,34 +10,72 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from shared import webhook
 from shared.job import JobFailure, Options
-from shared.queue.messages import Claim, JobState, NewJob, Reply
+from shared.queue.messages import Claim, JobState, NewJob, Reply, Settlement
 from shared.queue.rq_call import encode_call
 from shared.settings import Settings
 
-METRICS_KEY = "classification:figures"
-
-SMALL_IMAGE = 65_536
-"""Bytes up to which an image travels through the scripts, without a command of its own."""
+MAX_SMALL_IMAGE = 65_536
+"""Maximum size of an image that travels through the scripts without a command of its own, in bytes."""
 
 ENDED = ("finished", "failed", "canceled", "expired", "stopped")
 """The statuses of a job that will not change any more."""
 
-STUCK_TIMEOUT = 600
-"""RQ's `timeout` of a job, in seconds; our leases are shorter, so only RQ's own tools read it."""
-
+JOB_TIMEOUT = 600
+"""RQ's `timeout` of a job, in seconds. Only RQ's own tools read it, because leases are shorter."""
 
 STATE_FIELDS = (
     *("status", "origin", "enqueued_at", "started_at", "ended_at"),
     *("attempts", "cache", "owner", "error"),
 )
 
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-def settle_words(claim: Claim, reply: Reply, keep_image: bool) -> tuple[Any, ...]:
-    """How an attempt ended, in the words that `lua/settle.lua` takes."""
+
+def digest(image: bytes, options: Options, model: Mapping[str, Any], owner: str = "") -> str:
+    """Return the digest of the jobs that share one answer: owner, image, options, model and thresholds."""
+    served = [model["id"], model["fingerprint"], model["thresholds"]]
+    request = json.dumps([options.to_json(), served, owner], sort_keys=True).encode()
+    # Hashes of a fixed length keep the end of one part from passing for the start of the other.
+    whole = hashlib.sha256(hashlib.sha256(request).digest() + hashlib.sha256(image).digest())
+    return f"{model['id']}:{whole.hexdigest()}"
+
+
+def common_fields(settings: Settings) -> list[Any]:
+    """Return the fields and values of RQ's job record that are the same for every job."""
+    record = {
+        "status": "queued",
+        "timeout": JOB_TIMEOUT,
+        "result_ttl": settings.result_ttl,
+        "failure_ttl": settings.result_ttl,
+        # RQ's cleanup (`rq info` runs it) also requeues a dead worker's job while retries are left.
+        "retries_left": settings.job_max_attempts - 1,
+    }
+    return [*chain.from_iterable(record.items())]
+
+
+def job_fields(job: NewJob) -> list[Any]:
+    """Return the fields and values of RQ's job record that differ from job to job."""
+    data, description = encode_call(job.options)
+    args = ["data", data, "description", description, "inputs", job.options.inputs]
+    args += ["request_id", job.request_id, "reply_to", job.reply_to]
+    if job.owner:
+        args += ["owner", job.owner]
+    if job.webhook:
+        # `lua/end_job.lua` queues RQ's job for the webhook from this template.
+        record = [*chain.from_iterable(webhook.RECORD.items())]
+        template = {"url": job.webhook, "function": webhook.FUNCTION, "record": record}
+        args += ["webhook", json.dumps(template)]
+    return args
+
+
+def settle_args(settlement: Settlement) -> tuple[Any, ...]:
+    """Return the parameters of `settle` in `lua/settle.lua`."""
+    claim, reply, keep_image = settlement
     result, timing, error = _json(reply.result), _json(reply.timing), "null"
     if reply.failure is None:
         code, value = "", b64encode(f'{{"result":{result},"timing":{timing}}}'.encode())
@@ -47,118 +85,63 @@ def settle_words(claim: Claim, reply: Reply, keep_image: bool) -> tuple[Any, ...
     return (*ids, code, result, timing, error, value, int(keep_image))
 
 
-def digest(image: bytes, options: Options, model: Mapping[str, Any], owner: str = "") -> str:
-    """What is equal for jobs that share one answer: whose they are, the image, what is asked and served."""
-    served = [model["id"], model["fingerprint"], model["thresholds"]]
-    asked = json.dumps([options.to_json(), served, owner], sort_keys=True).encode()
-    # The lengths of hashes are fixed, so no two inputs run into one another.
-    whole = hashlib.sha256(hashlib.sha256(asked).digest() + hashlib.sha256(image).digest())
-    return f"{model['id']}:{whole.hexdigest()}"
-
-
-def shared_words(settings: Settings) -> list[Any]:
-    """The fields of RQ's job record that are the same for every job."""
-    record = {
-        "status": "queued",
-        "timeout": STUCK_TIMEOUT,
-        "result_ttl": settings.result_ttl,
-        "failure_ttl": settings.result_ttl,
-        # RQ's cleanup, which `rq info` runs, must requeue a dead worker's job as ours does.
-        "retries_left": settings.job_max_attempts - 1,
-    }
-    return [word for pair in record.items() for word in pair]
-
-
-def job_words(job: NewJob) -> list[Any]:
-    """The fields of RQ's job record that are this job's own."""
-    data, description = encode_call(job.options)
-    words = ["data", data, "description", description, "inputs", job.options.inputs]
-    words += ["request_id", job.request_id, "reply_to", job.reply_to]
-    if job.owner:
-        words += ["owner", job.owner]
-    if job.webhook:
-        words += ["webhook", json.dumps(_webhook(job))]
-    return words
-
-
-def _webhook(job: NewJob) -> dict[str, Any]:
-    """What `lua/ended.lua` needs to queue RQ's job that tells the address."""
-    words = [word for pair in webhook.RECORD.items() for word in pair]
-    return {"url": job.webhook, "function": webhook.FUNCTION, "record": words}
-
-
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""`json.dumps` would make an encoder each time."""
-
-
 def rq_time() -> str:
-    """Now, in the form of RQ's records."""
+    """Return the current time in the form of RQ's records."""
     return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def exc_string(failure: JobFailure) -> bytes:
-    """A failure as RQ keeps the text of an exception."""
+    """Return a failure in RQ's form of an exception's text."""
     return b64encode(zlib.compress(f"{failure.code}: {failure.detail}".encode()))
 
 
+def read_claim(queue: str, row: list[Any]) -> Claim:
+    """Read one job of the result of `lua/claim.lua`."""
+    job_id, execution, data, left, attempt, request_id, waited, image = row
+    job, request = job_id.decode(errors="replace"), request_id.decode(errors="replace")
+    seconds_left = float(left) if left else None
+    lease = (queue, job, execution.decode(), data, seconds_left, int(attempt))
+    return Claim(*lease, request, float(waited), image or None)
+
+
 def read_reply(message: dict[str, Any]) -> Reply:
-    """Read what `lua/ended.lua` pushes to those that wait."""
+    """Read a reply that `lua/end_job.lua` pushed."""
     failure = message.get("failure")
-    return Reply(
-        message["id"],
-        message.get("result"),
-        JobFailure(failure["code"], failure["detail"]) if failure else None,
-        message.get("timing") or {},
-    )
+    reason = JobFailure(failure["code"], failure["detail"]) if failure else None
+    return Reply(message["id"], message.get("result"), reason, message.get("timing") or {})
 
 
-def read_state(job_id: str, fields: list[bytes | None], entries: list[Any]) -> JobState:
-    """Read a job's `STATE_FIELDS` and the latest entry of its results."""
-    status, queue, submitted, started, ended, attempts, cache, *_ = (
-        (each or b"").decode() for each in fields
+def read_state(job_id: str, values: list[bytes | None], entries: list[Any] | None) -> JobState:
+    """Read the values of a job's `STATE_FIELDS` and the latest entry of RQ's results."""
+    status, queue, submitted, started, ended, attempts, cache, _, error = (
+        (each or b"").decode() for each in values
     )
+    reply = _ended(job_id, error, entries) if status in ENDED else None
+    status, tries = _visible_status(status, reply), int(read_number(attempts, 0))
+    return JobState(job_id, status, queue, submitted, started or None, ended or None, tries, cache, reply)
+
+
+def _visible_status(status: str, reply: Reply | None) -> str:
     if status == "deferred":
-        status = "queued"  # RQ's word for a job that waits for another
-    reply = _ended(job_id, fields[-1], entries) if status in ENDED else None
-    if reply is not None and reply.failure is not None and reply.failure.code == "expired":
-        status = "expired"  # RQ has no such status: to it, the job failed
-    return JobState(
-        *(job_id, status, queue, submitted, started or None, ended or None),
-        *(int(read_number(attempts, 0)), cache, reply),
-    )
+        return "queued"  # RQ calls a job deferred that waits for another job
+    if reply and reply.failure and reply.failure.code == "expired":
+        return "expired"  # RQ has no such status, so its record is that of a failed job
+    return status
 
 
-def read_number(text: bytes | str | None, otherwise: float) -> float:
-    """Read a number that can be counted with, or return `otherwise`."""
-    try:
-        number = float(text or otherwise)
-    except ValueError:
-        return otherwise
-    return number if math.isfinite(number) else otherwise
-
-
-def _ended(job_id: str, error: bytes | None, entries: list[Any]) -> Reply:
+def _ended(job_id: str, error: str, entries: list[Any] | None) -> Reply:
     if error:
         return read_reply({"id": job_id, "failure": json.loads(error)})
     value = entries[0][1].get(b"return_value") if entries else None
-    if value is None:  # failed by RQ's own tools, which write no error of ours
-        return Reply(
-            job_id, failure=JobFailure("attempts-exhausted", "the job was ended by RQ's own cleanup")
-        )
+    if value is None:  # RQ's own tools write no error of this service
+        return Reply(job_id, failure=JobFailure("attempts-exhausted", "RQ's own cleanup ended the job"))
     return read_reply({"id": job_id, **json.loads(b64decode(value))})
 
 
-def read_claim(queue: str, row: list[Any]) -> Claim:
-    """Read one job of what `lua/claim.lua` answers."""
-    job_id, execution, data, left, attempt, request_id, waited, image = row
-    return Claim(
-        queue,
-        job_id.decode(errors="replace"),
-        execution.decode(),
-        data,
-        float(left) if left else None,
-        int(attempt),
-        request_id.decode(errors="replace"),
-        float(waited),
-        image or None,
-    )
+def read_number(text: bytes | str | None, default: float) -> float:
+    """Read a finite number, or return the default."""
+    try:
+        number = float(text or default)
+    except ValueError:
+        return default
+    return number if math.isfinite(number) else default

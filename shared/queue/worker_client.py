@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
 from uuid import uuid4
 
 from redis import Redis
@@ -9,22 +11,21 @@ from redis import Redis
 from shared.job import JobFailure
 from shared.queue import BULK, INTERACTIVE, QUEUES
 from shared.queue.fleet import Fleet
-from shared.queue.lua_script import ENDING, Script
-from shared.queue.messages import Claim, Claims, Settlement
+from shared.queue.lua_script import END_JOB, RECORDS, Script
+from shared.queue.messages import Claim, ClaimOutcome, Claims, Settlement
 from shared.queue.redis_reads import read_all
-from shared.queue.wire import METRICS_KEY, SMALL_IMAGE, exc_string, read_claim, rq_time, settle_words
+from shared.queue.script_constants import METRICS_KEY, WAKE_KEY
+from shared.queue.wire import MAX_SMALL_IMAGE, exc_string, read_claim, rq_time, settle_args
 from shared.redis_connection import BLOCK_SECONDS
 from shared.settings import Settings
 
-WAKE_KEY = "classification:wake"
+MAX_REAPED = 500
+"""Maximum number of jobs that one call reaps from each queue."""
 
-_EXHAUSTED = JobFailure(
-    "attempts-exhausted",
-    "every worker that began this job died of it; it was given up after the last attempt",
-)
+_EXHAUSTED = JobFailure("attempts-exhausted", "every worker that began this job died, and no attempt is left")
 
-_CLAIM, _RENEW, _GIVE_BACK = (Script("fields", each) for each in ("claim", "renew", "give_back"))
-_SETTLE, _REAP, _COUNT = Script(*ENDING, "settle"), Script(*ENDING, "reap"), Script("count")
+_CLAIM, _RENEW, _GIVE_BACK = (Script(*RECORDS, each) for each in ("claim", "renew", "give_back"))
+_SETTLE, _REAP, _COUNT = Script(*END_JOB, "settle"), Script(*END_JOB, "reap"), Script("count")
 
 
 class WorkerQueue:
@@ -35,68 +36,67 @@ class WorkerQueue:
         self.fleet = Fleet(redis, settings.job_lease)
 
     def claim(self, worker: str, room: Mapping[str, int], *, idle: bool) -> Claims:
-        """Take what fits into `room` (inputs for each queue), under a lease; of one queue at a time.
+        """Claim jobs of one queue that fit into `room` (inputs for each queue), under a lease.
 
-        `idle` says that the worker holds nothing: only then does it get jobs that others died of,
-        and no others with them.
+        `idle`: the worker holds no jobs. Only an idle worker receives retried jobs, and then no other jobs.
         """
-        limits = (
-            self._settings.job_lease,
-            self._settings.input_batch,
-            room[INTERACTIVE],
-            room[BULK],
-            int(idle),
-        )
-        args = (worker, uuid4().hex, *limits, self._settings.job_max_attempts - 1, rq_time(), SMALL_IMAGE)
-        why, queue, rows = _CLAIM(self._redis, (), args)
-        return Claims([read_claim(queue.decode(), row) for row in rows], why == b"suspects", why.decode())
+        settings = self._settings
+        args: list[Any] = [worker, uuid4().hex, settings.job_lease, settings.input_batch]
+        args += [room[INTERACTIVE], room[BULK], int(idle)]
+        args += [settings.job_max_attempts - 1, rq_time(), MAX_SMALL_IMAGE]
+        outcome, queue, rows = _CLAIM(self._redis, (), args)
+        return Claims([read_claim(queue.decode(), row) for row in rows], ClaimOutcome(outcome.decode()))
 
     def wait_for_work(self, seconds: float) -> None:
         """Return when a job was queued, or after `seconds` (at most `BLOCK_SECONDS`)."""
         self._redis.blpop([WAKE_KEY], timeout=min(seconds, BLOCK_SECONDS))
 
     def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
-        """The claimed jobs' images; None for one that Redis no longer has."""
-        apart = [claim for claim in claims if claim.image is None]
-        if not apart:
+        """Return the claimed jobs' images; None for each image that Redis has lost."""
+        missing = [claim for claim in claims if claim.image is None]
+        if not missing:
             return [claim.image for claim in claims]
         pipe = self._redis.pipeline(transaction=False)
-        for claim in apart:
+        for claim in missing:
             pipe.get(f"image:{claim.job_id}")
         fetched = iter(read_all(pipe))
         return [next(fetched) if claim.image is None else claim.image for claim in claims]
 
     def renew(self, worker: str, claims: Iterable[Claim]) -> set[str]:
-        """Renew the leases of what `worker` holds; return the executions that went to another."""
-        args = [each for c in claims for each in (c.queue, c.job_id, c.execution)]
+        """Renew the leases of the jobs that `worker` holds. Returns the executions that lost their lease."""
+        args = _leased(claims)
         lost = _RENEW(self._redis, (), (self._settings.job_lease, worker, *args)) if args else []
         return {execution.decode() for execution in lost}
 
     def settle(self, worker: str, endings: Sequence[Settlement], model: str = "") -> list[bool]:
-        """Write how jobs ended, free their leases and wake their callers, each in one step.
+        """Write how jobs ended, free their leases and wake their callers, in one step.
 
-        `model` is the id of what the worker serves: for equal jobs that ask for that one, answers are kept.
-        Returns False for each job whose lease had gone to another attempt; nothing is written for it.
+        `model` is the id of the worker's model: the result cache keeps answers of the requested model only.
+        Returns False for each job whose lease went to another attempt; nothing is written for that job.
         """
         settings = self._settings
-        args = [worker, rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
-        for ending in endings:
-            args += settle_words(*ending)
-        return [answer == 1 for answer in _SETTLE(self._redis, (), args)]
+        args: list[Any] = [worker, rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
+        args += chain.from_iterable(map(settle_args, endings))
+        return [settled == 1 for settled in _SETTLE(self._redis, (), args)]
 
     def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
-        """Put claimed jobs that were not begun back at the front of their queues."""
-        args = [each for c in claims for each in (c.queue, c.job_id, c.execution)]
+        """Return claimed jobs that were not begun to the front of their queues."""
+        args = _leased(claims)
         if args:
             _GIVE_BACK(self._redis, (), (worker, *args))
 
-    def reap(self, most: int = 500) -> list[tuple[str, str]]:
-        """Requeue ('again') or fail ('failed') the jobs whose lease is over; return ids and words."""
+    def reap(self) -> list[tuple[str, str]]:
+        """Requeue or fail the jobs whose lease has ended. Returns ids with 'requeued' or 'failed'."""
         failure = json.dumps(_EXHAUSTED.to_json())
-        args = (most, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
-        return [(job_id.decode(), word.decode()) for job_id, word in _REAP(self._redis, QUEUES, args)]
+        args = (MAX_REAPED, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
+        return [(job_id.decode(), outcome.decode()) for job_id, outcome in _REAP(self._redis, QUEUES, args)]
 
     def count(self, worker: str, number: int, amounts: Mapping[str, float]) -> None:
-        """Add what `worker` counted to the figures of all; the same number is not counted twice."""
-        args = [each for pair in amounts.items() for each in pair]
-        _COUNT(self._redis, (METRICS_KEY, f"classification:counted:{worker}"), (number, *args))
+        """Add the counts of one message from `worker` to the metrics; a repeated number is ignored."""
+        args = (number, *chain.from_iterable(amounts.items()))
+        _COUNT(self._redis, (METRICS_KEY, f"classification:counted:{worker}"), args)
+
+
+def _leased(claims: Iterable[Claim]) -> list[str]:
+    """Return queue, job id and execution of each claim, as the scripts expect them."""
+    return [each for claim in claims for each in (claim.queue, claim.job_id, claim.execution)]

@@ -173,7 +173,7 @@ def test_classes_without_enough_images_are_named(made: tuple[Path, dict[str, Any
 def test_files_that_are_no_images_are_named(made: tuple[Path, dict[str, Any]]) -> None:
     reasons = {Path(each["file"]).name: each["reason"] for each in made[1]["unreadable"]}
     assert set(reasons) == {"notes.txt", "cut.jpg"}
-    assert "not an image of a known kind" in reasons["notes.txt"]
+    assert "not an image of a known type" in reasons["notes.txt"]
     assert "is damaged" in reasons["cut.jpg"]
 
 

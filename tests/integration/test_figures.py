@@ -16,8 +16,8 @@ def ended(queue: JobQueue) -> dict[str, float]:
     return {f"{each.label}:{each.rest}": n for each, n in queue.metrics().counts.items()}
 
 
-def submit(queue: JobQueue, *names: str, lane: str = INTERACTIVE) -> None:
-    queue.submit([NewJob(name, b"image", Options()) for name in names], lane)
+def submit(queue: JobQueue, *names: str, queue_name: str = INTERACTIVE) -> None:
+    queue.submit([NewJob(name, b"image", Options()) for name in names], queue_name)
 
 
 def claim(queue: JobQueue, worker: str = "w1") -> list[Claim]:
@@ -31,7 +31,7 @@ def test_an_empty_server_has_nothing(queue: JobQueue) -> None:
 
 def test_waiting_and_running_jobs_are_told_by_queue(queue: JobQueue) -> None:
     submit(queue, "a", "b")
-    submit(queue, "c", "d", "e", lane=BULK)
+    submit(queue, "c", "d", "e", queue_name=BULK)
     time.sleep(0.05)
     told = queue.metrics()
     assert (told.waiting, told.image_bytes) == ({INTERACTIVE: 2, BULK: 3}, 5 * len(b"image"))
@@ -54,7 +54,7 @@ def test_ended_jobs_are_counted_by_what_ended_them(queue: JobQueue) -> None:
     queue.settle(
         "w1", [Settlement.failed(damaged, "image-damaged", "x"), Settlement.failed(late, "expired", "x")]
     )
-    submit(queue, "unwanted", lane=BULK)
+    submit(queue, "unwanted", queue_name=BULK)
     assert queue.cancel("unwanted") == "canceled"
     counts = {"interactive:": 2, "interactive:image-damaged": 1, "interactive:expired": 1, "bulk:canceled": 1}
     assert ended(queue) == counts

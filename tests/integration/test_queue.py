@@ -23,7 +23,7 @@ from rq.suspension import resume, suspend
 
 from shared.job import JobFailure, Options, Region
 from shared.queue import BULK, INTERACTIVE
-from shared.queue.messages import Claim, NewJob, QueueFull, Reply, Settlement, WorkerStatus
+from shared.queue.messages import Claim, ClaimOutcome, NewJob, QueueFull, Reply, Settlement, WorkerStatus
 from shared.settings import Settings
 from tests.queue_sides import JobQueue
 from tests.valkey import Valkey
@@ -41,14 +41,16 @@ FULL_RECORD = {
 }
 
 
-def submit(queue: JobQueue, *names: str, lane: str = INTERACTIVE, options: Options | None = None) -> None:
+def submit(
+    queue: JobQueue, *names: str, queue_name: str = INTERACTIVE, options: Options | None = None
+) -> None:
     for name in names:
         job = NewJob(name, b"image of " + name.encode(), options or Options(), "r-" + name, "replies")
-        queue.submit([job], lane, timeout=60)
+        queue.submit([job], queue_name, timeout=60)
 
 
-def large(name: str, lane: str = INTERACTIVE) -> tuple[list[NewJob], str]:
-    return [NewJob(name, b"x" * 6000, Options())], lane
+def large(name: str, queue_name: str = INTERACTIVE) -> tuple[list[NewJob], str]:
+    return [NewJob(name, b"x" * 6000, Options())], queue_name
 
 
 def take(queue: JobQueue, worker: str = "w1", *, idle: bool = True, **room: int) -> list[Claim]:
@@ -191,7 +193,7 @@ def test_a_job_larger_than_a_batch_goes_alone(queue: JobQueue) -> None:
 
 
 def test_interactive_jobs_go_first_and_bulk_does_not_starve(queue: JobQueue) -> None:
-    submit(queue, "bulk1", "bulk2", lane=BULK)
+    submit(queue, "bulk1", "bulk2", queue_name=BULK)
     submit(queue, "i0", "i1")
     order = []
     for turn in range(2, 14):  # there is always another interactive job waiting
@@ -201,7 +203,7 @@ def test_interactive_jobs_go_first_and_bulk_does_not_starve(queue: JobQueue) -> 
 
 
 def test_bulk_waits_while_interactive_jobs_do(queue: JobQueue) -> None:
-    submit(queue, "bulk1", lane=BULK)
+    submit(queue, "bulk1", queue_name=BULK)
     submit(queue, "i0")
     assert ids(take(queue)) == ["i0"]
     assert ids(take(queue)) == ["bulk1"]
@@ -219,7 +221,7 @@ def test_a_late_attempt_cannot_overwrite_the_next_one(queue: JobQueue, redis: Re
     submit(queue, "a")
     (old,) = take(queue, "w1")
     die(redis)
-    assert queue.reap() == [("a", "again")]
+    assert queue.reap() == [("a", "requeued")]
     (new,) = take(queue, "w2")
     assert new.attempt == 2
     assert queue.settle("w1", [bad(old)]) == [False]
@@ -268,13 +270,13 @@ def test_after_the_last_attempt_a_job_fails_with_a_reason(queue: JobQueue, redis
         take(queue)
         die(redis)
         words += queue.reap()
-    assert words == [("a", "again"), ("a", "again"), ("a", "failed")]
+    assert words == [("a", "requeued"), ("a", "requeued"), ("a", "failed")]
     (reply,) = queue.replies("replies")
     assert reply.failure is not None and reply.failure.code == "attempts-exhausted"
     assert FailedJobRegistry("interactive", connection=redis).get_job_ids() == ["a"]
 
 
-def test_suspects_run_apart_six_together_then_alone(queue: JobQueue, redis: Redis) -> None:
+def test_retried_jobs_run_separately_six_together_then_alone(queue: JobQueue, redis: Redis) -> None:
     submit(queue, *"abcdefg")
     take(queue)
     die(redis)
@@ -282,14 +284,14 @@ def test_suspects_run_apart_six_together_then_alone(queue: JobQueue, redis: Redi
     submit(queue, "z")
     assert take(queue, idle=False) == []
     second = queue.claim("w2", ROOM, idle=True)
-    assert (len(second.jobs), second.suspects) == (6, True)
+    assert (len(second.jobs), second.outcome) == (6, ClaimOutcome.RETRIED)
     die(redis)
     queue.reap()
     assert [len(take(queue)) for _ in range(6)] == [1] * 6
     assert [ids(take(queue)) for _ in range(3)] == [["a"], ["z"], []]
 
 
-def test_the_last_attempt_is_alone_where_there_are_but_two(redis: Redis) -> None:
+def test_the_last_of_two_attempts_is_alone(redis: Redis) -> None:
     queue = JobQueue(redis, Settings(job_max_attempts=2))
     submit(queue, "poison", "b", "c")
     take(queue)
@@ -306,15 +308,15 @@ def test_the_last_attempt_is_alone_where_there_are_but_two(redis: Redis) -> None
     assert sorted(order) == [["b"], ["c"], ["poison"]]
 
 
-def test_suspects_are_not_starved_by_the_other_queue(queue: JobQueue, redis: Redis) -> None:
+def test_retried_jobs_are_not_starved_by_the_other_queue(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a")
-    submit(queue, "b", lane=BULK)
+    submit(queue, "b", queue_name=BULK)
     take(queue), take(queue)
     die(redis)
     queue.reap()
-    submit(queue, "c", lane=BULK)
+    submit(queue, "c", queue_name=BULK)
     busy = queue.claim("w2", ROOM, idle=False)  # bulk would keep it busy, and "a" waiting, for ever
-    assert (busy.jobs, busy.why) == ([], "suspects")
+    assert (busy.jobs, busy.outcome) == ([], ClaimOutcome.NEEDS_IDLE)
     assert ids(take(queue)) == ["a"]
     order = []
     for number in range(10):  # a caller's job is there whenever the worker is idle
@@ -323,14 +325,14 @@ def test_suspects_are_not_starved_by_the_other_queue(queue: JobQueue, redis: Red
     assert "b" in order
 
 
-def test_a_full_lane_is_told_from_an_empty_queue(queue: JobQueue) -> None:
-    submit(queue, "a", lane=BULK)
-    assert queue.claim("w1", {INTERACTIVE: 32, BULK: 0}, idle=False).why == "room"
+def test_a_claim_tells_a_full_batch_from_an_empty_queue(queue: JobQueue) -> None:
+    submit(queue, "a", queue_name=BULK)
+    assert queue.claim("w1", {INTERACTIVE: 32, BULK: 0}, idle=False).outcome is ClaimOutcome.NO_ROOM
     assert queue.claim("w1", {INTERACTIVE: 0, BULK: 32}, idle=False).jobs
-    assert queue.claim("w1", ROOM, idle=False).why == "empty"
+    assert queue.claim("w1", ROOM, idle=False).outcome is ClaimOutcome.EMPTY
 
 
-def test_given_back_jobs_are_first_again_and_not_suspects(queue: JobQueue) -> None:
+def test_given_back_jobs_are_first_again_and_count_as_fresh(queue: JobQueue) -> None:
     submit(queue, "a", "b", "c")
     queue.give_back("w1", take(queue, interactive=2))
     claims = take(queue, "w2", idle=False)
@@ -568,7 +570,7 @@ def test_rqs_own_cleanup_requeues_a_dead_workers_job(queue: JobQueue, redis: Red
     die(redis)
     rq_command(valkey, "info")
     claims = queue.claim("w2", ROOM, idle=True)
-    assert ids(claims.jobs) == ["a"] and claims.suspects
+    assert ids(claims.jobs) == ["a"] and claims.outcome is ClaimOutcome.RETRIED
 
 
 def test_a_cancelled_job_is_not_run(queue: JobQueue, redis: Redis) -> None:
@@ -582,7 +584,7 @@ def test_a_cancelled_job_is_not_run(queue: JobQueue, redis: Redis) -> None:
 def test_rq_suspend_stops_the_claims(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a")
     suspend(redis)
-    assert queue.claim("w1", ROOM, idle=True).why == "suspended"
+    assert queue.claim("w1", ROOM, idle=True).outcome is ClaimOutcome.SUSPENDED
     resume(redis)
     assert ids(take(queue)) == ["a"]
 

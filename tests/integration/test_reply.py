@@ -25,7 +25,7 @@ def test_a_result_that_comes_too_late_is_dropped_and_told(
     first, second = take(queue, interactive=1) + take(queue)
     held.add([first, second])
     redis.zadd("rq:wip:interactive", {f"a:{first.execution}": 0})
-    assert queue.reap() == [("a", "again")]
+    assert queue.reap() == [("a", "requeued")]
     figures = WorkerMetrics()
     replier = ReplyStage("w1", queue, held, Decider(("x", "y"), {}, 0.0), {}, "m", RedisRetry(), figures)
     scores = np.array([[0.1, 0.9]], np.float32)

@@ -25,9 +25,9 @@ def queue(redis: Redis, settings: Settings) -> JobQueue:
     return JobQueue(redis, dataclasses.replace(settings, result_cache_ttl=60))
 
 
-def submit(queue: JobQueue, *names: str, lane: str = BULK) -> list[str]:
+def submit(queue: JobQueue, *names: str, queue_name: str = BULK) -> list[str]:
     jobs = [NewJob(name, b"image", Options(), "", "replies", digest=EQUAL) for name in names]
-    return queue.submit(jobs, lane).cache
+    return queue.submit(jobs, queue_name).cache
 
 
 def take(queue: JobQueue) -> list[Claim]:
@@ -65,7 +65,7 @@ def test_equal_jobs_in_flight_share_one_run(queue: JobQueue, redis: Redis) -> No
 def test_a_job_that_was_begun_is_still_joined(queue: JobQueue) -> None:
     submit(queue, "a")
     (claim,) = take(queue)
-    assert submit(queue, "b", lane=INTERACTIVE) == ["collapsed"]
+    assert submit(queue, "b", queue_name=INTERACTIVE) == ["collapsed"]
     queue.settle("w1", [Settlement(claim, Reply("a", {"answer": 1}))], "m")
     assert statuses(queue, "b") == ["finished"]
 
@@ -92,13 +92,13 @@ def test_answers_are_given_even_where_the_queue_is_full(queue: JobQueue) -> None
     submit(queue, "a")
     run(queue)
     queue.submit([NewJob(f"other{i}", b"x", Options()) for i in range(8)])
-    assert submit(queue, "b", lane=INTERACTIVE) == ["hit"]
+    assert submit(queue, "b", queue_name=INTERACTIVE) == ["hit"]
 
 
 def test_those_that_wait_for_an_equal_job_count_as_waiting(queue: JobQueue) -> None:
-    submit(queue, *"abcdefgh", lane=INTERACTIVE)
+    submit(queue, *"abcdefgh", queue_name=INTERACTIVE)
     with pytest.raises(QueueFull, match="8 jobs wait"):
-        submit(queue, "i", lane=INTERACTIVE)
+        submit(queue, "i", queue_name=INTERACTIVE)
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ def test_a_failure_is_shared_and_not_kept(queue: JobQueue) -> None:
     assert submit(queue, "c") == ["stored"]
 
 
-def test_a_caller_does_not_wait_in_bulks_line(queue: JobQueue) -> None:
+def test_an_interactive_job_does_not_wait_for_a_queued_bulk_job(queue: JobQueue) -> None:
     submit(queue, "bulk")
-    assert submit(queue, "phone", lane=INTERACTIVE) == ["stored"]
-    assert submit(queue, "another", lane=INTERACTIVE) == ["collapsed"]
+    assert submit(queue, "phone", queue_name=INTERACTIVE) == ["stored"]
+    assert submit(queue, "another", queue_name=INTERACTIVE) == ["collapsed"]
     assert run(queue) == ["phone"]
     assert statuses(queue, "phone", "another", "bulk") == ["finished", "finished", "queued"]
 
@@ -194,6 +194,6 @@ def test_a_death_of_the_one_that_runs_is_survived_by_all(queue: JobQueue, redis:
     submit(queue, "a", "b")
     take(queue)
     redis.zadd("rq:wip:bulk", {redis.zrange("rq:wip:bulk", 0, 0)[0]: time.time() - 1})
-    assert queue.reap() == [("a", "again")]
+    assert queue.reap() == [("a", "requeued")]
     assert run(queue) == ["a"]
     assert statuses(queue, "a", "b") == ["finished", "finished"]

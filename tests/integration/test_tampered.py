@@ -1,4 +1,4 @@
-"""A record that is odd, as another may have written it, stands in nobody's way, whatever is done with it."""
+"""A malformed record, which another program may have written, affects no other job."""
 
 import math
 from collections.abc import Callable
@@ -17,13 +17,13 @@ FIELDS = (
     *("status", "origin", "inputs", "retries_left", "attempts", "bytes", "submitted", "deadline"),
     *("data", "request_id", "reply_to", "owner", "webhook", "digest", "leader", "enqueued_at"),
 )
-KEYS = ("rq:job:odd", "image:odd", "rq:executions:odd", "rq:results:odd", "classification:followers:odd")
+KEYS = ("rq:job:bad", "image:bad", "rq:executions:bad", "rq:results:bad", "classification:followers:bad")
 
 Tamper = Callable[[Redis], object]
 
 
 def another_form(key: str) -> Tamper:
-    """Something else stands where a record of ours should."""
+    """A value of another type replaces one of our records."""
 
     def tamper(redis: Redis) -> None:
         is_text = redis.type(key) == b"string"
@@ -34,27 +34,27 @@ def another_form(key: str) -> Tamper:
 
 
 def field(name: str, value: str) -> Tamper:
-    return lambda redis: redis.hset("rq:job:odd", name, value)
+    return lambda redis: redis.hset("rq:job:bad", name, value)
 
 
-ODD = (
+MALFORMED = (
     *(pytest.param(another_form(key), id=key) for key in KEYS),
     *(pytest.param(field(name, value), id=f"{name}={value[:4]}") for name in FIELDS for value in NO_NUMBERS),
-    pytest.param(lambda redis: redis.hdel("rq:job:odd", *FIELDS[1:]), id="a status alone"),
+    pytest.param(lambda redis: redis.hdel("rq:job:bad", *FIELDS[1:]), id="a status alone"),
     pytest.param(field("reply_to", "rq:workers"), id="reply_to no list"),
     pytest.param(field("webhook", '{"url":1,"function":"f","record":["a"]}'), id="webhook of half a record"),
     pytest.param(field("webhook", "[" * 5000), id="webhook too deep"),
 )
-every_oddity = pytest.mark.parametrize("tamper", ODD)
+every_malformed_record = pytest.mark.parametrize("tamper", MALFORMED)
 
 
 @pytest.fixture
 def queue(redis: Redis) -> JobQueue:
-    """An odd job, with an image too large for the scripts and a follower, between two others."""
+    """A malformed job, with an image too large for the scripts and a follower, between two others."""
     queue = JobQueue(redis, Settings(job_lease=60, result_cache_ttl=60))
     redis.sadd("rq:workers", "x")
     submit(queue, "a")
-    for name in ("odd", "follower"):
+    for name in ("bad", "follower"):
         queue.submit([NewJob(name, bytes(70_000), Options(), reply_to="replies", digest="m:1")])
     submit(queue, "b")
     return queue
@@ -78,8 +78,8 @@ def are_answered(queue: JobQueue, redis: Redis, claims: list[Claim]) -> bool:
     )
 
 
-@every_oddity
-def test_neighbours_of_an_odd_record_are_claimed_and_answered(
+@every_malformed_record
+def test_neighbours_of_a_malformed_record_are_claimed_and_answered(
     queue: JobQueue, redis: Redis, tamper: Tamper
 ) -> None:
     tamper(redis)
@@ -87,8 +87,8 @@ def test_neighbours_of_an_odd_record_are_claimed_and_answered(
     assert redis.llen("rq:queue:interactive") == 0 or ids(take_all(queue)) == ["follower"]
 
 
-@every_oddity
-def test_a_record_that_becomes_odd_while_it_runs_hurts_no_other(
+@every_malformed_record
+def test_a_record_that_is_damaged_while_it_runs_affects_no_other(
     queue: JobQueue, redis: Redis, tamper: Tamper
 ) -> None:
     claims = take_all(queue)
@@ -97,33 +97,35 @@ def test_a_record_that_becomes_odd_while_it_runs_hurts_no_other(
     assert are_answered(queue, redis, claims)
 
 
-@every_oddity
-def test_neighbours_of_an_odd_record_outlive_their_worker(
+@every_malformed_record
+def test_neighbours_of_a_malformed_record_outlive_their_worker(
     queue: JobQueue, redis: Redis, tamper: Tamper
 ) -> None:
     claims = take_all(queue)
     tamper(redis)
     redis.zadd("rq:wip:interactive", {"no execution": 0})
     die(redis)
-    assert {*queue.reap()} >= {("a", "again"), ("b", "again")}
+    assert {*queue.reap()} >= {("a", "requeued"), ("b", "requeued")}
     assert queue.settle("w2", [good(each) for each in claims]) == [False] * len(claims)
     assert are_answered(queue, redis, take_all(queue))
     assert redis.zcard("rq:wip:interactive") == 0
 
 
-@every_oddity
-def test_neighbours_of_an_odd_record_are_given_back(queue: JobQueue, redis: Redis, tamper: Tamper) -> None:
+@every_malformed_record
+def test_neighbours_of_a_malformed_record_are_given_back(
+    queue: JobQueue, redis: Redis, tamper: Tamper
+) -> None:
     claims = take_all(queue)
     tamper(redis)
     queue.give_back("w2", claims)
     assert are_answered(queue, redis, take_all(queue))
 
 
-@every_oddity
-def test_an_odd_record_is_looked_up_beside_others(queue: JobQueue, redis: Redis, tamper: Tamper) -> None:
+@every_malformed_record
+def test_a_malformed_record_is_looked_up_with_others(queue: JobQueue, redis: Redis, tamper: Tamper) -> None:
     tamper(redis)
-    assert {"a", "b"} <= queue.states(["a", "odd", "b"], positions=True).keys()
-    assert not {"a", "b"} & queue.watch(["odd", "a", "b"], "other")
-    take(queue, interactive=1)  # so that the odd one is the next
+    assert {"a", "b"} <= queue.states(["a", "bad", "b"], positions=True).keys()
+    assert not {"a", "b"} & queue.watch(["bad", "a", "b"], "other")
+    take(queue, interactive=1)  # so that the malformed job is next
     assert 0 <= queue.metrics().oldest_wait["interactive"] < math.inf
     queue.submit([NewJob("equal", b"x", Options(), digest="m:1")])

@@ -150,6 +150,66 @@ def test_no_two_modules_have_one_name() -> None:
     assert [name for name, count in stems.items() if count > 1] == []
 
 
+PACKAGES_DONE = ("shared", "webhooks", "cli", "classification_client", "demo")
+"""The packages whose uses of private names are all in `*_compat.py`."""
+
+PRIVATE = re.compile(
+    r"""
+    (?:from|import)\ (?:gunicorn|rq|PIL|keras|tf_keras|tensorflow|redis)\b(?:\.\w+)*\.(?:_\w+|src|python)\b
+    | \b(?:keras|tf_keras)\.src\b
+    | \b_(?:install_signal_handlers|set_connection|shutdown|shutdown_requested_date)\b
+    | \b_(?:read_dpi_from_exif|srcfile)\b
+    | \b_(?:success|failure|stopped)_callback_name\b
+    | \b(?:MARKER|convert_to_constants|disposal_method|handle_exit)\b
+    | \bcompat\.v1\.Session\b | \bvars\(cfg\) | \bsys\.modules\[[^]]*\]\ =\ None
+    """,
+    re.VERBOSE,
+)
+"""Private names of libraries, which a new version may rename."""
+
+
+def private_names(source: str) -> list[str]:
+    """The private names of libraries in a module's code; comments and texts do not count."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+    return PRIVATE.findall(ast.unparse(tree))
+
+
+@pytest.mark.parametrize("package", PACKAGES_DONE)
+def test_private_names_of_libraries_are_used_in_compat_modules_only(package: str) -> None:
+    used = {
+        str(path.relative_to(ROOT)): private_names(path.read_text())
+        for path in modules(package)
+        if not path.stem.endswith("_compat")
+    }
+    assert {path: names for path, names in used.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from keras.src.applications import convnext",
+        "import rq._utils",
+        "from tensorflow.python.framework import convert_to_constants",
+        "worker._install_signal_handlers()",
+        "class W:\n def _shutdown(self): pass",
+        "class F:\n disposal_method = 1",
+        "JpegImagePlugin.MARKER[1] = 2",
+        "tf.compat.v1.Session()",
+        "vars(cfg).update()",
+        "sys.modules['matplotlib'] = None",
+    ],
+)
+def test_a_private_name_would_be_seen(source: str) -> None:
+    assert private_names(source)
+
+
+def test_a_private_name_in_a_text_is_no_use() -> None:
+    assert private_names("'keras.src.layers'  # keras.src") == []
+
+
 def test_the_command_line_imports_heavy_parts_only_when_a_command_needs_them() -> None:
     seen, todo = set[str](), {"cli.main"}
     while todo:

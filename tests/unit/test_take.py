@@ -5,8 +5,8 @@ import pytest
 
 import worker.fetch_stage
 from shared.job import Options
-from shared.queue.messages import Claim, Claims, NewJob
-from shared.queue.wire import job_words
+from shared.queue.messages import Claim, ClaimOutcome, Claims, NewJob
+from shared.queue.wire import job_fields
 from tests.queue_sides import JobQueue
 from tests.unit.test_batch import names
 from worker.batch import NextBatch
@@ -23,8 +23,8 @@ class OneJob(JobQueue):
         pass
 
     def claim(self, *arguments: object, **options: object) -> Claims:
-        data = job_words(NewJob("a", b"", Options()))[1]
-        return Claims([Claim("bulk", "a", "e", data, None, 1, "", 0.0, b"image")], False, "")
+        data = job_fields(NewJob("a", b"", Options()))[1]
+        return Claims([Claim("bulk", "a", "e", data, None, 1, "", 0.0, b"image")], ClaimOutcome.FRESH)
 
 
 def test_a_decoder_that_hangs_is_told_with_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

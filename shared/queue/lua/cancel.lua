@@ -1,19 +1,24 @@
--- Cancel a job that waits.
--- ARGV  1 job id  2 its owner  3 seconds to keep its record  4 now, as RQ writes it  5 the error as JSON
--- Answers the job's status: 'canceled' if it waited, or what it was and stays; '' where it is unknown.
+-- Cancels a job that waits.
+-- Returns the job's status: 'canceled', or the status that did not allow it. Unknown jobs: ''.
+-- Uses server_time, read_fields (records.lua), end_job, write_pending (end_job.lua).
 local id = ARGV[1]
-local f = fields('rq:job:' .. id, 'status', 'origin', 'owner', 'leader')
-if (f[3] or '') ~= ARGV[2] then
+local owner = ARGV[2] -- the caller who may cancel the job
+local keep = tonumber(ARGV[3]) -- seconds for which the job's record is kept
+local at = ARGV[4] -- the time as RQ writes it
+local failure = ARGV[5] -- the failure as JSON
+
+local job = read_fields('rq:job:' .. id, 'status', 'origin', 'owner', 'leader')
+if (job.owner or '') ~= owner then
   return ''
-elseif f[1] == 'queued' then
-  redis.call('LREM', 'rq:queue:' .. f[2], 1, id)
-elseif f[1] == 'deferred' then
-  redis.call('ZREM', 'rq:deferred:' .. f[2], id)
-  redis.call('LREM', 'classification:followers:' .. f[4], 1, id)
+elseif job.status == 'queued' then
+  redis.call('LREM', 'rq:queue:' .. job.origin, 1, id)
+elseif job.status == 'deferred' then
+  redis.call('ZREM', 'rq:deferred:' .. job.origin, id)
+  redis.call('LREM', 'classification:followers:' .. job.leader, 1, id)
 else
-  return f[1] or ''
+  return job.status or ''
 end
-end_job(f[2], id, {status = 'canceled', told = 'canceled', code = 'canceled', at = ARGV[4], clock = seconds(),
-  result = 'null', timing = 'null', error = ARGV[5], keep = tonumber(ARGV[3])})
+end_job(job.origin, id, {status = 'canceled', outcome = 'canceled', code = 'canceled', at = at, now = server_time(),
+  result = 'null', timing = 'null', error = failure, keep = keep})
 write_pending()
 return 'canceled'

@@ -1,19 +1,23 @@
--- Move the next jobs of one queue into a worker's lease, so that no id is ever only in a worker's memory.
--- Jobs that came back from a dead worker (suspects) are never mixed with fresh ones: six together, then alone, and
--- always alone at the last attempt.
--- ARGV  1 worker's name  2 token of this claim  3 lease, seconds  4 inputs of a full batch
---       5 room for interactive inputs  6 room for bulk inputs  7 '1' where the worker holds nothing
---       8 retries_left of a fresh job  9 now, as RQ writes it  10 bytes up to which an image is answered with its job
--- Answers {why nothing was taken, or '', queue's name, {{id, execution, data, seconds left or '', attempts,
---          request id, seconds waited, image or ''}, …}}
-local SUSPECTS_TOGETHER = 6
-local TURNS = 8 -- claims in a row that leave interactive jobs waiting, before bulk has one
+-- Moves the next jobs of one queue into a worker's lease in one step, so that a dying worker loses no job.
+-- Retried jobs (their worker died) never share a batch with fresh jobs: at most MAX_RETRIED_TOGETHER retried jobs run
+-- together, then each job runs alone. A job's last attempt is always alone.
+-- Returns {outcome, queue, {{id, execution, data, seconds left or '', attempt, request id, seconds waited,
+-- image or ''}, …}}; the outcomes are those of `ClaimOutcome` in shared/queue/messages.py.
+-- Uses server_time, read_fields, number, whole, write, wake_worker, LEASE_GRACE (records.lua)
+-- and the constants MAX_INTERACTIVE_TURNS, WAKE_KEY (shared/queue/script_constants.py).
+local worker = ARGV[1] -- the worker's name
+local token = ARGV[2] -- unique to this claim; executions are named after it
+local lease = tonumber(ARGV[3]) -- seconds
+local full_batch = tonumber(ARGV[4]) -- inputs of a full batch
+local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])} -- inputs that the worker can accept
+local is_idle = ARGV[7] == '1' -- whether the worker holds no jobs
+local fresh_retries = tonumber(ARGV[8]) -- `retries_left` of a fresh job
+local at = ARGV[9] -- the time as RQ writes it
+local max_image_bytes = tonumber(ARGV[10]) -- images up to this size are returned with their jobs
+local MAX_RETRIED_TOGETHER = 6
+local TURNS_TTL = 3600 -- seconds
 
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
-local lease, full, idle, small = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7] == '1', tonumber(ARGV[10])
-local fresh = tonumber(ARGV[8])
-local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])}
+local now = server_time()
 
 local function runs_elsewhere(queue, id)
   for _, execution in ipairs(redis.pcall('ZRANGE', 'rq:executions:' .. id, 0, -1)) do
@@ -25,112 +29,122 @@ local function runs_elsewhere(queue, id)
   return false
 end
 
-local function read(queue, id)
-  local f, odd = fields('rq:job:' .. id, 'status', 'inputs', 'retries_left', 'data', 'deadline', 'attempts', 'request_id',
-    'submitted', 'bytes')
-  local job = {id = id, status = f[1], inputs = math.max(whole(f[2], 1), 1), data = f[4] or '', deadline = number(f[5]),
-    attempts = whole(f[6], 0), request_id = f[7] or '', submitted = number(f[8], now), bytes = whole(f[9], 0), odd = odd}
-  job.losses = fresh - whole(f[3], fresh)
-  -- Gone, no record at all, cancelled, or a second copy: RQ's own cleanup takes no lock and can queue a job twice.
-  job.stale = f[1] ~= 'queued' or (job.losses > 0 and runs_elsewhere(queue, id))
+local function read_job(queue, id)
+  local record, is_malformed = read_fields('rq:job:' .. id, 'status', 'inputs', 'retries_left', 'data', 'deadline',
+    'attempts', 'request_id', 'submitted', 'bytes')
+  local job = {id = id, status = record.status, inputs = math.max(whole(record.inputs, 1), 1),
+    data = record.data or '', deadline = number(record.deadline), attempts = whole(record.attempts, 0),
+    request_id = record.request_id or '', submitted = number(record.submitted, now),
+    bytes = whole(record.bytes, 0), is_malformed = is_malformed}
+  job.deaths = fresh_retries - whole(record.retries_left, fresh_retries)
+  -- Stale: deleted, canceled, malformed, or a second copy. RQ's own cleanup locks nothing and can queue a job twice.
+  job.is_stale = job.status ~= 'queued' or (job.deaths > 0 and runs_elsewhere(queue, id))
   return job
 end
 
--- How many suspects may share a run with this one.
-local function company(job)
-  return (job.losses > 1 or job.losses >= fresh) and 1 or SUSPECTS_TOGETHER
+local function drop_stale(queue, job)
+  redis.call('LPOP', 'rq:queue:' .. queue)
+  if job.status == 'canceled' then -- by RQ's own tools, which do not know of the image
+    redis.call('DECRBY', 'classification:bytes', job.bytes)
+    redis.call('HSET', 'rq:job:' .. job.id, 'bytes', 0)
+    if redis.call('EXISTS', 'classification:followers:' .. job.id) == 0 then -- a follower would inherit the image
+      redis.call('DEL', 'image:' .. job.id)
+    end
+  elseif job.is_malformed then
+    redis.call('DEL', 'rq:job:' .. job.id, 'image:' .. job.id)
+  end
 end
 
-local function pick(queue)
-  local picked, total, why = {}, 0, ''
-  if room[queue] <= 0 and redis.call('LLEN', 'rq:queue:' .. queue) > 0 then
-    why = 'room'
+-- Returns why a job cannot join the picked jobs: 'needs-idle', 'no-room' or 'separate'. Returns nil where it can.
+local function obstacle(queue, job, picked, inputs)
+  local is_last_attempt = job.deaths >= fresh_retries
+  local max_retried = (job.deaths > 1 or is_last_attempt) and 1 or MAX_RETRIED_TOGETHER
+  if job.deaths > 0 and not is_idle then
+    return 'needs-idle'
+  elseif #picked > 0 and (job.deaths ~= picked[1].deaths or (job.deaths > 0 and #picked >= max_retried)) then
+    return 'separate'
+  elseif inputs + job.inputs > room[queue] and (#picked > 0 or room[queue] < full_batch) then
+    return 'no-room'
   end
-  while total < room[queue] do
+end
+
+-- Removes the next jobs from a queue. Returns them, or none and the obstacle if there is one.
+local function pick(queue)
+  local picked, inputs, reason = {}, 0, nil
+  if room[queue] <= 0 and redis.call('LLEN', 'rq:queue:' .. queue) > 0 then
+    reason = 'no-room'
+  end
+  while inputs < room[queue] do
     local id = redis.call('LINDEX', 'rq:queue:' .. queue, 0)
     if not id then
       break
     end
-    local job = read(queue, id)
-    if job.stale then
-      redis.call('LPOP', 'rq:queue:' .. queue)
-      if job.status == 'canceled' then -- by RQ's own tools, which know nothing of the image
-        redis.call('DECRBY', 'classification:bytes', job.bytes)
-        redis.call('HSET', 'rq:job:' .. id, 'bytes', 0)
-        if redis.call('EXISTS', 'classification:followers:' .. id) == 0 then -- or one of them will take it over
-          redis.call('DEL', 'image:' .. id)
-        end
-      elseif job.odd then
-        redis.call('DEL', 'rq:job:' .. id, 'image:' .. id)
-      end
-    elseif job.losses > 0 and not idle then
-      why = 'suspects'
-      break
-    elseif #picked > 0 and job.losses ~= picked[1].losses then
-      break
-    elseif #picked > 0 and job.losses > 0 and #picked >= company(job) then
-      break
-    elseif total + job.inputs > room[queue] and (#picked > 0 or room[queue] < full) then
-      why = 'room'
-      break
+    local job = read_job(queue, id)
+    if job.is_stale then
+      drop_stale(queue, job)
     else
+      reason = obstacle(queue, job, picked, inputs)
+      if reason then
+        break
+      end
       redis.call('LPOP', 'rq:queue:' .. queue)
       picked[#picked + 1] = job
-      total = total + job.inputs
+      inputs = inputs + job.inputs
     end
   end
-  return picked, why
+  return picked, reason
 end
 
-local function lease_out(job, execution)
-  local member, keep = job.id .. ':' .. execution, math.ceil(lease) + 60
-  redis.call('HSET', 'rq:job:' .. job.id, 'status', 'started', 'started_at', ARGV[9], 'last_heartbeat', ARGV[9],
-    'worker_name', ARGV[1], 'attempts', job.attempts + 1)
+-- Writes RQ's records of an attempt. Returns the attempt's member in the registry of running jobs.
+local function start_attempt(job, execution)
+  local member, keep = job.id .. ':' .. execution, math.ceil(lease) + LEASE_GRACE
+  redis.call('HSET', 'rq:job:' .. job.id, 'status', 'started', 'started_at', at, 'last_heartbeat', at,
+    'worker_name', worker, 'attempts', job.attempts + 1)
   if job.attempts > 0 then
-    redis.call('PERSIST', 'rq:job:' .. job.id) -- after a failure that was requeued
+    redis.call('PERSIST', 'rq:job:' .. job.id) -- `rq requeue` leaves the time to live of the failed job
   end
   redis.call('HSET', 'rq:execution:' .. member, 'id', execution, 'job_id', job.id, 'created_at', now,
-    'last_heartbeat', now, 'worker_name', ARGV[1])
+    'last_heartbeat', now, 'worker_name', worker)
   redis.call('EXPIRE', 'rq:execution:' .. member, keep)
-  put('ZADD', 'rq:executions:' .. job.id, now + lease + 60, execution)
+  write('ZADD', 'rq:executions:' .. job.id, now + lease + LEASE_GRACE, execution)
   redis.call('EXPIRE', 'rq:executions:' .. job.id, keep)
   return member
 end
 
--- Through a script, large images cost more than a trip of their own.
-local function image_of(job)
-  local image = job.bytes > 0 and job.bytes <= small and redis.pcall('GET', 'image:' .. job.id)
+-- Returns a small image. A large image costs more through a script than in a command of its own.
+local function small_image(job)
+  local image = job.bytes > 0 and job.bytes <= max_image_bytes and redis.pcall('GET', 'image:' .. job.id)
   return type(image) == 'string' and image or ''
 end
 
-local function lease_all(queue, picked)
+local function start_attempts(queue, picked)
   local claims, wip, members = {}, {}, {}
   for i, job in ipairs(picked) do
-    local execution = ARGV[2] .. '-' .. i
-    members[i] = lease_out(job, execution)
+    local execution = token .. '-' .. i
+    members[i] = start_attempt(job, execution)
     wip[2 * i - 1], wip[2 * i] = now + lease, members[i]
     claims[i] = {job.id, execution, job.data, job.deadline and string.format('%.6f', job.deadline - now) or '',
-      job.attempts + 1, job.request_id, string.format('%.6f', now - job.submitted), image_of(job)}
+      job.attempts + 1, job.request_id, string.format('%.6f', now - job.submitted), small_image(job)}
   end
   redis.call('ZADD', 'rq:wip:' .. queue, unpack(wip))
-  redis.call('SADD', 'rq:worker:' .. ARGV[1] .. ':executions', unpack(members))
-  redis.call('EXPIRE', 'rq:worker:' .. ARGV[1] .. ':executions', math.ceil(lease) + 60)
+  redis.call('SADD', 'rq:worker:' .. worker .. ':executions', unpack(members))
+  redis.call('EXPIRE', 'rq:worker:' .. worker .. ':executions', math.ceil(lease) + LEASE_GRACE)
   return claims
 end
 
--- Whether a claim of interactive jobs leaves others behind whose turn must come: interactive ones, or bulk's suspects,
--- which want an idle worker and would find none while interactive jobs keep coming.
+-- Returns whether a claim of interactive jobs counts as a turn that other jobs had to wait for: interactive jobs, or
+-- retried bulk jobs, which need an idle worker and would never find one while interactive jobs keep coming.
 local function passes_over()
   local first = redis.call('LINDEX', 'rq:queue:bulk', 0)
-  return redis.call('LLEN', 'rq:queue:interactive') > 0 or (first and read('bulk', first).losses > 0)
+  return redis.call('LLEN', 'rq:queue:interactive') > 0 or (first and read_job('bulk', first).deaths > 0)
 end
 
--- A bell for the next worker if there is more to do; none that would wake it in vain.
-local function ring()
+-- Wakes the next worker if jobs are left. If none is left, no worker is woken without need.
+local function update_wake()
   if redis.call('LLEN', 'rq:queue:interactive') + redis.call('LLEN', 'rq:queue:bulk') == 0 then
-    redis.call('DEL', 'classification:wake')
-  elseif redis.call('LLEN', 'classification:wake') == 0 then
-    redis.call('LPUSH', 'classification:wake', 1)
+    redis.call('DEL', WAKE_KEY)
+  elseif redis.call('LLEN', WAKE_KEY) == 0 then
+    wake_worker()
   end
 end
 
@@ -140,29 +154,27 @@ end
 
 local order = {'interactive', 'bulk'}
 local contended = redis.call('LLEN', 'rq:queue:interactive') > 0 and redis.call('LLEN', 'rq:queue:bulk') > 0
-if contended and tonumber(redis.call('GET', 'classification:turns') or '0') >= TURNS then
+if contended and tonumber(redis.call('GET', 'classification:turns') or '0') >= MAX_INTERACTIVE_TURNS then
   order = {'bulk', 'interactive'}
 end
 
-local why = ''
+local outcome = 'empty'
 for _, queue in ipairs(order) do
   local picked, reason = pick(queue)
   if #picked > 0 then
-    local claims = lease_all(queue, picked)
-    ring()
+    local claims = start_attempts(queue, picked)
+    update_wake()
     if queue == 'bulk' then
       redis.call('DEL', 'classification:turns')
     elseif contended and passes_over() then
       redis.call('INCR', 'classification:turns')
-      redis.call('EXPIRE', 'classification:turns', 3600)
+      redis.call('EXPIRE', 'classification:turns', TURNS_TTL)
     end
-    return {picked[1].losses > 0 and 'suspects' or '', queue, claims}
+    return {picked[1].deaths > 0 and 'retried' or 'fresh', queue, claims}
   end
-  if reason ~= '' then
-    why = reason
-  end
-  if reason == 'suspects' then
+  outcome = reason or outcome
+  if reason == 'needs-idle' then
     break -- jobs of the other queue would keep the worker from ever being idle
   end
 end
-return {why == '' and 'empty' or why, '', {}}
+return {outcome, '', {}}

@@ -1,9 +1,13 @@
--- Add what a worker has counted to the figures of all, once: what it sends again has the same number.
--- KEYS  1 the figures  2 the last number of this worker
--- ARGV  1 number, ascending from 1  2... count's name, amount, …
-if tonumber(ARGV[1]) > tonumber(redis.call('GET', KEYS[2]) or '0') then
-  redis.call('SET', KEYS[2], ARGV[1], 'EX', 86400)
-  for i = 2, #ARGV, 2 do
-    redis.call('HINCRBYFLOAT', KEYS[1], ARGV[i], ARGV[i + 1])
+-- Adds a worker's counts to the metrics, once: a repeated message has the same number and is ignored.
+local metrics = KEYS[1] -- the hash of all counts
+local last_number = KEYS[2] -- the number of this worker's last message
+local number = ARGV[1] -- the message's number; the worker's first message has 1
+local FIRST_COUNT = 2 -- ARGV from here on: name and amount of each count
+local LAST_NUMBER_TTL = 86400 -- seconds
+
+if tonumber(number) > tonumber(redis.call('GET', last_number) or '0') then
+  redis.call('SET', last_number, number, 'EX', LAST_NUMBER_TTL)
+  for i = FIRST_COUNT, #ARGV, 2 do
+    redis.call('HINCRBYFLOAT', metrics, ARGV[i], ARGV[i + 1])
   end
 end

@@ -1,16 +1,19 @@
--- Put jobs that were claimed but not begun back where they came from; they count as never tried.
--- ARGV  1 worker's name  2... queue, job id, execution, … (in the order they were claimed)
-for i = #ARGV - 2, 2, -3 do
+-- Returns claimed jobs that were not begun to the front of their queues. The attempt does not count.
+-- Uses read_fields, whole, write, wake_worker, MAX_WAKES (records.lua), WAKE_KEY (shared/queue/script_constants.py).
+local worker = ARGV[1] -- the worker's name
+local FIRST_CLAIM = 2 -- ARGV from here on: queue, job id and execution of each job, in the order of their claim
+
+for i = #ARGV - 2, FIRST_CLAIM, -3 do
   local queue, id, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local member = id .. ':' .. execution
   if redis.call('ZREM', 'rq:wip:' .. queue, member) == 1 then
     redis.call('DEL', 'rq:execution:' .. member)
-    put('ZREM', 'rq:executions:' .. id, execution)
-    redis.call('SREM', 'rq:worker:' .. ARGV[1] .. ':executions', member)
-    local attempts = whole(fields('rq:job:' .. id, 'attempts')[1], 1)
-    put('HSET', 'rq:job:' .. id, 'status', 'queued', 'started_at', '', 'worker_name', '', 'attempts', attempts - 1)
+    write('ZREM', 'rq:executions:' .. id, execution)
+    redis.call('SREM', 'rq:worker:' .. worker .. ':executions', member)
+    local attempts = whole(read_fields('rq:job:' .. id, 'attempts').attempts, 1)
+    write('HSET', 'rq:job:' .. id, 'status', 'queued', 'started_at', '', 'worker_name', '', 'attempts', attempts - 1)
     redis.call('LPUSH', 'rq:queue:' .. queue, id)
-    redis.call('LPUSH', 'classification:wake', 1)
+    wake_worker()
   end
 end
-redis.call('LTRIM', 'classification:wake', 0, 63)
+redis.call('LTRIM', WAKE_KEY, 0, MAX_WAKES - 1)

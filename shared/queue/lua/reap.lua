@@ -1,69 +1,78 @@
--- Give the jobs of dead workers (lease over) to the others, or fail those that were tried often enough.
--- KEYS  the queues' names
--- ARGV  1 most jobs in one call  2 seconds to keep a failure  3 the error as JSON
---       4 the same as RQ's exc_string  5 now, as RQ writes it
--- Answers {{id, 'again' | 'failed'}, …}
-local now, outcome, busy = seconds(), {}, false
-local given_up = {status = 'failed', told = 'failed', code = cjson.decode(ARGV[3]).code, at = ARGV[5], clock = now,
-  result = 'null', timing = 'null', error = ARGV[3], keep = tonumber(ARGV[2]), image = true,
-  stream = {'type', 2, 'exc_string', ARGV[4], 'worker_name', ''}}
+-- Requeues the jobs of dead workers, whose leases have ended, or fails jobs without attempts left.
+-- Returns {{job id, 'requeued' or 'failed'}, …}.
+-- Uses server_time, read_fields, whole, write, try, wake_worker, MAX_WAKES (records.lua),
+-- end_job, promote_follower, write_pending (end_job.lua), WAKE_KEY (shared/queue/script_constants.py).
+local queues = KEYS -- the queues' names
+local max_jobs = ARGV[1] -- maximum number of jobs from each queue
+local keep = tonumber(ARGV[2]) -- seconds for which a failed job's records are kept
+local failure = ARGV[3] -- the failure as JSON
+local exc_string = ARGV[4] -- the failure as RQ stores it
+local at = ARGV[5] -- the time as RQ writes it
+local MAX_DEFERRED = 100 -- maximum number of followers of each queue that one call checks
+local MAX_FOLLOWERS = 1000 -- maximum number of followers of one job that one call frees
 
--- Jobs that wait for an equal one which is gone, by RQ's own tools or a lost key, go on by themselves.
-local function free_stranded(queue, id)
-  local f = fields('rq:job:' .. id, 'status', 'leader', 'digest')
-  if f[1] ~= 'deferred' then
+local now, outcomes, is_busy = server_time(), {}, false
+local exhausted = {status = 'failed', outcome = 'failed', code = cjson.decode(failure).code, at = at, now = now,
+  result = 'null', timing = 'null', error = failure, keep = keep, keep_image = true,
+  stream = {'type', 2, 'exc_string', exc_string, 'worker_name', ''}}
+
+-- Frees the followers of a job that RQ's tools ended or whose record is gone.
+local function free_follower(queue, id)
+  local job = read_fields('rq:job:' .. id, 'status', 'leader', 'digest')
+  if job.status ~= 'deferred' then
     redis.call('ZREM', 'rq:deferred:' .. queue, id)
-  elseif f[2] then
-    local status = fields('rq:job:' .. f[2], 'status')[1]
+  elseif job.leader then
+    local status = read_fields('rq:job:' .. job.leader, 'status').status
     if status ~= 'queued' and status ~= 'started' then
-      promote(f[2], f[3], {id, unpack(redis.call('LRANGE', 'classification:followers:' .. f[2], 0, 999))})
-      redis.call('DEL', 'classification:followers:' .. f[2])
+      local followers = 'classification:followers:' .. job.leader
+      promote_follower(job.leader, job.digest, {id, unpack(redis.call('LRANGE', followers, 0, MAX_FOLLOWERS - 1))})
+      redis.call('DEL', followers)
     end
   end
 end
 
--- What an attempt leaves whose worker is dead: its job is put first in the line, or fails.
-local function pass_on(queue, member)
+-- Removes the records of a dead worker's attempt, and requeues its job in front or fails it.
+local function reap_attempt(queue, member)
   local id, execution = string.match(member, '^(.+):([^:]+)$')
   if not id then
     return
   end
-  local job = 'rq:job:' .. id
+  local key = 'rq:job:' .. id
   redis.call('DEL', 'rq:execution:' .. member)
-  put('ZREM', 'rq:executions:' .. id, execution)
-  local f = fields(job, 'status', 'retries_left', 'worker_name')
-  redis.pcall('SREM', 'rq:worker:' .. (f[3] or '') .. ':executions', member)
-  local left = whole(f[2], 0)
-  if f[1] == 'started' and left > 0 then
-    redis.call('HSET', job, 'status', 'queued', 'started_at', '', 'worker_name', '', 'retries_left', left - 1)
+  write('ZREM', 'rq:executions:' .. id, execution)
+  local job = read_fields(key, 'status', 'retries_left', 'worker_name')
+  redis.pcall('SREM', 'rq:worker:' .. (job.worker_name or '') .. ':executions', member)
+  local retries_left = whole(job.retries_left, 0)
+  if job.status == 'started' and retries_left > 0 then
+    redis.call('HSET', key, 'status', 'queued', 'started_at', '', 'worker_name', '', 'retries_left', retries_left - 1)
     redis.call('LPUSH', 'rq:queue:' .. queue, id)
-    redis.call('LPUSH', 'classification:wake', 1)
-    outcome[#outcome + 1] = {id, 'again'}
-  elseif f[1] == 'started' then
-    end_job(queue, id, given_up)
-    outcome[#outcome + 1] = {id, 'failed'}
+    wake_worker()
+    outcomes[#outcomes + 1] = {id, 'requeued'}
+  elseif job.status == 'started' then
+    end_job(queue, id, exhausted)
+    outcomes[#outcomes + 1] = {id, 'failed'}
   end
 end
 
-for _, queue in ipairs(KEYS) do
+for _, queue in ipairs(queues) do
   local wip = 'rq:wip:' .. queue
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', wip, 0, now, 'LIMIT', 0, ARGV[1])) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', wip, 0, now, 'LIMIT', 0, max_jobs)) do
     redis.call('ZREM', wip, member)
-    apart(pass_on, queue, member)
+    try(reap_attempt, queue, member)
   end
-  for _, id in ipairs(redis.call('ZRANGE', 'rq:deferred:' .. queue, 0, 99)) do
-    if not apart(free_stranded, queue, id) then
+  for _, id in ipairs(redis.call('ZRANGE', 'rq:deferred:' .. queue, 0, MAX_DEFERRED - 1)) do
+    if not try(free_follower, queue, id) then
       redis.call('ZREM', 'rq:deferred:' .. queue, id)
     end
   end
-  busy = busy or redis.call('ZCARD', wip) > 0 or redis.call('LLEN', 'rq:queue:' .. queue) > 0
+  is_busy = is_busy or redis.call('ZCARD', wip) > 0 or redis.call('LLEN', 'rq:queue:' .. queue) > 0
   redis.call('ZREMRANGEBYSCORE', 'rq:finished:' .. queue, 0, now)
   redis.call('ZREMRANGEBYSCORE', 'rq:failed:' .. queue, 0, now)
   redis.call('ZREMRANGEBYSCORE', 'rq:canceled:' .. queue, 0, now)
 end
 write_pending()
-redis.call('LTRIM', 'classification:wake', 0, 63)
-if not busy then
-  redis.call('DEL', 'classification:bytes', 'classification:wake') -- jobs deleted by hand left their bytes counted
+redis.call('LTRIM', WAKE_KEY, 0, MAX_WAKES - 1)
+if not is_busy then
+  redis.call('DEL', 'classification:bytes', WAKE_KEY) -- jobs that a person deleted have left their bytes counted
 end
-return outcome
+return outcomes

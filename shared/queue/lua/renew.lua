@@ -1,20 +1,22 @@
--- Renew the leases of all jobs that a worker holds.
--- ARGV  1 lease, seconds  2 worker's name  3... queue, job id, execution, …
--- Answers the executions that this worker no longer holds.
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
-local lease = tonumber(ARGV[1])
-local keep, lost = math.ceil(lease) + 60, {}
--- A first write that takes no memory: after it, the server lets the script go on when memory is out.
-redis.call('EXPIRE', 'rq:worker:' .. ARGV[2] .. ':executions', keep)
-for i = 3, #ARGV, 3 do
+-- Renews the leases of all jobs that a worker holds.
+-- Returns the executions that this worker no longer holds.
+-- Uses server_time, write, LEASE_GRACE (records.lua).
+local lease = tonumber(ARGV[1]) -- seconds
+local worker = ARGV[2] -- the worker's name
+local FIRST_CLAIM = 3 -- ARGV from here on: queue, job id and execution of each job
+
+local now = server_time()
+local keep, lost = math.ceil(lease) + LEASE_GRACE, {}
+-- The first write of a script needs no memory: then the server lets the script finish although its memory is full.
+redis.call('EXPIRE', 'rq:worker:' .. worker .. ':executions', keep)
+for i = FIRST_CLAIM, #ARGV, 3 do
   local queue, id, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local member = id .. ':' .. execution
   if redis.call('ZSCORE', 'rq:wip:' .. queue, member) then
     redis.call('ZADD', 'rq:wip:' .. queue, now + lease, member)
-    put('HSET', 'rq:execution:' .. member, 'last_heartbeat', now)
+    write('HSET', 'rq:execution:' .. member, 'last_heartbeat', now)
     redis.call('EXPIRE', 'rq:execution:' .. member, keep)
-    put('ZADD', 'rq:executions:' .. id, now + lease + 60, execution)
+    write('ZADD', 'rq:executions:' .. id, now + lease + LEASE_GRACE, execution)
     redis.call('EXPIRE', 'rq:executions:' .. id, keep)
   else
     lost[#lost + 1] = execution

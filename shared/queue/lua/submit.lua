@@ -1,21 +1,32 @@
--- Accept jobs: RQ's job hashes and the ids on RQ's list, in one step.
--- ARGV  1 queue's name  2 most waiting jobs  3 most bytes of images  4 'all' for all or none, 'each' for each by itself
---       5 key under which the submission is repeatable, or ''  6 hash of what was submitted  7 seconds to keep that
---       8 seconds to keep a result  9 now, as RQ writes it  10 number of words that follow: field, value, … of every job
---       then for each job: id, its image, or '' where that is stored already, bytes of its image,
---       seconds until the caller gives up, or '', digest or '', number of words that follow: field, value, …
--- Answers {'accepted', jobs waiting before, outcomes}; an outcome is '', or with a digest 'stored', 'collapsed' or 'hit';
---           or why this one of 'each' was refused: 'jobs', 'bytes', 'image'
+-- Accepts jobs: writes RQ's job hashes and pushes the ids to RQ's list, in one step.
+-- Returns {'accepted', jobs waiting before, outcomes}; an outcome is '', or for a job with a digest 'stored',
+--           'collapsed' or 'hit', or in the mode 'each' the reason why the job was refused: 'jobs', 'bytes', 'image'
 --         {'replayed', 0, {ids of the first submission}}
---         {'conflict' | 'jobs' | 'bytes' | 'image', jobs waiting before, {}}: nothing was accepted
-local queue, list, all = ARGV[1], 'rq:queue:' .. ARGV[1], ARGV[4] == 'all'
-local shared_words = {unpack(ARGV, 11, 10 + tonumber(ARGV[10]))}
-local jobs, at = {}, 11 + #shared_words
-while at <= #ARGV do
-  local job = {id = ARGV[at], image = ARGV[at + 1], bytes = tonumber(ARGV[at + 2]), seconds = ARGV[at + 3],
-    digest = ARGV[at + 4], first = at + 6, last = at + 5 + tonumber(ARGV[at + 5])}
-  jobs[#jobs + 1] = job
-  at = job.last + 1
+--         {'conflict', 'jobs', 'bytes' or 'image', jobs waiting before, {}}: no job was accepted
+-- Uses server_time, read_fields, number, write, wake_worker (records.lua), end_job, write_pending (end_job.lua)
+-- and the constants IMAGE_TTL, WAKE_KEY (shared/queue/script_constants.py).
+local queue = ARGV[1] -- the queue's name
+local max_jobs = tonumber(ARGV[2]) -- maximum number of waiting jobs
+local max_bytes = tonumber(ARGV[3]) -- maximum bytes of all images
+local all_or_none = ARGV[4] == 'all' -- otherwise 'each': every job is accepted or refused on its own
+local repeat_key = ARGV[5] -- key that makes the submission repeatable, or ''
+local repeat_hash = ARGV[6] -- hash of the submission
+local repeat_ttl = ARGV[7] -- seconds for which the submission is repeatable
+local keep = tonumber(ARGV[8]) -- seconds for which a result is kept
+local at = ARGV[9] -- the time as RQ writes it
+local common_count = tonumber(ARGV[10]) -- number of the arguments that follow: fields and values of every job
+local common_fields = {unpack(ARGV, 11, 10 + common_count)}
+-- ARGV after these, for each job: id, image or '' where it is stored already, bytes of the image, seconds until its
+-- caller gives up or '', digest or '', number of the arguments that follow, and its fields and values.
+
+local list = 'rq:queue:' .. queue
+local jobs, next_job = {}, 11 + common_count
+while next_job <= #ARGV do
+  local id, image, bytes, seconds, digest, count = unpack(ARGV, next_job, next_job + 5)
+  local first, last = next_job + 6, next_job + 5 + tonumber(count)
+  jobs[#jobs + 1] = {id = id, image = image, bytes = tonumber(bytes), seconds = seconds, digest = digest,
+    first = first, last = last}
+  next_job = last + 1
 end
 
 local function drop_images()
@@ -26,116 +37,117 @@ local function drop_images()
   end
 end
 
--- The job in flight that an equal one may wait for. A caller that waits never waits for one in bulk's line.
+-- Returns the job in flight that an equal job may wait for. An interactive job never waits for a queued bulk job.
 local function leader_of(digest)
   local id = redis.call('GET', 'classification:leader:' .. digest)
-  local f = id and fields('rq:job:' .. id, 'status', 'origin') or {}
-  if f[1] == 'started' or (f[1] == 'queued' and (f[2] == queue or f[2] == 'interactive')) then
+  local leader = id and read_fields('rq:job:' .. id, 'status', 'origin') or {}
+  local is_ahead = leader.origin == queue or leader.origin == 'interactive'
+  if leader.status == 'started' or (leader.status == 'queued' and is_ahead) then
     return id
   end
 end
 
-local before = ARGV[5] ~= '' and redis.call('GET', ARGV[5])
-local hash, ids = string.match(before or '', '^(%S+) (.+)$')
-if ids and redis.call('EXISTS', 'rq:job:' .. string.match(ids, '^%S+')) == 1 then -- or they are gone: a new submission
+local earlier = repeat_key ~= '' and redis.call('GET', repeat_key)
+local earlier_hash, ids = string.match(earlier or '', '^(%S+) (.+)$')
+-- A submission whose jobs are gone is accepted again.
+if ids and redis.call('EXISTS', 'rq:job:' .. string.match(ids, '^%S+')) == 1 then
   drop_images()
-  if hash ~= ARGV[6] then
+  if earlier_hash ~= repeat_hash then
     return {'conflict', 0, {}}
   end
-  local found = {}
+  local replayed = {}
   for id in string.gmatch(ids, '%S+') do
-    found[#found + 1] = id
+    replayed[#replayed + 1] = id
   end
-  return {'replayed', 0, found}
+  return {'replayed', 0, replayed}
 end
 
-local before_us = redis.call('LLEN', list) + redis.call('ZCARD', 'rq:deferred:' .. queue)
-local most_jobs, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
-local held = number(redis.call('GET', 'classification:bytes'), 0)
-local leads, waiting, bytes = {}, before_us, 0
+local waiting_before = redis.call('LLEN', list) + redis.call('ZCARD', 'rq:deferred:' .. queue)
+local stored_bytes = number(redis.call('GET', 'classification:bytes'), 0)
+local leaders, waiting, bytes = {}, waiting_before, 0
 
--- What becomes of a job: nothing is written yet. Also sets `refused`, the reason if it can't be taken.
-local function judge(job)
-  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the client repeats a command whose answer it did not get
-    job.known, job.cache = true, redis.call('HGET', 'rq:job:' .. job.id, 'cache') or ''
+-- Decides about a job and writes nothing. Sets job.refused to the reason where it cannot be accepted.
+local function decide(job)
+  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the client repeats a command whose answer was lost
+    job.is_known, job.cache = true, redis.call('HGET', 'rq:job:' .. job.id, 'cache') or ''
     return
   end
   if job.digest ~= '' and redis.call('EXISTS', 'classification:result:' .. job.digest) == 1 then
     job.cache = 'hit'
     return
   end
-  job.leader = job.digest ~= '' and (leads[job.digest] or leader_of(job.digest)) or nil
+  job.leader = job.digest ~= '' and (leaders[job.digest] or leader_of(job.digest)) or nil
   job.cache = job.leader and 'collapsed' or job.digest ~= '' and 'stored' or ''
-  job.queued = not job.leader
-  if waiting + 1 > most_jobs then
+  job.is_queued = not job.leader
+  if waiting + 1 > max_jobs then
     job.refused = 'jobs'
-  elseif job.queued and held + bytes + job.bytes > most_bytes then
+  elseif job.is_queued and stored_bytes + bytes + job.bytes > max_bytes then
     job.refused = 'bytes'
-  elseif job.queued and job.image == '' and redis.call('EXISTS', 'image:' .. job.id) == 0 then
-    job.refused = 'image' -- SET failed before us, as when memory is out
+  elseif job.is_queued and job.image == '' and redis.call('EXISTS', 'image:' .. job.id) == 0 then
+    job.refused = 'image' -- the gateway's SET failed, for example because memory is full
   else
     waiting = waiting + 1
-    if job.queued then
-      leads[job.digest], bytes = job.id, bytes + job.bytes
+    if job.is_queued then
+      leaders[job.digest], bytes = job.id, bytes + job.bytes
     end
   end
 end
 
 for _, job in ipairs(jobs) do
-  judge(job)
-  if job.refused and all then
+  decide(job)
+  if job.refused and all_or_none then
     drop_images()
-    return {job.refused, before_us, {}}
+    return {job.refused, waiting_before, {}}
   end
 end
 
-local now = seconds()
+local now = server_time()
 
-local function wait_in_line(job)
+local function enqueue(job)
   if job.image ~= '' then
-    redis.call('SET', 'image:' .. job.id, job.image, 'EX', A_DAY)
+    redis.call('SET', 'image:' .. job.id, job.image, 'EX', IMAGE_TTL)
   end
   redis.call('RPUSH', list, job.id)
   if job.digest ~= '' then
-    redis.call('SET', 'classification:leader:' .. job.digest, job.id, 'EX', A_DAY)
+    redis.call('SET', 'classification:leader:' .. job.digest, job.id, 'EX', IMAGE_TTL)
   end
 end
 
-local function wait_for_leader(job)
+local function follow_leader(job)
   redis.call('HSET', 'rq:job:' .. job.id, 'status', 'deferred', 'leader', job.leader)
   redis.call('ZADD', 'rq:deferred:' .. queue, now, job.id)
-  put('RPUSH', 'classification:followers:' .. job.leader, job.id)
-  redis.call('EXPIRE', 'classification:followers:' .. job.leader, A_DAY)
+  write('RPUSH', 'classification:followers:' .. job.leader, job.id)
+  redis.call('EXPIRE', 'classification:followers:' .. job.leader, IMAGE_TTL)
   redis.call('DEL', 'image:' .. job.id)
 end
 
 local function answer_from_cache(job)
-  local f = redis.call('HMGET', 'classification:result:' .. job.digest, 'result', 'value')
-  end_job(queue, job.id, {status = 'finished', told = 'finished', result = f[1], timing = '{}', error = 'null',
-    at = ARGV[9], clock = now, keep = tonumber(ARGV[8]), stream = {'type', 1, 'return_value', f[2], 'worker_name', ''}})
+  local result, value = unpack(redis.call('HMGET', 'classification:result:' .. job.digest, 'result', 'value'))
+  end_job(queue, job.id, {status = 'finished', outcome = 'finished', result = result, timing = '{}', error = 'null',
+    at = at, now = now, keep = keep, stream = {'type', 1, 'return_value', value, 'worker_name', ''}})
 end
 
 local function accept(job)
-  local key, words = 'rq:job:' .. job.id, {unpack(ARGV, job.first, job.last)}
+  local key = 'rq:job:' .. job.id
   local deadline = job.seconds ~= '' and string.format('%.6f', now + tonumber(job.seconds)) or ''
   redis.call('HSET', key, 'submitted', string.format('%.6f', now), 'deadline', deadline, 'origin', queue,
-    'created_at', ARGV[9], 'enqueued_at', ARGV[9], 'bytes', job.queued and job.bytes or 0, unpack(words))
-  redis.call('HSET', key, unpack(shared_words))
+    'created_at', at, 'enqueued_at', at, 'bytes', job.is_queued and job.bytes or 0, unpack(ARGV, job.first, job.last))
+  redis.call('HSET', key, unpack(common_fields))
   if job.digest ~= '' then
     redis.call('HSET', key, 'cache', job.cache, 'digest', job.digest)
   end
   if job.cache == 'hit' then
     answer_from_cache(job)
   elseif job.leader then
-    wait_for_leader(job)
+    follow_leader(job)
   else
-    wait_in_line(job)
+    enqueue(job)
   end
 end
 
 local outcomes, accepted = {}, {}
 for i, job in ipairs(jobs) do
-  if job.known then
+  if job.is_known then
     accepted[#accepted + 1] = job.id
   elseif not job.refused then
     accept(job)
@@ -145,15 +157,15 @@ for i, job in ipairs(jobs) do
   end
   outcomes[i] = job.refused or job.cache
 end
-if ARGV[5] ~= '' then
-  redis.call('SET', ARGV[5], ARGV[6] .. ' ' .. table.concat(accepted, ' '), 'EX', ARGV[7])
+if repeat_key ~= '' then
+  redis.call('SET', repeat_key, repeat_hash .. ' ' .. table.concat(accepted, ' '), 'EX', repeat_ttl)
 end
 if bytes > 0 then
   redis.call('INCRBY', 'classification:bytes', bytes)
   redis.call('SADD', 'rq:queues', list)
-  if redis.call('LLEN', 'classification:wake') == 0 then
-    redis.call('LPUSH', 'classification:wake', 1) -- a claim that leaves something rings again
+  if redis.call('LLEN', WAKE_KEY) == 0 then
+    wake_worker() -- one worker is enough: a claim that leaves jobs wakes the next worker
   end
 end
 write_pending()
-return {'accepted', before_us, outcomes}
+return {'accepted', waiting_before, outcomes}

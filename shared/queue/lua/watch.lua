@@ -1,17 +1,21 @@
--- Ask for a reply when jobs end, on behalf of requests that wait for them.
--- ARGV  1 reply list  2 the jobs' owner  3... job ids
--- Answers the ids that have ended, or are unknown: for them there will be no reply.
-local ended, waits = {}, {queued = true, deferred = true, started = true}
-for i = 3, #ARGV do
-  local job = 'rq:job:' .. ARGV[i]
-  local f = fields(job, 'status', 'owner', 'reply_to')
-  if waits[f[1]] and (f[2] or '') == ARGV[2] then
-    local lists = f[3] or ''
-    if not string.find(' ' .. lists .. ' ', ' ' .. ARGV[1] .. ' ', 1, true) then
-      redis.call('HSET', job, 'reply_to', lists == '' and ARGV[1] or lists .. ' ' .. ARGV[1])
+-- Adds a reply list to jobs, on behalf of requests that wait for the jobs' ends.
+-- Returns the ids of the jobs that have ended or are unknown: no reply will come for them.
+-- Uses read_fields (records.lua).
+local reply_to = ARGV[1] -- the reply list
+local owner = ARGV[2] -- the caller; jobs of other callers are unknown
+local FIRST_ID = 3 -- ARGV from here on: job ids
+
+local ended, unended = {}, {queued = true, deferred = true, started = true}
+for i = FIRST_ID, #ARGV do
+  local id = ARGV[i]
+  local job = read_fields('rq:job:' .. id, 'status', 'owner', 'reply_to')
+  if unended[job.status] and (job.owner or '') == owner then
+    local lists = job.reply_to or ''
+    if not string.find(' ' .. lists .. ' ', ' ' .. reply_to .. ' ', 1, true) then
+      redis.call('HSET', 'rq:job:' .. id, 'reply_to', lists == '' and reply_to or lists .. ' ' .. reply_to)
     end
   else
-    ended[#ended + 1] = ARGV[i]
+    ended[#ended + 1] = id
   end
 end
 return ended

@@ -1,0 +1,66 @@
+-- Reads and writes records, also those that another program has changed. Joined in front of every script but count.lua.
+-- A malformed record must not stop the jobs next to it, because Redis keeps what a script wrote before it failed.
+-- Uses WAKE_KEY, a constant of shared/queue/script_constants.py.
+local LEASE_GRACE = 60 -- seconds for which the records of an attempt outlive its lease
+local MAX_WAKES = 64 -- maximum length of the list that wakes idle workers
+
+-- Returns the server's time in seconds since 1970.
+local function server_time()
+  local clock = redis.call('TIME')
+  return tonumber(clock[1]) + tonumber(clock[2]) / 1e6
+end
+
+local function is_wrong_type(answer)
+  return type(answer) == 'table' and answer.err and string.find(answer.err, 'WRONGTYPE', 1, true)
+end
+
+-- Returns fields of a hash by name; absent fields are false.
+-- Where the key holds another type, returns an empty table and true.
+local function read_fields(key, ...)
+  local values = redis.pcall('HMGET', key, ...)
+  if is_wrong_type(values) then
+    return {}, true
+  elseif values.err then
+    values = redis.call('HMGET', key, ...) -- any other error ends the script
+  end
+  local record = {}
+  for i, name in ipairs({...}) do
+    record[name] = values[i]
+  end
+  return record, false
+end
+
+-- Returns a number that arithmetic can use, or the default: Lua also reads 'nan' and 'inf' as numbers.
+local function number(text, default)
+  local n = tonumber(text or nil)
+  return n and math.abs(n) < 2 ^ 53 and n or default
+end
+
+-- Returns a whole number of at least 0, or the default.
+local function whole(text, default)
+  return math.floor(math.max(number(text, default), 0))
+end
+
+-- Writes to a key that belongs to one job. A value of another type is deleted first.
+local function write(command, key, ...)
+  local answer = redis.pcall(command, key, ...)
+  if is_wrong_type(answer) then
+    redis.call('DEL', key)
+  end
+  return type(answer) == 'table' and answer.err and redis.call(command, key, ...) or answer
+end
+
+-- Runs a step for one job. An error is logged and stops this step only. Returns whether the step succeeded.
+local function try(step, ...)
+  local done, reason = pcall(step, ...)
+  if not done then
+    local text = tostring(type(reason) == 'table' and reason.err or reason)
+    redis.log(redis.LOG_WARNING, 'malformed record skipped: ' .. text)
+  end
+  return done
+end
+
+-- Wakes one idle worker.
+local function wake_worker()
+  redis.call('LPUSH', WAKE_KEY, 1)
+end

@@ -1,0 +1,13 @@
+"""Constants that Python and the Lua scripts share; `shared.queue.lua_script` hands them to the scripts."""
+
+from shared import metric_names, webhook
+
+IMAGE_TTL = 86_400
+"""Maximum time that an image waits for a worker, in seconds."""
+
+MAX_INTERACTIVE_TURNS = 8
+"""Maximum number of interactive batches in a row while bulk jobs wait."""
+
+METRICS_KEY = "classification:figures"
+WAKE_KEY = "classification:wake"
+JOBS_COUNT, WEBHOOKS_QUEUE = metric_names.JOBS, webhook.QUEUE

@@ -1,0 +1,19 @@
+"""The signature of a webhook, as the Standard Webhooks specification defines it."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+
+def signed_headers(message_id: str, timestamp: int, body: bytes, secrets: Sequence[bytes]) -> dict[str, str]:
+    """Return a message's headers; each secret signs `id.timestamp.body` with HMAC-SHA256."""
+    content = f"{message_id}.{timestamp}.".encode() + body
+    digests = [hmac.digest(secret, content, hashlib.sha256) for secret in secrets]
+    return {
+        "content-type": "application/json",
+        "user-agent": "classification-server",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join("v1," + base64.b64encode(digest).decode() for digest in digests),
+    }
