@@ -5,9 +5,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, abort, send_from_directory
 
-from gateway.openapi import document
-from gateway.openapi.about import PAGE_FILES
-from gateway.openapi.parts import Json
+from gateway.openapi import DOCS_FILES, Json, document
 from gateway.resources import resources
 
 bp = Blueprint("docs", __name__)
@@ -31,6 +29,6 @@ def page() -> Response:
 @bp.get("/docs/<file>")
 def page_file(file: str) -> Response:
     """A script or style sheet of the page."""
-    if file not in PAGE_FILES:
+    if file not in DOCS_FILES:
         abort(404)
     return send_from_directory(_OURS if file == "docs.js" else _SWAGGER_UI, file)

@@ -9,8 +9,7 @@ import pytest
 import schemathesis
 
 from gateway.app import create_app
-from gateway.openapi import document
-from gateway.openapi.parts import EXAMPLES
+from gateway.openapi import EXAMPLES, document
 from shared.api_keys import ApiKey
 from shared.redis_connection import connect
 from shared.settings import Settings
