@@ -19,15 +19,15 @@ from gateway import (
     page_routes,
     status_routes,
 )
-from gateway.auth import register_auth
+from gateway.api_key_auth import register_auth
 from gateway.common_headers import CommonHeaders
-from gateway.problems import register_errors
+from gateway.error_responses import register_errors
+from gateway.job_submitter import Submitter
 from gateway.reply_listener import ReplyListener
 from gateway.request import Request, current_request
 from gateway.request_metrics import count_request, register_metrics
 from gateway.resources import Resources
 from gateway.startup_checks import api_keys, check_rate_limit
-from gateway.submit_batch import Submitter
 from shared.logs import setup_logging
 from shared.queue.gateway_client import GatewayQueue, reply_list
 from shared.redis_connection import connect

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from flask import Blueprint
 
-from gateway.problems import RETRY_SECONDS, Problem
+from gateway.error_responses import RETRY_SECONDS, Problem
 from gateway.resources import resources
 
 bp = Blueprint("health", __name__, url_prefix="/health")

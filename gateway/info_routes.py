@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from gateway.problems import RETRY_SECONDS, Problem
+from gateway.error_responses import RETRY_SECONDS, Problem
 from gateway.resources import resources
 from shared.queue.messages import Served
 from shared.version import version

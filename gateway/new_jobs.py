@@ -7,7 +7,7 @@ from secrets import token_hex
 
 from flask import Response, jsonify, request
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem
 from gateway.request import current_request
 from gateway.resources import Resources, resources
 from gateway.upload_form import Form

@@ -14,7 +14,7 @@ from flask import Flask, Response, g, request
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits import RateLimitItem, WindowStats, parse_many
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem
 from gateway.request import current_request
 from shared.redis_connection import connect
 from shared.settings import Settings, redis_url

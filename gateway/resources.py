@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from gateway.job_submitter import Submitter
 from gateway.reply_listener import ReplyListener
-from gateway.submit_batch import Submitter
 from shared.queue.gateway_client import GatewayQueue
 from shared.queue.messages import Served
 from shared.settings import Settings

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem
 from gateway.upload_form import EXAMPLE, Form
 from shared.image_header import ImageError, open_image
 from shared.job import Options, Region

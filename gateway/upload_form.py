@@ -9,7 +9,7 @@ from flask import Request
 from multipart import MultipartSegment, ParserLimitReached, PushMultipartParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem
 from gateway.slow_upload import CHUNK_BYTES, PacedStream
 from shared.settings import Settings
 

@@ -1,7 +1,7 @@
 """The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
-In the file, `<name>` stands for a setting or a limit. The file describes a service with API keys, webhooks and
-the result cache: `document` removes what the settings switch off, and adds the rate limit. The file's shared
+In the file, `<name>` stands for a setting or a limit. The file describes a service with API keys, webhooks
+and the result cache: `document` removes what the settings switch off, and adds the rate limit. The file's shared
 responses and examples are copied to where they are referenced.
 """
 

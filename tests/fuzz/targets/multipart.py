@@ -6,7 +6,7 @@ import io
 from flask import Request
 from werkzeug.exceptions import HTTPException
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem
 from gateway.upload_fields import most_images, read_uploads
 from gateway.upload_form import read_form
 from shared.settings import Settings

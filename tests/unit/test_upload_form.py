@@ -9,7 +9,7 @@ from flask import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem
 from gateway.upload_form import FORM_SLACK, OTHER_PARTS, Form, read_form
 from shared.settings import Settings
 

@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
+from gateway.job_submitter import ENOUGH_TOGETHER, Submitter
 from gateway.reply_listener import Waiter
-from gateway.submit_batch import ENOUGH_TOGETHER, Submitter
 from shared.job import Options
 from shared.queue.messages import NewJob
 from tests.queue_sides import JobQueue

@@ -6,7 +6,7 @@ from functools import partial
 
 from flask import Flask, Response, request
 
-from gateway.problems import Problem, respond
+from gateway.error_responses import Problem, respond
 from gateway.request import current_request
 from shared.api_keys import ApiKey, digest
 
