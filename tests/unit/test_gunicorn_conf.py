@@ -11,7 +11,7 @@ from gateway import gunicorn_conf
 
 cfg = Config()
 cfg.set("keepalive", 7)
-gunicorn_conf.spare_requests(cfg)
+gunicorn_conf.reduce_overhead(cfg)
 Config.__getattr__ = lambda cfg, name: "searched for"
 print(cfg.keepalive, cfg.limit_request_fields, cfg.is_ssl, gc.get_threshold()[0])
 """
