@@ -1,43 +1,45 @@
-"""Requests that come at the same moment queue their jobs in one trip to Redis."""
+"""Submits the jobs of simultaneous requests with one Redis command."""
 
 import queue
 import threading
 from contextlib import suppress
 
-from gateway.reply_listener import Waiter
+from gateway.reply_listener import PendingReply
 from shared.queue.gateway_client import GatewayQueue
 from shared.queue.messages import NewJob
 
-MAX_TOGETHER = 64
+MAX_JOBS_PER_COMMAND = 64
+"""Maximum number of jobs that one command submits."""
 
-ENOUGH_TOGETHER = 8
-"""Jobs that don't wait until all requests are read that came at once: a worker begins with them meanwhile."""
+EAGER_JOBS = 8
+"""Number of jobs that are submitted at once, without waiting for more requests, so that a worker can start on
+them."""
 
-Waiting = tuple[NewJob, float | None, Waiter]
+Submission = tuple[NewJob, float | None, PendingReply]
 
 
-class Submitter:
-    """Queues interactive jobs; those that come while a trip is under way share the next one.
+class JobSubmitter:
+    """Submits interactive jobs; the jobs that arrive during one command share the next command.
 
-    The thread starts with the first job, so after gunicorn's fork; under gevent it is a greenlet.
+    Its thread starts with the first job, and so after gunicorn's fork. Under gevent the thread is a greenlet.
     """
 
     def __init__(self, jobs: GatewayQueue) -> None:
         self._jobs = jobs
-        self._waiting: queue.SimpleQueue[Waiting] = queue.SimpleQueue()
+        self._submissions: queue.SimpleQueue[Submission] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def submit(self, job: NewJob, timeout: float, waiter: Waiter) -> None:
-        """Have a job queued that nobody needs any more after `timeout` seconds.
+    def submit(self, job: NewJob, timeout: float, pending: PendingReply) -> None:
+        """Submit a job that expires after `timeout` seconds.
 
-        The waiter learns that it was, or the reason why not: QueueFull, or RedisError.
+        `pending` receives the outcome: the job was queued, or QueueFull, or RedisError.
         """
         if self._thread is None:
             self._start()
-        self._waiting.put((job, timeout, waiter))
-        if self._waiting.qsize() >= ENOUGH_TOGETHER:
-            self._submit(self._take(ENOUGH_TOGETHER))
+        self._submissions.put((job, timeout, pending))
+        if self._submissions.qsize() >= EAGER_JOBS:
+            self._submit(self._take(EAGER_JOBS))
 
     def _start(self) -> None:
         with self._lock:
@@ -47,27 +49,27 @@ class Submitter:
 
     def _run(self) -> None:
         while True:
-            first = self._waiting.get()
-            self._submit([first, *self._take(MAX_TOGETHER - 1)])
+            first = self._submissions.get()
+            self._submit([first, *self._take(MAX_JOBS_PER_COMMAND - 1)])
 
-    def _take(self, most: int) -> list[Waiting]:
-        together: list[Waiting] = []
+    def _take(self, max_jobs: int) -> list[Submission]:
+        taken: list[Submission] = []
         with suppress(queue.Empty):
-            while len(together) < most:
-                together.append(self._waiting.get_nowait())
-        return together
+            while len(taken) < max_jobs:
+                taken.append(self._submissions.get_nowait())
+        return taken
 
-    def _submit(self, together: list[Waiting]) -> None:
-        if not together:  # another thread was faster
+    def _submit(self, submissions: list[Submission]) -> None:
+        if not submissions:  # another thread has submitted them
             return
         try:
-            outcomes = self._jobs.submit_each([(job, timeout) for job, timeout, _ in together])
+            outcomes = self._jobs.submit_each([(job, timeout) for job, timeout, _ in submissions])
         except Exception as error:
-            for *_, waiter in together:
-                waiter.refuse(error)
+            for *_, pending in submissions:
+                pending.fail(error)
             return
-        for (*_, waiter), told in zip(together, outcomes, strict=True):
-            if isinstance(told, str):
-                waiter.queued(told)
+        for (*_, pending), outcome in zip(submissions, outcomes, strict=True):
+            if isinstance(outcome, str):
+                pending.mark_queued(outcome)
             else:
-                waiter.refuse(told)
+                pending.fail(outcome)

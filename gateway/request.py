@@ -1,4 +1,4 @@
-"""A request, with what the gateway notes of it."""
+"""The current HTTP request with its id, its arrival time and its caller."""
 
 import re
 import time
@@ -14,16 +14,15 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 class Request(flask.Request):
-    """Flask's request, and its id, the moment it came, and the name of the key that it came with."""
+    """A request with its id, the time of its arrival, and the name of its API key in `owner`."""
 
     def __init__(self, environ: "WSGIEnvironment", *options: bool) -> None:
         super().__init__(environ, *options)
         self.started = time.monotonic()
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        self.id = given if _REQUEST_ID.fullmatch(given) else token_hex(16)
+        sent_id = environ.get("HTTP_X_REQUEST_ID", "")
+        self.id = sent_id if _REQUEST_ID.fullmatch(sent_id) else token_hex(16)
         self.owner = ""
 
 
-def current_request() -> Request:
-    """The request itself: each look at it through Flask's `request` is a search for it."""
-    return cast(Request, flask.request._get_current_object())  # type: ignore[attr-defined]
+request = cast(Request, flask.request)
+"""Flask's proxy of the current request, typed as this app's `request_class`."""

@@ -1,8 +1,8 @@
 """The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
 In the file, `<name>` stands for a setting or a limit. The file describes a service with API keys, webhooks
-and the result cache: `document` removes what the settings switch off, and adds the rate limit. The file's shared
-responses and examples are copied to where they are referenced.
+and the result cache. `document` removes what the settings switch off, and adds the rate limit. The file's
+shared responses and examples are copied to where they are referenced.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 
 from gateway import page_routes
 from gateway.jobs_routes import JOB_ID, MAX_IDS, MAX_WAIT_SECONDS
-from gateway.upload_fields import FALSE, TRUE, most_images
-from gateway.upload_form import FORM_SLACK, IMAGES_IN_MEMORY, OTHER_PARTS
+from gateway.upload_fields import FALSE, REGION_FORMS, TRUE
+from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_images, max_total_bytes
 from shared.job import FAILURES
 from shared.settings import Settings
 from shared.webhook import MAX_URL
@@ -82,17 +82,17 @@ def _guard(path: str, operation: Json, settings: Settings, shared: Json) -> None
 
 def _values(settings: Settings) -> Json:
     """Return the values of the file's placeholders."""
-    images = most_images(settings)
+    images = max_images(settings)
     return {
         **vars(settings),
         "version": version("classification-server"),
         "request_timeout": f"{settings.request_timeout:g}",
-        "region_form": "x,y,side" if settings.region_order == "xy" else "y,x,side",
+        "region_form": REGION_FORMS[settings.region_order],
         "more_regions": settings.max_regions - 1,
         "max_images": images,
-        "max_form_bytes": min(images, IMAGES_IN_MEMORY) * settings.max_upload_bytes,
-        "max_other_bytes": FORM_SLACK,
-        "max_other_parts": OTHER_PARTS,
+        "max_form_bytes": max_total_bytes(settings, images),
+        "max_other_bytes": MAX_OTHER_BYTES,
+        "max_other_parts": MAX_OTHER_PARTS,
         "max_ids": MAX_IDS,
         "max_wait_seconds": MAX_WAIT_SECONDS,
         "max_webhook_length": MAX_URL,

@@ -87,7 +87,7 @@ def test_a_form_that_comes_a_byte_at_a_time_is_refused(port: int) -> None:
         told = answer(connection).decode()
     dripping.join()
     assert told.startswith("HTTP/1.1 408 ") and "application/problem+json" in told
-    assert "the form comes too slowly" in told and "faster connection" in told
+    assert "The form arrived too slowly" in told and "faster connection" in told
 
 
 def test_a_form_that_is_only_slow_is_answered(port: int) -> None:

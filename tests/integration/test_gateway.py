@@ -164,7 +164,7 @@ def test_redis_away_is_503_on_every_call_but_life() -> None:
 def test_no_worker_is_503_with_the_reason(redis: Redis) -> None:
     client = create_app(Settings(), JobQueue(redis, Settings())).test_client()
     for answer in (post(client), client.get("/cfg"), client.get("/health/ready")):
-        assert answer.status_code == 503 and "no worker" in answer.json["detail"]
+        assert answer.status_code == 503 and "No worker" in answer.json["detail"]
         assert int(answer.headers["Retry-After"]) >= 1
 
 

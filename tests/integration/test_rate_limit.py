@@ -50,7 +50,7 @@ def test_past_the_limit_it_is_429_and_what_is_left_is_told(redis: Redis, server:
     assert [told(each) for each in answers] == [(200, "2", "1"), (200, "2", "0"), (429, "2", "0")]
     last = answers[-1]
     assert last.content_type == "application/problem+json"
-    assert "each address has 2 requests per hour" in last.json["detail"]
+    assert "at most 2 requests per hour from each address" in last.json["detail"]
     assert before + 3600 <= int(last.headers["X-RateLimit-Reset"]) <= time.time() + 3601
     assert 0 < int(last.headers["Retry-After"]) <= 3600
     assert [each.headers.get("Retry-After") for each in answers[:2]] == [None, None]
@@ -93,7 +93,8 @@ def test_each_key_has_its_own_limit_and_a_wrong_one_uses_up_nothing(redis: Redis
     client, phone, web = keyed(redis, server, "2/hour"), KEYS["phone"], KEYS["web"]
     sent = [phone, "wrong", "wrong", "wrong", phone, phone, web]
     assert ask(client, *sent) == [200, 401, 401, 401, 200, 429, 200]
-    assert "each key has 2" in client.get("/classes", headers={"X-API-Key": phone}).json["detail"]
+    detail = client.get("/classes", headers={"X-API-Key": phone}).json["detail"]
+    assert "2 requests per hour from each key" in detail
 
 
 def test_two_keys_of_one_name_share_it(redis: Redis, server: str) -> None:

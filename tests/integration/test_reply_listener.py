@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from gateway import reply_listener
-from gateway.reply_listener import LOOK_SECONDS, ReplyListener, Waiter
+from gateway.reply_listener import LOOKUP_SECONDS, PendingReply, ReplyListener
 from shared.job import Options
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.gateway_client import reply_list
@@ -24,14 +24,14 @@ ROOM = {INTERACTIVE: 32, BULK: 32}
 
 @pytest.fixture
 def listener(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> ReplyListener:
-    monkeypatch.setattr(reply_listener, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(reply_listener, "LOOKUP_SECONDS", 0.5)
     return ReplyListener(queue, reply_list(uuid4().hex))
 
 
-def ask(queue: JobQueue, listener: ReplyListener, job_id: str, waiter: Waiter | None = None) -> None:
+def ask(queue: JobQueue, listener: ReplyListener, job_id: str, pending: PendingReply | None = None) -> None:
     queue.submit([NewJob(job_id, b"image", Options(), reply_to=listener.reply_to)])
-    if waiter is not None:
-        waiter.queued()
+    if pending is not None:
+        pending.mark_queued()
 
 
 def answer(queue: JobQueue) -> None:
@@ -63,7 +63,7 @@ def test_jobs_and_waiters_are_many_to_many(queue: JobQueue, listener: ReplyListe
     with listener.expect("a") as first, listener.expect("a", "b") as second, listener.expect("b") as third:
         ask(queue, listener, "a")
         for waiter in (first, second, third):
-            waiter.queued()
+            waiter.mark_queued()
         answer(queue)
         assert first.wait(5) and second.wait(5) and not third.wait(0.1)
         assert second.replies["a"].result == {"of": "a"}
@@ -84,15 +84,15 @@ def test_a_reply_that_overtakes_the_news_that_its_job_was_queued_waits_for_it(
         ask(queue, listener, "a")
         answer(queue)
         assert not waiter.wait(0.5)
-        waiter.queued("hit")
-        assert waiter.wait(0) and waiter.cache == "hit"
+        waiter.mark_queued("hit")
+        assert waiter.wait(0) and waiter.cache_outcome == "hit"
 
 
 def test_no_answer_in_time_leaves_nothing_behind(queue: JobQueue, listener: ReplyListener) -> None:
     with listener.expect("slow", "slower") as waiter:
         ask(queue, listener, "slow", waiter)
         assert not waiter.wait(0.1)
-    assert listener._waiters == {}
+    assert listener._pending == {}
 
 
 def test_a_lost_reply_is_looked_up(queue: JobQueue, listener: ReplyListener, redis: Redis) -> None:
@@ -113,9 +113,9 @@ def test_a_job_that_redis_lost_is_told_soon(queue: JobQueue, listener: ReplyList
 
 def test_a_job_that_is_not_queued_yet_is_not_lost(listener: ReplyListener) -> None:
     with listener.expect("a") as waiter:
-        assert not waiter.wait(LOOK_SECONDS + 1.5)
-        waiter.refuse(ValueError("no"))
-        assert waiter.wait(0) and isinstance(waiter.refusal, ValueError)
+        assert not waiter.wait(LOOKUP_SECONDS + 1.5)
+        waiter.fail(ValueError("no"))
+        assert waiter.wait(0) and isinstance(waiter.error, ValueError)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_waiters_outlast_a_restart_of_redis(own_valkey: Valkey) -> None:
 def test_what_was_lost_with_the_connection_is_looked_up_at_once(
     own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reply_listener, "LOOK_SECONDS", 1000.0)
+    monkeypatch.setattr(reply_listener, "LOOKUP_SECONDS", 1000.0)
     queue = JobQueue(connect(own_valkey.url), Settings(job_lease=2.0))
     listener = ReplyListener(queue, reply_list(uuid4().hex))
     with listener.expect("answered") as answered, listener.expect("gone") as gone:

@@ -1,4 +1,4 @@
-"""Jobs that are queued in one trip."""
+"""Jobs that are submitted with one command."""
 
 import threading
 from collections.abc import Sequence
@@ -6,67 +6,67 @@ from typing import cast
 
 import pytest
 
-from gateway.job_submitter import ENOUGH_TOGETHER, Submitter
-from gateway.reply_listener import Waiter
+from gateway.job_submitter import EAGER_JOBS, JobSubmitter
+from gateway.reply_listener import PendingReply
 from shared.job import Options
 from shared.queue.messages import NewJob
 from tests.queue_sides import JobQueue
 
 
-class Trips:
-    """Notes the jobs of each trip; those of the name `slow` take until `arrive` is set."""
+class Commands:
+    """Records the jobs of each command; a job named `slow` waits until `finish` is set."""
 
     def __init__(self) -> None:
         self.made: list[list[str]] = []
-        self.under_way, self.arrive = threading.Event(), threading.Event()
+        self.running, self.finish = threading.Event(), threading.Event()
 
     def submit_each(self, jobs: Sequence[tuple[NewJob, float | None]]) -> list[str]:
         names = [job.id for job, _ in jobs]
         self.made.append(names)
         if "broken" in names:
-            raise OSError("no way through")
+            raise OSError("unreachable")
         if "slow" in names:
-            self.under_way.set()
-            assert self.arrive.wait(10)
+            self.running.set()
+            assert self.finish.wait(10)
         return ["" for _ in jobs]
 
 
 @pytest.fixture
-def trips() -> Trips:
-    return Trips()
+def commands() -> Commands:
+    return Commands()
 
 
 @pytest.fixture
-def submitter(trips: Trips) -> Submitter:
-    return Submitter(cast(JobQueue, trips))
+def submitter(commands: Commands) -> JobSubmitter:
+    return JobSubmitter(cast(JobQueue, commands))
 
 
-def submit(submitter: Submitter, name: str) -> Waiter:
-    waiter = Waiter([name])
-    submitter.submit(NewJob(name, b"image", Options()), 10.0, waiter)
-    return waiter
+def submit(submitter: JobSubmitter, name: str) -> PendingReply:
+    pending = PendingReply([name])
+    submitter.submit(NewJob(name, b"image", Options()), 10.0, pending)
+    return pending
 
 
-def queued(waiter: Waiter) -> bool:
-    return waiter.since < float("inf")
+def queued(pending: PendingReply) -> bool:
+    return pending.queued_at < float("inf")
 
 
-def test_enough_jobs_do_not_wait_for_the_trip_that_is_under_way(trips: Trips, submitter: Submitter) -> None:
+def test_enough_jobs_do_not_wait_for_the_running_command(commands: Commands, submitter: JobSubmitter) -> None:
     slow = submit(submitter, "slow")
-    assert trips.under_way.wait(10)
-    waiters = [submit(submitter, str(number)) for number in range(ENOUGH_TOGETHER - 1)]
-    assert trips.made == [["slow"]] and not any(map(queued, waiters))
-    waiters.append(submit(submitter, "last"))
-    assert trips.made == [["slow"], [*map(str, range(ENOUGH_TOGETHER - 1)), "last"]]
-    assert all(map(queued, waiters)) and not queued(slow)
-    trips.arrive.set()
+    assert commands.running.wait(10)
+    replies = [submit(submitter, str(number)) for number in range(EAGER_JOBS - 1)]
+    assert commands.made == [["slow"]] and not any(map(queued, replies))
+    replies.append(submit(submitter, "last"))
+    assert commands.made == [["slow"], [*map(str, range(EAGER_JOBS - 1)), "last"]]
+    assert all(map(queued, replies)) and not queued(slow)
+    commands.finish.set()
 
 
-def test_fewer_share_the_next_trip(trips: Trips, submitter: Submitter) -> None:
+def test_fewer_jobs_share_the_next_command(commands: Commands, submitter: JobSubmitter) -> None:
     submit(submitter, "slow")
-    assert trips.under_way.wait(10)
+    assert commands.running.wait(10)
     submit(submitter, "one")
-    waiter = submit(submitter, "broken")
-    trips.arrive.set()
-    assert waiter.wait(10) and isinstance(waiter.refusal, OSError)
-    assert trips.made == [["slow"], ["one", "broken"]]
+    pending = submit(submitter, "broken")
+    commands.finish.set()
+    assert pending.wait(10) and isinstance(pending.error, OSError)
+    assert commands.made == [["slow"], ["one", "broken"]]

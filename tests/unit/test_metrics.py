@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway import request_metrics
+from gateway import metrics_routes
 from gateway.app import create_app
 from shared.metric_names import ANSWER, BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT, Count, QueueMetrics
 from shared.queue import BULK, INTERACTIVE
@@ -114,7 +114,7 @@ class Hanging(Queue):
 def test_without_redis_the_gateways_own_figures_are_told(
     queue: type[Queue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_metrics, "REDIS_SECONDS", 0.05)
+    monkeypatch.setattr(metrics_routes, "MAX_REDIS_SECONDS", 0.05)
     client = client_of(queue())
     client.get("/health/live")
     answer = client.get("/metrics")

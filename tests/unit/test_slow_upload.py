@@ -5,7 +5,7 @@ import io
 import pytest
 
 from gateway import slow_upload
-from gateway.slow_upload import CHUNK_BYTES, GRACE_SECONDS, MIN_BYTES_A_SECOND, PacedStream
+from gateway.slow_upload import GRACE_SECONDS, MAX_CHUNK_BYTES, MIN_BYTES_PER_SECOND, UploadStream
 
 
 class Asked(io.BytesIO):
@@ -30,17 +30,17 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_fast_upload_is_soon_read_by_large_pieces(now: list[float]) -> None:
     body = Asked(bytes(4_000_000))
-    stream = PacedStream(body, 5_000_000)
-    while stream.read(CHUNK_BYTES):
+    stream = UploadStream(body, 5_000_000)
+    while stream.read(MAX_CHUNK_BYTES):
         now[0] += 0.001
-    assert body.sizes[0] <= GRACE_SECONDS * MIN_BYTES_A_SECOND / 2
-    assert max(body.sizes) == CHUNK_BYTES and len(body.sizes) < 40
+    assert body.sizes[0] <= GRACE_SECONDS * MIN_BYTES_PER_SECOND / 2
+    assert max(body.sizes) == MAX_CHUNK_BYTES and len(body.sizes) < 40
 
 
 def test_a_slow_one_is_asked_for_what_can_come_in_time(now: list[float]) -> None:
     body = Asked(bytes(200_000))
-    stream = PacedStream(body, 200_000)
-    while data := stream.read(CHUNK_BYTES):
-        left = GRACE_SECONDS + (body.tell() - len(data)) / MIN_BYTES_A_SECOND - (now[0] - 1000)
-        assert body.sizes[-1] / MIN_BYTES_A_SECOND <= left
-        now[0] += len(data) / MIN_BYTES_A_SECOND
+    stream = UploadStream(body, 200_000)
+    while data := stream.read(MAX_CHUNK_BYTES):
+        left = GRACE_SECONDS + (body.tell() - len(data)) / MIN_BYTES_PER_SECOND - (now[0] - 1000)
+        assert body.sizes[-1] / MIN_BYTES_PER_SECOND <= left
+        now[0] += len(data) / MIN_BYTES_PER_SECOND

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.error_responses import Problem
-from gateway.upload_form import FORM_SLACK, OTHER_PARTS, Form, read_form
+from gateway.upload_form import Form, read_form
+from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS
 from shared.settings import Settings
 
 NAMES = st.text(st.characters(categories=["L", "N"], include_characters=" _-."), min_size=1, max_size=20)
@@ -63,8 +64,8 @@ def refused(data: bytes, images: int = 10, **more: str) -> str:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ([("a", None, b"1")] * (10 + OTHER_PARTS), "or there are more than 41 parts"),
-        ([("a", None, bytes(FORM_SLACK // 2))] * 2, "a form field is larger than 262144 bytes"),
+        ([("a", None, b"1")] * (10 + MAX_OTHER_PARTS), "41 parts, got more"),
+        ([("a", None, bytes(MAX_OTHER_BYTES // 2))] * 2, "at most 262144 bytes of text"),
     ],
 )
 def test_too_much_of_a_form_is_refused(parts: list[tuple[str, None, bytes]], words: str) -> None:
@@ -78,7 +79,7 @@ def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
     chunked = request(whole)
     del chunked.environ["CONTENT_LENGTH"]
     assert len(read_form(chunked, Settings(), 1).files["blob"][0]) == Settings().max_upload_bytes
-    chunked = request(bytes(FORM_SLACK) + whole)  # what stands before the first boundary is no part's
+    chunked = request(bytes(MAX_OTHER_BYTES) + whole)  # what stands before the first boundary is no part's
     del chunked.environ["CONTENT_LENGTH"]
     with pytest.raises(Problem, match="20971520 bytes"):
         read_form(chunked, Settings(), 1)
@@ -86,7 +87,7 @@ def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
 
 
 def test_a_form_without_a_boundary_or_an_end_is_broken() -> None:
-    assert "400 the multipart form is broken: its Content-Type names no boundary" in refused(
+    assert "400 The multipart form is malformed: its Content-Type has no boundary" in refused(
         b"", CONTENT_TYPE="multipart/form-data"
     )
     assert "end" in refused(body([("a", "b", b"1")])[:-6])
@@ -104,4 +105,4 @@ def test_a_field_may_say_its_charset(charset: str) -> None:
 
 @pytest.mark.parametrize("charset", ["utf-9", "punycode", "idna", "zlib", "unicode_escape"])
 def test_a_charset_that_is_not_known_is_broken(charset: str) -> None:
-    assert f"charset '{charset}'; send it as UTF-8" in refused(in_charset(charset))
+    assert f"charset '{charset}' instead of UTF-8" in refused(in_charset(charset))
