@@ -97,21 +97,11 @@ def _answer_preflight() -> Response | None:
 def _finish(response: Response) -> Response:
     """Add the request's id to the response, count the request and log it."""
     response.headers["X-Request-Id"] = request.id
-    seconds = time.monotonic() - request.started
-    resources().request_metrics.count(request.method, request.url_rule, response.status_code, seconds)
-    logger.log(
-        logging.DEBUG if request.blueprint in _FREQUENT_BLUEPRINTS else logging.INFO,
-        "%s %s %d in %.1f ms, request %s",
-        request.method,
-        quote(request.path),  # a line feed in the path must not start a new log line
-        response.status_code,
-        seconds * 1000,
-        request.id,
-        extra={
-            "request_id": request.id,
-            "owner": request.owner,
-            "status": response.status_code,
-            "ms": round(seconds * 1000, 1),
-        },
-    )
+    status, seconds = response.status_code, time.monotonic() - request.started
+    resources().request_metrics.count(request.method, request.url_rule, status, seconds)
+    level = logging.DEBUG if request.blueprint in _FREQUENT_BLUEPRINTS else logging.INFO
+    path, ms = quote(request.path), seconds * 1000  # a line feed in the path must not start a new log line
+    fields = {"request_id": request.id, "owner": request.owner, "status": status, "ms": round(ms, 1)}
+    text = "%s %s %d in %.1f ms, request %s"
+    logger.log(level, text, request.method, path, status, ms, request.id, extra=fields)
     return response

@@ -64,16 +64,12 @@ class CommonHeaders:
             origin, vary = environ.get("HTTP_ORIGIN", ""), [("Vary", "Origin")]
             if origin not in self._origins:
                 return vary
-        headers = [
-            *vary,
-            ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Expose-Headers", _EXPOSED),
-        ]
+        cors = [*vary, ("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _EXPOSED)]
         if environ["REQUEST_METHOD"] == "OPTIONS":
             requested = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
-            headers += [
+            cors += [
                 ("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS"),
                 ("Access-Control-Allow-Headers", requested or _ALLOWED),
                 ("Access-Control-Max-Age", "86400"),
             ]
-        return headers
+        return cors

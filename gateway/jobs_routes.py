@@ -29,6 +29,8 @@ MAX_WAIT_SECONDS = 60.0
 JOB_ID = "[0-9A-Za-z_-]{1,64}"
 """The pattern of a job's id; `MAX_IDS` ids fit into a URL."""
 
+_FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "started_at", "ended_at", "attempts")
+
 
 @bp.post("")
 def submit() -> Response:
@@ -126,14 +128,7 @@ def _wait_seconds() -> float:
 def _job_json(state: JobState) -> dict[str, Any]:
     reply = state.reply
     return {
-        "id": state.id,
-        "status": state.status,
-        "position": state.position,
-        "estimated_wait": state.estimated_wait,
-        "submitted_at": state.submitted_at,
-        "started_at": state.started_at,
-        "ended_at": state.ended_at,
-        "attempts": state.attempts,
+        **{name: getattr(state, name) for name in _FIELDS},
         "result": reply.result if reply and state.status in ENDED else None,
         "error": reply.failure.to_json() if reply and reply.failure else None,
     }

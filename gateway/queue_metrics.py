@@ -4,13 +4,8 @@ from collections.abc import Iterator, Mapping
 from math import inf
 from typing import NamedTuple
 
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client import core
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from shared.job import FAILURES
@@ -42,10 +37,10 @@ class QueueMetricsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics in the order of docs/metrics.md."""
         text = "This gateway's version."
-        yield InfoMetricFamily("classification_build", text, value={"version": version()})
+        yield core.InfoMetricFamily("classification_build", text, value={"version": version()})
         text = "1 if Redis sent this gateway the metrics below, 0 if they are missing."
         is_up = int(self._snapshot is not None)
-        yield GaugeMetricFamily("classification_redis_up", text, value=is_up)
+        yield core.GaugeMetricFamily("classification_redis_up", text, value=is_up)
         if self._snapshot is not None:
             metrics, served = self._snapshot
             yield from _workers(served)
@@ -57,13 +52,13 @@ class QueueMetricsCollector(Collector):
 
 def _workers(served: Served | None) -> Iterator[Metric]:
     workers = served.workers if served else 0
-    yield GaugeMetricFamily("classification_workers", "Live workers with a warm model.", value=workers)
+    yield core.GaugeMetricFamily("classification_workers", "Live workers with a warm model.", value=workers)
     if served is None:
         return
     text = "Maximum inputs in one run of the model; below INPUT_BATCH if a worker had too little memory."
-    yield GaugeMetricFamily("classification_batch_limit", text, value=served.batch)
+    yield core.GaugeMetricFamily("classification_batch_limit", text, value=served.batch)
     text = "A model that workers serve; there are several while the model is being changed."
-    family = InfoMetricFamily("classification_model", text, labels=())
+    family = core.InfoMetricFamily("classification_model", text, labels=())
     models = [[str(model.get(label, "")) for label in MODEL_LABELS] for model, _ in served.models]
     for values in dict.fromkeys(map(tuple, models)):
         family.add_metric((), dict(zip(MODEL_LABELS, values, strict=True)))
@@ -76,18 +71,18 @@ def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
         ("oldest_job_wait_seconds", "Time that the next job has waited, or 0.", metrics.oldest_wait),
         ("jobs_running", "Jobs that a worker has claimed and not ended.", metrics.running),
     ):
-        family = GaugeMetricFamily(f"classification_{name}", text, labels=("queue",))
+        family = core.GaugeMetricFamily(f"classification_{name}", text, labels=("queue",))
         for queue in QUEUES:
             family.add_metric((queue,), values[queue])
         yield family
     text = "Bytes of the images of waiting and running jobs."
-    yield GaugeMetricFamily("classification_image_bytes", text, value=metrics.image_bytes)
+    yield core.GaugeMetricFamily("classification_image_bytes", text, value=metrics.image_bytes)
 
 
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
     """Return the ended jobs; reasons without a job are 0, so that the first job is seen as an increase."""
-    text = "Jobs ended; reason is the code of the failure."
-    family = CounterMetricFamily("classification_jobs_ended", text, labels=("queue", "outcome", "reason"))
+    text, labels = "Jobs ended; reason is the code of the failure.", ("queue", "outcome", "reason")
+    family = core.CounterMetricFamily("classification_jobs_ended", text, labels=labels)
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
     ended |= {(each.label, each.rest): n for each, n in metrics.counts.items() if each.kind == JOBS}
     for (queue, reason), amount in ended.items():
@@ -98,7 +93,7 @@ def _jobs_ended(metrics: QueueMetrics) -> Metric:
 
 def _late_attempts(metrics: QueueMetrics) -> Metric:
     text = "Attempts whose result was discarded because the job's lease had ended."
-    family = CounterMetricFamily("classification_late_attempts", text, labels=("queue",))
+    family = core.CounterMetricFamily("classification_late_attempts", text, labels=("queue",))
     for queue in QUEUES:
         family.add_metric((queue,), metrics.counts.get(Count(LATE, queue, ""), 0.0))
     return family
@@ -106,7 +101,7 @@ def _late_attempts(metrics: QueueMetrics) -> Metric:
 
 def _histogram(histogram: Histogram, metrics: QueueMetrics) -> Metric:
     labels = (histogram.label,) if histogram.label else ()
-    family = HistogramMetricFamily(f"classification_{histogram.name}", histogram.help, labels=labels)
+    family = core.HistogramMetricFamily(f"classification_{histogram.name}", histogram.help, labels=labels)
     for value in QUEUES if histogram.label else ("",):
         counted = histogram_counts(metrics, histogram, value)
         total = counted.pop(SUM, 0.0)

@@ -26,19 +26,11 @@ class RequestMetrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._answered = Counter(
-            "classification_http_requests",
-            "Requests answered.",
-            ("method", "route", "status"),
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "classification_http_request_duration_seconds",
-            "Time from a request's arrival to its answer.",
-            ("method", "route"),
-            registry=self._registry,
-            buckets=BUCKETS,
-        )
+        name, text = "classification_http_requests", "Requests answered."
+        self._answered = Counter(name, text, ("method", "route", "status"), registry=self._registry)
+        name = "classification_http_request_duration_seconds"
+        text = "Time from a request's arrival to its answer."
+        self._seconds = Histogram(name, text, ("method", "route"), registry=self._registry, buckets=BUCKETS)
 
     def count(self, method: str, rule: Rule | None, status: int, seconds: float) -> None:
         """Count a request under its route's template, never under its path."""

@@ -23,14 +23,6 @@ REGION_FORMS = {"xy": "x,y,side", "yx": "y,x,side"}
 _IMAGE_STATUS = {"unsupported": 415, "damaged": 422, "too-large": 413}
 
 
-class FieldError(ValueError):
-    """An invalid form field: status 400 if it is malformed, 422 if it is impossible."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-
-
 def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
     """Return the image's bytes and its options.
 
@@ -81,7 +73,7 @@ def _upright_size(image: bytes, settings: Settings, name: str) -> tuple[int, int
 
 
 def _options(form: Form, settings: Settings, size: tuple[int, int]) -> Options:
-    errors: dict[str, FieldError] = {}
+    errors: dict[str, Problem] = {}
 
     def read(name: str, default: T, parse: Callable[[str], T]) -> T:
         values = form.fields.get(name)
@@ -89,9 +81,9 @@ def _options(form: Form, settings: Settings, size: tuple[int, int]) -> Options:
             return default
         try:
             if len(values) > 1:
-                raise FieldError(400, f"expected one value, got {len(values)}. Send the field once.")
+                raise Problem(400, f"expected one value, got {len(values)}. Send the field once.")
             return parse(values[0].strip())
-        except FieldError as error:
+        except Problem as error:
             errors[name] = error
             return default
 
@@ -110,7 +102,7 @@ def _regions(text: str, size: tuple[int, int], settings: Settings) -> tuple[Regi
     parts = [part.strip() for part in text.removesuffix(";").split(";")] if text else []
     if len(parts) > settings.max_regions:
         detail = f"expected at most {settings.max_regions} regions, got {len(parts)} regions"
-        raise FieldError(422, f"{detail}. Send the others in another request.")
+        raise Problem(422, f"{detail}. Send the others in another request.")
     regions = [_region(part, number, settings.region_order) for number, part in enumerate(parts, 1)]
     for number, region in enumerate(regions, 1):
         _check_region(region, number, size)
@@ -121,7 +113,7 @@ def _region(part: str, number: int, order: str) -> Region:
     numbers = [_whole_number(text.strip()) for text in part.split(",")]
     if len(numbers) != 3 or None in numbers:
         expected = f"expected region {number} as three whole numbers {REGION_FORMS[order]}"
-        raise FieldError(400, f"{expected}, got {part[:40]!r}. Separate regions by semicolons.")
+        raise Problem(400, f"{expected}, got {part[:40]!r}. Separate regions by semicolons.")
     first, second, side = (value or 0 for value in numbers)
     return Region(first, second, side) if order == "xy" else Region(second, first, side)
 
@@ -130,18 +122,18 @@ def _check_region(region: Region, number: int, size: tuple[int, int]) -> None:
     width, height = size
     found = f"got region {number} (x={region.x}, y={region.y}, side={region.side})"
     if region.side < 1:
-        raise FieldError(422, f"expected a side of at least 1 pixel, {found}. Make it larger.")
+        raise Problem(422, f"expected a side of at least 1 pixel, {found}. Make it larger.")
     if region.x < 0 or region.y < 0 or region.x + region.side > width or region.y + region.side > height:
         expected = f"expected regions inside the image of {width}×{height} pixels"
-        raise FieldError(422, f"{expected}, {found}. Move it or make it smaller.")
+        raise Problem(422, f"{expected}, {found}. Move it or make it smaller.")
 
 
 def _top_n(text: str) -> int:
     value, action = _whole_number(text), "Set it to the maximum number of predictions for each region."
     if value is None:
-        raise FieldError(400, f"expected a whole number, got {text[:40]!r}. {action}")
+        raise Problem(400, f"expected a whole number, got {text[:40]!r}. {action}")
     if value < 1:
-        raise FieldError(422, f"expected at least 1, got {value}. {action}")
+        raise Problem(422, f"expected at least 1, got {value}. {action}")
     return value
 
 
@@ -149,7 +141,7 @@ def _boolean(text: str) -> bool:
     value = text.lower()
     if value not in TRUE + FALSE:
         allowed = "1, true, on, yes, 0, false, off or no"
-        raise FieldError(400, f"expected {allowed}, got {text[:40]!r}. Send one of these.")
+        raise Problem(400, f"expected {allowed}, got {text[:40]!r}. Send one of these.")
     return value in TRUE
 
 

@@ -1,4 +1,4 @@
-"""How many bytes of an upload are asked for at a time; tests/e2e/test_slow_clients.py has the times."""
+"""The sizes of the reads of an upload; tests/e2e/test_slow_clients.py checks the times."""
 
 import io
 
@@ -8,8 +8,8 @@ from gateway import slow_upload
 from gateway.slow_upload import GRACE_SECONDS, MAX_CHUNK_BYTES, MIN_BYTES_PER_SECOND, UploadStream
 
 
-class Asked(io.BytesIO):
-    """A body that remembers what was asked of it."""
+class RecordingBody(io.BytesIO):
+    """A body that records the sizes of its reads."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -28,8 +28,8 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
-def test_a_fast_upload_is_soon_read_by_large_pieces(now: list[float]) -> None:
-    body = Asked(bytes(4_000_000))
+def test_a_fast_upload_is_soon_read_in_large_chunks(now: list[float]) -> None:
+    body = RecordingBody(bytes(4_000_000))
     stream = UploadStream(body, 5_000_000)
     while stream.read(MAX_CHUNK_BYTES):
         now[0] += 0.001
@@ -37,8 +37,8 @@ def test_a_fast_upload_is_soon_read_by_large_pieces(now: list[float]) -> None:
     assert max(body.sizes) == MAX_CHUNK_BYTES and len(body.sizes) < 40
 
 
-def test_a_slow_one_is_asked_for_what_can_come_in_time(now: list[float]) -> None:
-    body = Asked(bytes(200_000))
+def test_a_slow_upload_is_read_in_sizes_that_can_arrive_in_time(now: list[float]) -> None:
+    body = RecordingBody(bytes(200_000))
     stream = UploadStream(body, 200_000)
     while data := stream.read(MAX_CHUNK_BYTES):
         left = GRACE_SECONDS + (body.tell() - len(data)) / MIN_BYTES_PER_SECOND - (now[0] - 1000)
