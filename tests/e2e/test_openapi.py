@@ -26,7 +26,7 @@ SUCCESSES = {
 THREE = "40,40,220;390,60,200;245,300,150"
 
 
-def tested(url: str, folder: Path, *arguments: str, more: str = "") -> set[str]:
+def run_schemathesis(url: str, folder: Path, *arguments: str, more: str = "") -> set[str]:
     """Let schemathesis test the server with `more` configuration; return the statuses by operation."""
     config, answers = folder / "schemathesis.toml", folder / "answers"
     config.write_text(CONFIG.read_text() + more)
@@ -53,7 +53,7 @@ def test_a_service_with_every_setting_on_follows_its_document(tmp_path: Path) ->
     try:
         whole.start_worker(wait=False)
         eventually(lambda: status(whole, "/health/ready") == 200, 60, "the service is ready")
-        found = tested(whole.url, tmp_path, "--header", f"Authorization: Bearer {KEY}")
+        found = run_schemathesis(whole.url, tmp_path, "--header", f"Authorization: Bearer {KEY}")
     finally:
         whole.close()
     assert found >= SUCCESSES
@@ -68,7 +68,7 @@ def test_a_service_with_no_setting_and_no_worker_follows_its_document(tmp_path: 
     alone = Stack()
     try:
         eventually(lambda: status(alone, "/health/live") == 200, 30, "the gateway answers")
-        found = tested(
+        found = run_schemathesis(
             alone.url,
             tmp_path,
             more='"query.wait" = 0  # without a worker a wait is useless\n'
