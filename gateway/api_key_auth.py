@@ -18,7 +18,7 @@ _ACTION = "Send one in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
 def register_auth(app: Flask, keys: Sequence[ApiKey]) -> None:
-    """Require one of `keys` for each request; the key's name becomes the request's `owner`."""
+    """Require one of `keys` for each request. The key's name becomes the request's `owner`."""
     app.before_request(partial(_authenticate, keys))
 
 

@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
         settings = Settings.from_environ()
         setup_logging(settings.log_format)
     if queue is None:
-        # Each waiting request may run a command; the requests that wait for replies share one connection.
+        # Each waiting request may run a command. The requests that wait for replies share one connection.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
         queue = GatewayQueue(redis, settings)
     app = Flask(__name__, static_folder=None)
@@ -76,7 +76,7 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
 
 
 def _register_guards(app: Flask, settings: Settings) -> None:
-    """Register what checks callers, if it is set; unset guards cost a request nothing."""
+    """Register what checks callers, if it is set. Unset guards cost a request nothing."""
     if settings.server_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server_proxies, x_proto=0)  # type: ignore[method-assign]
     if keys := api_keys(settings):

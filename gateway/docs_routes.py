@@ -1,4 +1,4 @@
-"""GET /openapi.json, and Swagger UI at /docs; the page loads nothing from other hosts."""
+"""GET /openapi.json, and Swagger UI at /docs. The page loads nothing from other hosts."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,7 @@ def openapi() -> Json:
 
 @bp.get("/docs")
 def page() -> Response:
-    """Return the page; its links are relative, so that it also works behind a proxy's path prefix."""
+    """Return the page. Its links are relative, so that it also works behind a proxy's path prefix."""
     return send_from_directory(_STATIC, "docs.html")
 
 

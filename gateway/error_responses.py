@@ -4,10 +4,10 @@ Problem                raised by a view, with its status
 NotFound               404 with the paths that exist
 MethodNotAllowed       405 with the methods that are allowed
 other HTTPException    raised by Flask and Werkzeug (400, 408 …)
-JobFailure             a worker's failure; `shared.job.FAILURES` has the status
+JobFailure             a worker's failure, with its status in `shared.job.FAILURES`
 QueueFull              429 with the seconds until the queue has room (for the rate limit's 429: rate_limit.py)
 RedisError             503
-any other exception    500 with the request's id; the log has the reason
+any other exception    500 with the request's id, and the reason in the log
 """
 
 import logging
@@ -29,7 +29,7 @@ RETRY_SECONDS = 5
 
 
 class Problem(Exception):
-    """An error response; `fields` names the invalid form fields, each with its error."""
+    """An error response. `fields` names the invalid form fields, each with its error."""
 
     def __init__(
         self,

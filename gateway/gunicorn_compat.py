@@ -26,7 +26,7 @@ def cache_settings(cfg: Any) -> None:
 
 
 def remove_quotes(record: logging.LogRecord) -> bool:
-    """Remove the quoted part of a request from a log record; a filter that keeps every record."""
+    """Remove the quoted part of a request from a log record, as a filter that keeps every record."""
     if str(record.msg).startswith("Invalid request"):
         record.msg = str(record.msg).partition("'")[0]
     return True

@@ -29,7 +29,7 @@ def classes() -> list[str]:
 def cfg() -> dict[str, Any]:
     """Return the model's input size, as the original service does, and the settings that affect the answers.
 
-    While the model is being changed, `models` has several models; the other values are the newest model's.
+    While the model is being changed, `models` has several models. The other values are the newest model's.
     """
     served = _served()
     model = served.model

@@ -19,7 +19,7 @@ Submission = tuple[NewJob, float | None, PendingReply]
 
 
 class JobSubmitter:
-    """Submits interactive jobs; the jobs that arrive during one command share the next command.
+    """Submits interactive jobs. The jobs that arrive during one command share the next command.
 
     Its thread starts with the first job, and so after gunicorn's fork. Under gevent the thread is a greenlet.
     """

@@ -27,7 +27,7 @@ MAX_WAIT_SECONDS = 60.0
 """Maximum wait for a job's end, in seconds."""
 
 JOB_ID = "[0-9A-Za-z_-]{1,64}"
-"""The pattern of a job's id; `MAX_IDS` ids fit into a URL."""
+"""The pattern of a job's id. `MAX_IDS` ids fit into a URL."""
 
 _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "started_at", "ended_at", "attempts")
 
@@ -60,7 +60,7 @@ def submit() -> Response:
 
 @bp.get("/<job_id>")
 def poll(job_id: str) -> Response:
-    """Return a job's state; with `?wait=SECONDS`, as soon as the job has ended or the time is over."""
+    """Return a job's state, with `?wait=SECONDS` as soon as the job has ended or the time is over."""
     (state,) = _states([job_id], positions=True)
     if state is None:
         raise _unknown(job_id)
@@ -72,7 +72,7 @@ def poll(job_id: str) -> Response:
 
 @bp.get("")
 def poll_many() -> dict[str, Any]:
-    """Return the states of `?ids=a,b,c`; with `wait`, as soon as any of the jobs has ended."""
+    """Return the states of `?ids=a,b,c`, with `wait` as soon as any of the jobs has ended."""
     ids = _requested_ids()
     jobs = zip(ids, _states(ids), strict=True)
     return {"jobs": [_job_json(job) if job else {"id": job_id, "status": "unknown"} for job_id, job in jobs]}
@@ -80,7 +80,7 @@ def poll_many() -> dict[str, Any]:
 
 @bp.delete("/<job_id>")
 def cancel(job_id: str) -> dict[str, Any]:
-    """Cancel a queued job; a job with another status is a 409."""
+    """Cancel a queued job. A job with another status is a 409."""
     status = resources().queue.cancel(job_id, request.owner)
     if not status:
         raise _unknown(job_id)
@@ -101,7 +101,7 @@ def _requested_ids() -> list[str]:
 
 
 def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | None]:
-    """Return the states of the caller's jobs after the requested wait; other callers' jobs are unknown."""
+    """Return the states of the caller's jobs after the requested wait. Other callers' jobs are unknown."""
     shared, seconds = resources(), _wait_seconds()
     if seconds > 0:
         end = time.monotonic() + seconds

@@ -25,7 +25,7 @@ def new_job(
     shared: Resources, image: bytes, options: Options, *, reply_to: str = "", webhook: str = ""
 ) -> NewJob:
     """Return a job of the current request's caller."""
-    # The digest identifies a caller's equal jobs; without it the result cache is not used.
+    # The digest identifies a caller's equal jobs. Without it the result cache is not used.
     served = shared.served() if shared.settings.result_cache_ttl else None
     return NewJob(
         id=token_hex(16),
@@ -54,7 +54,7 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
     body = hashlib.sha256(repr((options, webhook)).encode())
     for image in images:
         body.update(hashlib.sha256(image).digest())
-    # The key may contain spaces or secrets; its hash contains neither.
+    # The key may contain spaces or secrets. Its hash contains neither.
     return Repeatable(hashlib.sha256(key.encode()).hexdigest(), body.hexdigest())
 
 

@@ -17,7 +17,7 @@ FILES = tuple(sorted(path.name for path in _FOLDER.iterdir() if path.name != "in
 
 @bp.get("/")
 def page() -> Response:
-    """Return the page; its links are relative, so that it also works behind a proxy's path prefix."""
+    """Return the page. Its links are relative, so that it also works behind a proxy's path prefix."""
     return send_from_directory(_FOLDER, "index.html")
 
 

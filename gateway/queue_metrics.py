@@ -1,4 +1,4 @@
-"""Names the metrics of queues and workers for Prometheus; every gateway returns the same values."""
+"""Names the metrics of queues and workers for Prometheus. Every gateway returns the same values."""
 
 from collections.abc import Iterator, Mapping
 from math import inf
@@ -18,7 +18,7 @@ MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
 """The fields of the model's description that are labels of `classification_model_info`."""
 
 _OUTCOMES = {"": "finished", "canceled": "canceled", "expired": "expired"}
-"""The outcome by an ended job's reason; every other reason is the code of a failure."""
+"""The outcome by an ended job's reason. Every other reason is the code of a failure."""
 
 
 class QueueSnapshot(NamedTuple):
@@ -29,7 +29,7 @@ class QueueSnapshot(NamedTuple):
 
 
 class QueueMetricsCollector(Collector):
-    """Collects the metrics of a snapshot; the snapshot is None if Redis did not answer."""
+    """Collects the metrics of a snapshot. The snapshot is None if Redis did not answer."""
 
     def __init__(self, snapshot: QueueSnapshot | None) -> None:
         self._snapshot = snapshot
@@ -80,7 +80,7 @@ def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
 
 
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
-    """Return the ended jobs; reasons without a job are 0, so that the first job is seen as an increase."""
+    """Return the ended jobs. Reasons without a job are 0, so that the first job is seen as an increase."""
     text, labels = "Jobs ended; reason is the code of the failure.", ("queue", "outcome", "reason")
     family = core.CounterMetricFamily("classification_jobs_ended", text, labels=labels)
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
@@ -119,7 +119,7 @@ def histogram_counts(metrics: QueueMetrics, histogram: Histogram, label: str = "
 
 
 def _buckets(counted: Mapping[str, float], bounds: tuple[float, ...]) -> list[tuple[str, float]]:
-    """Return each bound with its cumulative count; bounds of workers of another version are kept."""
+    """Return each bound with its cumulative count. Bounds of workers of another version are kept."""
     amounts = {float(bound): amount for bound, amount in counted.items()}
     buckets, below = [], 0.0
     for bound in sorted({*bounds, inf, *amounts}):

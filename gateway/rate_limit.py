@@ -32,7 +32,7 @@ class RateLimit:
     """Limits each caller's total requests over all endpoints."""
 
     def __init__(self, app: Flask, settings: Settings, limits: str) -> None:
-        """Limit the callers of `app`; the first request connects to Redis.
+        """Limit the callers of `app`. The first request connects to Redis.
 
         Raises:
             SettingsError: there is no `REDIS_URL`.
@@ -46,7 +46,7 @@ class RateLimit:
             application_limits=[ApplicationLimit(limit_provider=limits, scope=_SCOPE)],
             on_breach=self._refuse,
             strategy="moving-window",
-            storage_uri="redis://",  # the kind of server; the connection pool has its address
+            storage_uri="redis://",  # the kind of server. The connection pool has its address
             storage_options={"connection_pool": redis.connection_pool, "key_prefix": KEY_PREFIX},  # type: ignore[dict-item]
             request_identifier=lambda: _SCOPE,  # the default does not count requests for unknown paths
         )
@@ -59,7 +59,7 @@ class RateLimit:
     def _refuse(self, breached: RequestLimit) -> NoReturn:
         windows = {limit: self._window(limit) for limit in self._limits}
         exhausted = [limit for limit in windows if windows[limit].remaining < 1]
-        # Flask-Limiter stops at the first exhausted limit; another one may take longer to reset.
+        # Flask-Limiter stops at the first exhausted limit. Another one may take longer to reset.
         limit = max(exhausted, key=lambda each: windows[each].reset_time, default=breached.limit)
         window = windows[limit] if exhausted else breached.window
         g.rate_limit = _headers(limit, window)
@@ -93,7 +93,7 @@ def _network(address: str) -> str:
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return "unknown"  # all unknown addresses count together; an empty name would not be counted
+        return "unknown"  # all unknown addresses count together. An empty name would not be counted
     if found.version == 6 and found.ipv4_mapped is None:
         return found.packed[:8].hex()
     return str(found.ipv4_mapped if found.version == 6 else found)

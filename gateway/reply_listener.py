@@ -15,11 +15,11 @@ from shared.queue.messages import Reply
 logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 5.0
-"""Seconds after which, and between which, a waiting request's job is looked up in case its reply was lost."""
+"""Seconds before a waiting request's job is looked up, and between look-ups, in case its reply was lost."""
 
 
 class PendingReply:
-    """What one request waits for: the first reply for any of its jobs."""
+    """The first reply for any of a request's jobs, as a result that arrives later."""
 
     def __init__(self, job_ids: Iterable[str]) -> None:
         self.job_ids = frozenset(job_ids)
@@ -37,7 +37,7 @@ class PendingReply:
         return self._done.wait(seconds)
 
     def mark_queued(self, cache_outcome: str = "") -> None:
-        """Record that Redis knows the jobs; `cache_outcome` is what the result cache did."""
+        """Record that Redis knows the jobs. `cache_outcome` is what the result cache did."""
         self.cache_outcome, self.queued_at = cache_outcome, time.monotonic()
         if self.replies:
             self._done.set()
@@ -48,7 +48,7 @@ class PendingReply:
         self._done.set()
 
     def deliver(self, reply: Reply) -> None:
-        """Wake the request with a reply; the reply may arrive before `mark_queued`, which then wakes it."""
+        """Wake the request with a reply. The reply may arrive before `mark_queued`, which then wakes it."""
         self.replies[reply.job_id] = reply
         if self.queued_at < float("inf"):
             self._done.set()
@@ -75,7 +75,7 @@ class ReplyListener:
 
     @contextmanager
     def expect(self, *job_ids: str) -> Iterator[PendingReply]:
-        """Expect replies for jobs; enter this before the jobs are queued, so that no reply is too early."""
+        """Expect replies for jobs. Enter this before the jobs are queued, so that no reply is too early."""
         pending = PendingReply(job_ids)
         with self._lock:
             for job_id in pending.job_ids:

@@ -1,7 +1,7 @@
 """Names and counts the metrics of this gateway's HTTP requests: `classification_http_…`.
 
 Each gunicorn process writes its counts to its own files in the folder PROMETHEUS_MULTIPROC_DIR, and
-`prometheus_client` sums them. It reads the variable at its import; `gateway.gunicorn_conf` has set it before.
+`prometheus_client` sums them. It reads the variable at its import, after `gateway.gunicorn_conf` has set it.
 """
 
 import os
@@ -12,10 +12,10 @@ from prometheus_client.registry import Collector
 from werkzeug.routing import Rule
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-"""The methods that are counted by name; all others count as `other`, because callers may invent methods."""
+"""The methods that are counted by name. All others count as `other`, because callers may invent methods."""
 
 NO_ROUTE = "(none)"
-"""The route of requests for unknown paths; callers may invent paths too."""
+"""The route of requests for unknown paths. Callers may invent paths too."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """The histogram's bounds in seconds, up to the maximum wait that a caller may request."""

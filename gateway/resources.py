@@ -26,14 +26,14 @@ class Resources:
     submitter: JobSubmitter
     listener: ReplyListener
     draining: Callable[[], bool] = lambda: False
-    """Whether this process is stopping; `gateway.gunicorn_conf` sets it."""
+    """Whether this process is stopping. `gateway.gunicorn_conf` sets it."""
     request_metrics: RequestMetrics = field(default_factory=RequestMetrics)
     _served: tuple[float, Served | None] = (float("-inf"), None)
 
     def served(self) -> Served | None:
-        """Return what the live workers serve, or None; it is at most `MAX_SERVED_AGE` seconds old.
+        """Return what the live workers serve, or None. It is at most `MAX_SERVED_AGE` seconds old.
 
-        One request refreshes the value; the others use the last known value.
+        One request refreshes the value. The others use the last known value.
         """
         read_at, served = self._served
         if time.monotonic() - read_at > MAX_SERVED_AGE:

@@ -33,7 +33,7 @@ class UploadStream:
 
         Raises:
             RequestTimeout: the bytes arrive too slowly.
-            RequestEntityTooLarge: there are too many bytes; a chunked body has no length to check before.
+            RequestEntityTooLarge: there are more than the maximum, which a chunked body does not announce.
         """
         # The parser requests 0 bytes when it has the whole form.
         data = self._read_in_time(size) if self._is_timed and size else self._stream.read(size)

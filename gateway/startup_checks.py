@@ -13,7 +13,7 @@ def check(settings: Settings) -> None:
     """Check that the gateway can start with these settings.
 
     Raises:
-        SettingsError: a setting is invalid; the message has the reason.
+        SettingsError: a setting is invalid. The message has the reason.
     """
     redis_url(settings)
     api_keys(settings)

@@ -15,7 +15,7 @@ T = TypeVar("T")
 TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
 
 MAX_DIGITS = 9
-"""Maximum digits of a number in a form; a longer number counts as the largest."""
+"""Maximum digits of a number in a form. A longer number counts as the largest."""
 
 REGION_FORMS = {"xy": "x,y,side", "yx": "y,x,side"}
 """How a region is written, by the setting REGION_ORDER."""
@@ -27,7 +27,7 @@ def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
     """Return the image's bytes and its options.
 
     Raises:
-        Problem: the form, the image's header or a field is invalid; the problem names every invalid field.
+        Problem: the form, the image's header or a field is invalid. The problem names every invalid field.
     """
     images = _images(form)
     if len(images) > 1:
@@ -40,7 +40,7 @@ def read_uploads(form: Form, settings: Settings) -> tuple[list[bytes], Options]:
     """Return the bytes of a form's images and the options of all of them.
 
     Raises:
-        Problem: as for `read_upload`; with several images, the problem names an image by its number.
+        Problem: as for `read_upload`. With several images, the problem names an image by its number.
     """
     images = _images(form)
     check_images(images, settings)

@@ -10,11 +10,11 @@ MAX_OTHER_PARTS = 31
 """Maximum number of parts of a form that are not images."""
 
 MAX_LARGEST_IMAGES = 10
-"""Maximum number of images of the largest size in one form; the form may have more if they are smaller."""
+"""Maximum number of images of the largest size in one form. The form may have more if they are smaller."""
 
 
 def max_images(settings: Settings) -> int:
-    """Return the maximum number of images in one form; the server never accepts more than the queue holds."""
+    """Return the maximum number of images in one form. The server never accepts more than the queue holds."""
     return min(settings.max_jobs_per_request, settings.bulk_queue_size)
 
 
