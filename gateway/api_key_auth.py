@@ -4,10 +4,10 @@ import hmac
 from collections.abc import Sequence
 from functools import partial
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 from gateway.error_responses import Problem, respond
-from gateway.request import request
+from gateway.request import current_request
 from shared.api_keys import ApiKey, digest
 
 PUBLIC_ENDPOINTS = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
@@ -23,12 +23,13 @@ def register_auth(app: Flask, keys: Sequence[ApiKey]) -> None:
 
 
 def _authenticate(keys: Sequence[ApiKey]) -> Response | None:
-    if request.endpoint in PUBLIC_ENDPOINTS:
+    current = current_request()
+    if current.endpoint in PUBLIC_ENDPOINTS:
         return None
-    sent_key = request.headers.get("X-API-Key") or _bearer_key()
+    sent_key = current.headers.get("X-API-Key") or _bearer_key()
     name = _key_name(sent_key, keys)
     if sent_key and name is not None:
-        request.owner = name
+        current.owner = name
         return None
     response = respond(Problem(401, f"{_fault(sent_key)}. {_ACTION}"))
     response.headers["WWW-Authenticate"] = "Bearer"

@@ -25,7 +25,7 @@ from gateway.common_headers import CommonHeaders
 from gateway.error_responses import register_errors
 from gateway.job_submitter import JobSubmitter
 from gateway.reply_listener import ReplyListener
-from gateway.request import Request, request
+from gateway.request import Request, current_request
 from gateway.resources import Resources, resources
 from gateway.startup_checks import api_keys, check_rate_limit
 from shared.logs import setup_logging
@@ -89,6 +89,7 @@ def _register_guards(app: Flask, settings: Settings) -> None:
 
 
 def _answer_preflight() -> Response | None:
+    request = current_request()
     if request.method == "OPTIONS" and request.headers.get("Access-Control-Request-Method"):
         return Response(status=204)  # CommonHeaders adds the CORS headers
     return None
@@ -96,6 +97,7 @@ def _answer_preflight() -> Response | None:
 
 def _finish(response: Response) -> Response:
     """Add the request's id to the response, count the request and log it."""
+    request = current_request()
     response.headers["X-Request-Id"] = request.id
     status, seconds = response.status_code, time.monotonic() - request.started
     resources().request_metrics.count(request.method, request.url_rule, status, seconds)

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify
 
 from gateway.error_responses import Problem, no_worker
 from gateway.new_jobs import accepted, cache_status, new_job
-from gateway.request import request
+from gateway.request import current_request
 from gateway.resources import Resources, resources
 from gateway.upload_fields import read_upload
 from gateway.upload_form import read_form
@@ -27,7 +27,7 @@ def classify() -> Response:
     if shared.served() is None:
         raise no_worker()
     max_wait = _preferred_wait()
-    image, options = read_upload(read_form(request, shared.settings, 1), shared.settings)
+    image, options = read_upload(read_form(current_request(), shared.settings, 1), shared.settings)
     return _run(shared, image, options, max_wait)
 
 
@@ -70,7 +70,7 @@ def _answer(reply: Reply, cache_outcome: str) -> Response:
 
 def _preferred_wait() -> float | None:
     """Return the seconds of `Prefer: wait=N`, 0 for `respond-async`, or None without either (RFC 7240)."""
-    header = request.headers.get("Prefer", "")  # gunicorn joins several headers with commas
+    header = current_request().headers.get("Prefer", "")  # gunicorn joins several headers with commas
     for preference in header.replace(";", ",").split(","):
         name, _, value = preference.strip().lower().partition("=")
         if name == "respond-async":
@@ -89,5 +89,5 @@ def _original_form(result: dict[str, Any]) -> list[Any]:
 
 def _timing(reply: Reply) -> str:
     """Return the `Server-Timing` header: milliseconds by stage, and in total."""
-    total = round((time.monotonic() - request.started) * 1000, 2)
+    total = round((time.monotonic() - current_request().started) * 1000, 2)
     return ", ".join(f"{stage};dur={ms}" for stage, ms in {**reply.timing, "total": total}.items())

@@ -14,11 +14,11 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, jsonify
+from flask import Flask, Response, current_app, jsonify, request
 from redis.exceptions import OutOfMemoryError, RedisError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from gateway.request import request
+from gateway.request import current_request
 from shared.job import FAILURES, JobFailure
 from shared.queue.messages import QueueFull
 
@@ -123,6 +123,7 @@ def _redis_failed(error: RedisError) -> Response:
 
 
 def _server_failed(error: Exception) -> Response:
-    logger.error("request %s failed", request.id, exc_info=error)
-    detail = f"The server failed. Report the request id {request.id}: the server's log has the reason."
+    request_id = current_request().id
+    logger.error("request %s failed", request_id, exc_info=error)
+    detail = f"The server failed. Report the request id {request_id}: the server's log has the reason."
     return respond(Problem(500, detail))

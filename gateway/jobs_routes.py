@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
 from gateway.error_responses import Problem, field_problem
 from gateway.new_jobs import accepted, cache_status, new_job, repeatable, webhook_url
-from gateway.request import request
+from gateway.request import current_request
 from gateway.resources import resources
 from gateway.upload_fields import read_uploads
 from gateway.upload_form import read_form
@@ -39,7 +39,7 @@ def submit() -> Response:
     With an `Idempotency-Key`, the same form sent again returns the same jobs.
     """
     shared = resources()
-    form = read_form(request, shared.settings, max_images(shared.settings))
+    form = read_form(current_request(), shared.settings, max_images(shared.settings))
     images, options = read_uploads(form, shared.settings)
     webhook = webhook_url(form)
     jobs = [new_job(shared, image, options, webhook=webhook) for image in images]
@@ -81,7 +81,7 @@ def poll_many() -> dict[str, Any]:
 @bp.delete("/<job_id>")
 def cancel(job_id: str) -> dict[str, Any]:
     """Cancel a queued job. A job with another status is a 409."""
-    status = resources().queue.cancel(job_id, request.owner)
+    status = resources().queue.cancel(job_id, current_request().owner)
     if not status:
         raise _unknown(job_id)
     if status != "canceled":
@@ -102,14 +102,14 @@ def _requested_ids() -> list[str]:
 
 def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | None]:
     """Return the states of the caller's jobs after the requested wait. Other callers' jobs are unknown."""
-    shared, seconds = resources(), _wait_seconds()
+    shared, seconds, owner = resources(), _wait_seconds(), current_request().owner
     if seconds > 0:
         end = time.monotonic() + seconds
         with shared.listener.expect(*ids) as pending:
-            if not shared.queue.watch(ids, shared.listener.reply_to, request.owner):
+            if not shared.queue.watch(ids, shared.listener.reply_to, owner):
                 pending.mark_queued()
                 pending.wait(end - time.monotonic())
-    states = shared.queue.states(ids, request.owner, positions=positions)
+    states = shared.queue.states(ids, owner, positions=positions)
     return [states.get(job_id) for job_id in ids]
 
 

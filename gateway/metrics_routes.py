@@ -3,13 +3,12 @@
 import logging
 import threading
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from redis.exceptions import RedisError
 
 from gateway.queue_metrics import QueueMetricsCollector, QueueSnapshot
-from gateway.request import request
 from gateway.resources import Resources, resources
 
 bp = Blueprint("metrics", __name__)

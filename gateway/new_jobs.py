@@ -5,10 +5,10 @@ import re
 from collections.abc import Sequence
 from secrets import token_hex
 
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 
 from gateway.error_responses import Problem, field_problem
-from gateway.request import request
+from gateway.request import current_request
 from gateway.resources import Resources, resources
 from gateway.upload_form import Form
 from shared.job import Options
@@ -25,17 +25,18 @@ def new_job(
     shared: Resources, image: bytes, options: Options, *, reply_to: str = "", webhook: str = ""
 ) -> NewJob:
     """Return a job of the current request's caller."""
+    current = current_request()
     # The digest identifies a caller's equal jobs. Without it the result cache is not used.
     served = shared.served() if shared.settings.result_cache_ttl else None
     return NewJob(
         id=token_hex(16),
         image=image,
         options=options,
-        request_id=request.id,
+        request_id=current.id,
         reply_to=reply_to,
-        owner=request.owner,
+        owner=current.owner,
         webhook=webhook,
-        digest=digest(image, options, served.model, request.owner) if served else "",
+        digest=digest(image, options, served.model, current.owner) if served else "",
     )
 
 

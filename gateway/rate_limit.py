@@ -11,12 +11,12 @@ import math
 import time
 from typing import NoReturn
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits import RateLimitItem, WindowStats, parse_many
 
 from gateway.error_responses import Problem
-from gateway.request import request
+from gateway.request import current_request
 from shared.redis_connection import connect
 from shared.settings import Settings, redis_url
 
@@ -83,7 +83,8 @@ def _add_headers(response: Response) -> Response:
 
 def _caller() -> str:
     """Return the caller that a request counts for: its key's owner, or else the address of its sender."""
-    return request.owner or _network(request.remote_addr or "")
+    current = current_request()
+    return current.owner or _network(current.remote_addr or "")
 
 
 def _network(address: str) -> str:
@@ -110,4 +111,4 @@ def _headers(limit: RateLimitItem, window: WindowStats) -> dict[str, str]:
 def _limit_text(limit: RateLimitItem) -> str:
     requests = "request" if limit.amount == 1 else "requests"
     span = limit.GRANULARITY.name if limit.multiples == 1 else f"{limit.multiples} {limit.GRANULARITY.name}s"
-    return f"{limit.amount} {requests} per {span} from each {'key' if request.owner else 'address'}"
+    return f"{limit.amount} {requests} per {span} from each {'key' if current_request().owner else 'address'}"

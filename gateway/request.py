@@ -6,6 +6,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, cast
 
 import flask
+from flask.globals import request_ctx
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -24,5 +25,9 @@ class Request(flask.Request):
         self.owner = ""
 
 
-request = cast(Request, flask.request)
-"""Flask's proxy of the current request, typed as this app's `request_class`."""
+def current_request() -> Request:
+    """Return the request itself, because Flask's `request` searches for it at each use.
+
+    With the forms' own parser, this makes a request 20 % cheaper for the gateway (docs/performance.md).
+    """
+    return cast(Request, request_ctx.request)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis import Redis
 
-from gateway.request import request
+from gateway.request import current_request
 from shared.job import JobFailure
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Reply, Settlement
@@ -295,7 +295,7 @@ def test_without_the_setting_nothing_is_shared(redis: Redis) -> None:
 def test_a_job_is_visible_only_to_its_owner(redis: Redis) -> None:
     client = make(redis)
     owner = {"name": "one"}
-    client.application.before_request(lambda: setattr(request, "owner", owner["name"]))
+    client.application.before_request(lambda: setattr(current_request(), "owner", owner["name"]))
     (mine,) = submit_under(client, "k", 1).json["jobs"]
     owner["name"] = "two"
     (other,) = submit_under(client, "k", 1).json["jobs"]
