@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out: check uploads, queue them, wait for answers. Never tensorflow, numpy or worker."""
+"""The HTTP gateway: checks uploads, submits jobs and returns answers. It never imports tensorflow."""

@@ -1,4 +1,4 @@
-"""The app factory: `gunicorn 'gateway.app:create_app()'`."""
+"""Creates the Flask app: `gunicorn 'gateway.app:create_app()'`."""
 
 import logging
 import os
@@ -16,18 +16,18 @@ from gateway import (
     health_routes,
     info_routes,
     jobs_routes,
+    metrics_routes,
     page_routes,
     status_routes,
 )
-from gateway.auth import register_auth
+from gateway.api_key_auth import register_auth
 from gateway.common_headers import CommonHeaders
-from gateway.problems import register_errors
+from gateway.error_responses import register_errors
+from gateway.job_submitter import JobSubmitter
 from gateway.reply_listener import ReplyListener
 from gateway.request import Request, current_request
-from gateway.request_metrics import count_request, register_metrics
-from gateway.resources import Resources
+from gateway.resources import Resources, resources
 from gateway.startup_checks import api_keys, check_rate_limit
-from gateway.submit_batch import Submitter
 from shared.logs import setup_logging
 from shared.queue.gateway_client import GatewayQueue, reply_list
 from shared.redis_connection import connect
@@ -36,86 +36,74 @@ from shared.version import version
 
 logger = logging.getLogger(__name__)
 
+_ROUTES = (
+    *(classify_routes, jobs_routes, info_routes, health_routes),
+    *(docs_routes, page_routes, status_routes, metrics_routes),
+)
+
+_FREQUENT_BLUEPRINTS = frozenset({"health", "metrics", "status"})
+"""Blueprints that are requested every few seconds, so their log lines have the level DEBUG."""
+
 
 def create_app(settings: Settings | None = None, queue: GatewayQueue | None = None) -> Flask:
-    """Make the gateway; settings come from the environment, the queue from `REDIS_URL`, unless given.
+    """Create the gateway, by default with the environment's settings and the queue at `REDIS_URL`.
 
     Raises:
-        SettingsError: a variable holds a value that is not allowed, or `REDIS_URL` is not set.
+        SettingsError: a variable has an invalid value, or `REDIS_URL` is not set.
     """
     if settings is None:
         settings = Settings.from_environ()
         setup_logging(settings.log_format)
     if queue is None:
-        # Each waiting request may be in a command at once; those that wait for replies share one connection.
+        # Each waiting request may run a command. The requests that wait for replies share one connection.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
         queue = GatewayQueue(redis, settings)
-    process = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
     app = Flask(__name__, static_folder=None)
     app.request_class = Request
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # best answers first
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the best predictions come first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    listener = ReplyListener(queue, reply_list(process))
-    app.extensions["classification"] = Resources(settings, queue, Submitter(queue), listener)
-    app.before_request(_preflight)
-    app.after_request(_end)
-    _guard(app, settings)
+    listener = ReplyListener(queue, reply_list(f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"))
+    app.extensions["classification"] = Resources(settings, queue, JobSubmitter(queue), listener)
+    app.before_request(_answer_preflight)
+    app.after_request(_finish)
+    _register_guards(app, settings)
     register_errors(app)
-    for module in (
-        classify_routes,
-        jobs_routes,
-        info_routes,
-        health_routes,
-        docs_routes,
-        page_routes,
-        status_routes,
-    ):
+    for module in _ROUTES:
         app.register_blueprint(module.bp)
-    register_metrics(app)
     app.wsgi_app = CommonHeaders(app.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
-    logging.getLogger("gateway").info("version %s takes requests", version())
+    logging.getLogger("gateway").info("gateway started: version %s", version())
     return app
 
 
-def _guard(app: Flask, settings: Settings) -> None:
-    """Ask for keys and hold rate limits, where they are set; where not, a request does not pay for them."""
+def _register_guards(app: Flask, settings: Settings) -> None:
+    """Register what checks callers, if it is set. Unset guards cost a request nothing."""
     if settings.server_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server_proxies, x_proto=0)  # type: ignore[method-assign]
     if keys := api_keys(settings):
         register_auth(app, keys)
     check_rate_limit(settings)
     if settings.rate_limit:
-        from gateway.rate_limit import RateLimit  # 2 MB that others need not have
+        from gateway.rate_limit import RateLimit  # its 2 MB are loaded only if they are used
 
         RateLimit(app, settings, settings.rate_limit)
 
 
-def _preflight() -> Response | None:
-    asked = current_request()
-    if asked.method == "OPTIONS" and asked.headers.get("Access-Control-Request-Method"):
-        return Response(status=204)  # CommonHeaders adds what it asks for
+def _answer_preflight() -> Response | None:
+    request = current_request()
+    if request.method == "OPTIONS" and request.headers.get("Access-Control-Request-Method"):
+        return Response(status=204)  # CommonHeaders adds the CORS headers
     return None
 
 
-def _end(response: Response) -> Response:
-    asked = current_request()
-    response.headers["X-Request-Id"] = asked.id
-    seconds = time.monotonic() - asked.started
-    count_request(asked.method, asked.url_rule, response.status_code, seconds)
-    logger.log(
-        # Those come by the second.
-        logging.DEBUG if asked.blueprint in ("health", "metrics", "status") else logging.INFO,
-        "%s %s %d in %.1f ms, request %s",
-        asked.method,
-        quote(asked.path),  # a line feed in it must not begin a line of the log
-        response.status_code,
-        seconds * 1000,
-        asked.id,
-        extra={
-            "request_id": asked.id,
-            "owner": asked.owner,
-            "status": response.status_code,
-            "ms": round(seconds * 1000, 1),
-        },
-    )
+def _finish(response: Response) -> Response:
+    """Add the request's id to the response, count the request and log it."""
+    request = current_request()
+    response.headers["X-Request-Id"] = request.id
+    status, seconds = response.status_code, time.monotonic() - request.started
+    resources().request_metrics.count(request.method, request.url_rule, status, seconds)
+    level = logging.DEBUG if request.blueprint in _FREQUENT_BLUEPRINTS else logging.INFO
+    path, ms = quote(request.path), seconds * 1000  # a line feed in the path must not start a new log line
+    fields = {"request_id": request.id, "owner": request.owner, "status": status, "ms": round(ms, 1)}
+    text = "%s %s %d in %.1f ms, request %s"
+    logger.log(level, text, request.method, path, status, ms, request.id, extra=fields)
     return response

@@ -1,4 +1,4 @@
-"""Headers that every answer has: what browsers may use it for, and pages of which origin may read it."""
+"""Adds the headers that every response has: security headers and CORS headers."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -6,74 +6,70 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_ANSWERS = "default-src 'none'; frame-ancestors 'none'"
-"""Of answers that are no pages: shown in a browser, they load nothing and stand in no frame."""
+_ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""Content-Security-Policy of other responses than pages: browsers load nothing and show them in no frame."""
 
-_PAGES = (  # blob: is a picture that the page's reader has chosen, before it is sent
+_PAGE_POLICY = (  # blob: is the picture that the page's reader has chosen, before it is sent
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-"""Of our pages: scripts and styles are files of this server, none stands in the page itself."""
+"""Content-Security-Policy of the pages: scripts and styles are files of this server, never inline."""
 
 _EXPOSED = (
     "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location, "
     "Cache-Status, Idempotency-Replayed, Preference-Applied, WWW-Authenticate, "
     "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
 )
-_ACCEPTED = "Content-Type, X-Request-Id, Authorization, X-API-Key"
+_ALLOWED = "Content-Type, X-Request-Id, Authorization, X-API-Key"
 
 _Headers = list[tuple[str, str]]
 
 _SECURITY = [
     ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),  # for browsers before frame-ancestors
+    ("X-Frame-Options", "DENY"),  # for browsers without frame-ancestors
     ("Referrer-Policy", "no-referrer"),
 ]
 
 
 class CommonHeaders:
-    """Adds them to what the app answers: one list to another, as Werkzeug's headers take 3 µs each."""
+    """WSGI middleware that appends the headers as one list, because Werkzeug needs 3 µs for each header."""
 
     def __init__(self, app: "WSGIApplication", origins: tuple[str, ...]) -> None:
         self._app, self._origins = app, origins
-        self._answer = [*_SECURITY, ("Content-Security-Policy", _ANSWERS)]
-        self._page = [*_SECURITY, ("Content-Security-Policy", _PAGES)]
+        self._answer = [*_SECURITY, ("Content-Security-Policy", _ANSWER_POLICY)]
+        self._page = [*_SECURITY, ("Content-Security-Policy", _PAGE_POLICY)]
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Call the app."""
 
         def start(status: str, headers: _Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-            if status.startswith("304"):  # what the browser has keeps its own, as a page's differ
+            if status.startswith("304"):  # the browser's copy keeps its own headers, which differ for a page
                 return start_response(status, headers, exc_info)
             return start_response(status, headers + self._common(headers, environ), exc_info)
 
         return self._app(environ, start)
 
     def _common(self, headers: _Headers, environ: "WSGIEnvironment") -> _Headers:
-        told = {name.lower(): value for name, value in headers}
-        page = told.get("content-type", "").startswith("text/html")
-        common = (self._page if page else self._answer) + self._allowed(environ)
-        # Answers are their callers' own; a proxy that does not know X-API-Key must keep none for another.
-        return common if "cache-control" in told else [*common, ("Cache-Control", "no-store")]
+        present = {name.lower(): value for name, value in headers}
+        is_page = present.get("content-type", "").startswith("text/html")
+        common = (self._page if is_page else self._answer) + self._cors(environ)
+        # A proxy that ignores X-API-Key must not store one caller's answer for another caller.
+        return common if "cache-control" in present else [*common, ("Cache-Control", "no-store")]
 
-    def _allowed(self, environ: "WSGIEnvironment") -> _Headers:
-        """What lets pages of other origins read the answer."""
+    def _cors(self, environ: "WSGIEnvironment") -> _Headers:
+        """Return the headers that let pages of other origins read the response."""
         origin = "*"
         vary: _Headers = []
         if "*" not in self._origins:
             origin, vary = environ.get("HTTP_ORIGIN", ""), [("Vary", "Origin")]
             if origin not in self._origins:
                 return vary
-        allowed = [
-            *vary,
-            ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Expose-Headers", _EXPOSED),
-        ]
+        cors = [*vary, ("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _EXPOSED)]
         if environ["REQUEST_METHOD"] == "OPTIONS":
-            asked = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
-            allowed += [
+            requested = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
+            cors += [
                 ("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS"),
-                ("Access-Control-Allow-Headers", asked or _ACCEPTED),
+                ("Access-Control-Allow-Headers", requested or _ALLOWED),
                 ("Access-Control-Max-Age", "86400"),
             ]
-        return allowed
+        return cors

@@ -1,10 +1,10 @@
-"""Health: is the process up, and would a request be answered."""
+"""GET /health/live and /health/ready: does the process run, and can the service classify images."""
 
 from dataclasses import asdict
 
 from flask import Blueprint
 
-from gateway.problems import RETRY_SECONDS, Problem
+from gateway.error_responses import Problem, no_worker
 from gateway.resources import resources
 
 bp = Blueprint("health", __name__, url_prefix="/health")
@@ -12,25 +12,25 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 @bp.get("/live")
 def live() -> dict[str, str]:
-    """The process answers. "stopping" tells a balancer that the next request is better sent elsewhere."""
+    """Report that the process runs; "stopping" advises a load balancer to use another gateway."""
     return {"status": "stopping" if resources().draining() else "live"}
 
 
 @bp.get("/ready")
 def ready() -> dict[str, object]:
-    """Redis answers, a worker is alive with a warm model and may take jobs, and this process is not stopping.
+    """Report whether Redis answers, a live worker has a warm model, jobs may run and this process stays up.
 
-    Asked anew each time. It also tells why workers of the last hour did not start.
+    Each request reads the current state. The response also has the reasons why workers did not start in the
+    last hour.
     """
     shared = resources()
     if shared.draining():
-        raise Problem(503, "this gateway is stopping: it only ends what it has begun")
+        raise Problem(503, "This gateway is stopping and only finishes its requests. Use another gateway.")
     failures = [asdict(each) for each in shared.queue.fleet.start_failures()]
     served = shared.queue.fleet.served()
     if served is None:
-        reasons = [f"; the worker on {each['host']} did not start: {each['reason']}" for each in failures]
-        detail = "no worker with a model is ready" + "".join(reasons)
-        raise Problem(503, detail, retry_after=RETRY_SECONDS)
+        reasons = [f"The worker on {each['host']} did not start: {each['reason']}" for each in failures]
+        raise no_worker("; ".join(reasons))
     if shared.queue.suspended():
-        raise Problem(503, "no jobs are taken: the queue was suspended; `rq resume` ends that")
+        raise Problem(503, "The queue is suspended, so no jobs run. Resume it with `rq resume`.")
     return {"status": "ready", "workers": served.workers, "start_failures": failures}

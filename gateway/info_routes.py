@@ -1,10 +1,10 @@
-"""What is served: GET /classes, GET or POST /cfg."""
+"""GET /classes, and GET or POST /cfg: the model that the workers run and its settings."""
 
 from typing import Any
 
 from flask import Blueprint
 
-from gateway.problems import RETRY_SECONDS, Problem
+from gateway.error_responses import no_worker
 from gateway.resources import resources
 from shared.queue.messages import Served
 from shared.version import version
@@ -15,29 +15,29 @@ bp = Blueprint("info", __name__)
 def _served() -> Served:
     served = resources().served()
     if served is None:
-        raise Problem(503, "no worker with a model is ready; ask again soon", retry_after=RETRY_SECONDS)
+        raise no_worker()
     return served
 
 
 @bp.get("/classes")
 def classes() -> list[str]:
-    """The class names, in the order of the model's outputs."""
+    """Return the class names in the order of the model's outputs."""
     return list(_served().model["classes"])
 
 
 @bp.route("/cfg", methods=["GET", "POST"])
 def cfg() -> dict[str, Any]:
-    """The model's input size, as the original answers it, and what else shapes the answers.
+    """Return the model's input size, as the original service does, and the settings that affect the answers.
 
-    While the model is changed there are several in `models`; the rest tells of the newest.
+    While the model is being changed, `models` has several models. The other values are the newest model's.
     """
     served = _served()
     model = served.model
-    kept = ("preprocess", "activation", "precision", "color", "resize", "minimum_threshold")
+    copied = ("preprocess", "activation", "precision", "color", "resize", "minimum_threshold")
     return {
         "input_dims": f"{model['height']}x{model['width']}x{model['channels']}",
         "input_batch": model["batch"],
-        **{name: model[name] for name in kept},
+        **{name: model[name] for name in copied},
         "region_order": resources().settings.region_order,
         "model": model["fingerprint"],
         "thresholds": model["thresholds"],

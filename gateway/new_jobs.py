@@ -1,4 +1,4 @@
-"""From an upload to jobs in the queue: what both ways of asking, synchronous and not, have in common."""
+"""Makes jobs from an upload: their ids, owners, idempotency keys and webhooks, and the 202 response."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from secrets import token_hex
 
 from flask import Response, jsonify, request
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem, field_problem
 from gateway.request import current_request
 from gateway.resources import Resources, resources
 from gateway.upload_form import Form
@@ -16,86 +16,82 @@ from shared.queue.messages import NewJob, Repeatable
 from shared.queue.wire import digest
 from shared.webhook import Forbidden, check_url
 
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+_CACHE_STATUS = {"hit": "hit", "collapsed": "fwd=miss; collapsed", "stored": "fwd=miss; stored"}
 
 
 def new_job(
     shared: Resources, image: bytes, options: Options, *, reply_to: str = "", webhook: str = ""
 ) -> NewJob:
-    """A job for this request, of the caller whose key it came with."""
-    asked = current_request()
+    """Return a job of the current request's caller."""
+    current = current_request()
+    # The digest identifies a caller's equal jobs. Without it the result cache is not used.
+    served = shared.served() if shared.settings.result_cache_ttl else None
     return NewJob(
         id=token_hex(16),
         image=image,
         options=options,
-        request_id=asked.id,
+        request_id=current.id,
         reply_to=reply_to,
-        owner=asked.owner,
+        owner=current.owner,
         webhook=webhook,
-        digest=_digest(shared, image, options, asked.owner),
+        digest=digest(image, options, served.model, current.owner) if served else "",
     )
 
 
-def _digest(shared: Resources, image: bytes, options: Options, owner: str) -> str:
-    """What a caller's equal requests share; nothing where none are kept, or while nobody knows the model."""
-    served = shared.served() if shared.settings.result_cache_ttl else None
-    return digest(image, options, served.model, owner) if served else ""
-
-
 def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repeatable | None:
-    """The caller's `Idempotency-Key` and a hash of all that was sent; None without the header.
+    """Return the caller's `Idempotency-Key` and a hash of the form, or None without the header.
 
     Raises:
-        Problem: the key is empty, too long or has other than printable ASCII characters.
+        Problem: the key is empty, too long or has characters other than printable ASCII.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    if not _KEY.fullmatch(key):
-        raise Problem(400, f"Idempotency-Key: {key[:40]!r} is not 1 to 255 printable ASCII characters")
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        detail = f"expected 1 to 255 printable ASCII characters, got {key[:40]!r}. Choose another key."
+        raise Problem(400, f"Idempotency-Key: {detail}")
     body = hashlib.sha256(repr((options, webhook)).encode())
     for image in images:
         body.update(hashlib.sha256(image).digest())
-    # The key may hold spaces; a hash has none, and hides what callers may have put into it.
+    # The key may contain spaces or secrets. Its hash contains neither.
     return Repeatable(hashlib.sha256(key.encode()).hexdigest(), body.hexdigest())
 
 
-def webhook(form: Form) -> str:
-    """The form's field `webhook`, checked; empty where there is none.
+def webhook_url(form: Form) -> str:
+    """Return the form's field `webhook`, or an empty text without the field.
 
     Raises:
-        Problem: it is not an address that may be told.
+        Problem: the field is not a URL to which webhooks may be sent.
     """
-    text = form.fields.get("webhook", [""])[0].strip()
+    url = form.fields.get("webhook", [""])[0].strip()
     settings = resources().settings
-    if not text:
+    if not url:
         return ""
     if not settings.webhook_secret:
-        raise _wrong_webhook(422, "webhooks are off here: the server has no WEBHOOK_SECRET")
+        detail = "expected no webhook, got a URL. The server sends webhooks only if WEBHOOK_SECRET is set."
+        raise field_problem(422, "webhook", detail)
     try:
-        check_url(text, settings.webhook_allow)
+        check_url(url, settings.webhook_allow)
     except ValueError as error:
-        raise _wrong_webhook(422 if isinstance(error, Forbidden) else 400, str(error)) from None
-    return text
-
-
-def _wrong_webhook(status: int, detail: str) -> Problem:
-    return Problem(status, f"webhook: {detail}", fields={"webhook": detail})
+        status = 422 if isinstance(error, Forbidden) else 400
+        raise field_problem(status, "webhook", str(error)) from None
+    return url
 
 
 def accepted(ids: Sequence[str], statuses: Sequence[str]) -> Response:
-    """The answer 202 that names jobs and where to ask for them."""
-    told = [
+    """Return the response 202 with the jobs' ids, statuses and URLs."""
+    jobs = [
         {"id": job_id, "status": status, "href": f"/jobs/{job_id}"}
         for job_id, status in zip(ids, statuses, strict=True)
     ]
-    response = jsonify({"jobs": told})
+    response = jsonify({"jobs": jobs})
     response.status_code = 202
     response.headers["Location"] = f"/jobs/{ids[0]}" if len(ids) == 1 else f"/jobs?ids={','.join(ids)}"
     return response
 
 
 def cache_status(outcome: str) -> str:
-    """The `Cache-Status` header (RFC 9211) for what the cache did with a job."""
-    forward = {"hit": "hit", "collapsed": "fwd=miss; collapsed", "stored": "fwd=miss; stored"}
-    return f"classification-server; {forward[outcome]}"
+    """Return the `Cache-Status` header (RFC 9211) for what the result cache did with a job."""
+    return f"classification-server; {_CACHE_STATUS[outcome]}"

@@ -1,6 +1,6 @@
-"""The page for people at `/`: a picture in, its classes as bars, and how the service does.
+"""Serves the web page at `/`, which classifies an image and shows its classes and the service's load.
 
-Static files and no build step. It calls what any other client calls, so it knows nothing that they can't.
+The page is static files without a build step. It uses the same HTTP API as every other client.
 """
 
 from pathlib import Path
@@ -12,18 +12,18 @@ bp = Blueprint("page", __name__)
 _FOLDER = Path(__file__).parent / "static" / "page"
 
 FILES = tuple(sorted(path.name for path in _FOLDER.iterdir() if path.name != "index.html"))
-"""What the page loads."""
+"""The files that the page loads."""
 
 
 @bp.get("/")
 def page() -> Response:
-    """The page; its links are relative, so that it works behind a proxy's path prefix too."""
+    """Return the page. Its links are relative, so that it also works behind a proxy's path prefix."""
     return send_from_directory(_FOLDER, "index.html")
 
 
 @bp.get("/page/<file>")
 def page_file(file: str) -> Response:
-    """A script, the style sheet or the icon of the page."""
+    """Return a script, the style sheet or the icon of the page."""
     if file not in FILES:
         abort(404)
     return send_from_directory(_FOLDER, file)

@@ -1,7 +1,8 @@
-"""Rate limits: Flask-Limiter counts each caller's requests on the queue's Redis server.
+"""Limits each caller's requests with a 429: Flask-Limiter counts them on the queue's Redis server.
 
-One request is one count, whatever it asks; health, the page with its figures, and preflights are not counted.
-What the limits are and what is left of them is told here, not by Flask-Limiter: docs/decisions.md says why.
+Each request counts once, whatever its path. Health checks, the page, /status and preflights do not count.
+This module makes the 429 and the X-RateLimit headers instead of Flask-Limiter (docs/decisions.md has the
+reasons).
 """
 
 import ipaddress
@@ -14,84 +15,86 @@ from flask import Flask, Response, g, request
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits import RateLimitItem, WindowStats, parse_many
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem
 from gateway.request import current_request
 from shared.redis_connection import connect
 from shared.settings import Settings, redis_url
 
 KEY_PREFIX = "classification:limits"
 
-UNCOUNTED = frozenset({"health", "page", "status"})
-"""Blueprints whose requests are free: an open page must not use up what its reader has."""
+UNLIMITED_BLUEPRINTS = frozenset({"health", "page", "status"})
+"""Blueprints whose requests do not count: an open page must not use up its reader's requests."""
 
 _SCOPE = "all"
 
 
 class RateLimit:
-    """The limits of an app, each for one caller and all that it calls."""
+    """Limits each caller's total requests over all endpoints."""
 
     def __init__(self, app: Flask, settings: Settings, limits: str) -> None:
-        """Hold the callers of `app` to `limits`; nothing is sent to Redis before the first request.
+        """Limit the callers of `app`. The first request connects to Redis.
 
         Raises:
             SettingsError: there is no `REDIS_URL`.
         """
-        # As many as requests can be in flight: see gunicorn_conf.
+        # Each request in flight may use a connection: see gunicorn_conf.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 200)
         self._limits = parse_many(limits)
         self._limiter = Limiter(
-            caller,
+            _caller,
             app=app,
             application_limits=[ApplicationLimit(limit_provider=limits, scope=_SCOPE)],
             on_breach=self._refuse,
             strategy="moving-window",
-            storage_uri="redis://",  # names the kind of server; where it is, the pool knows
+            storage_uri="redis://",  # the kind of server. The connection pool has its address
             storage_options={"connection_pool": redis.connection_pool, "key_prefix": KEY_PREFIX},  # type: ignore[dict-item]
-            request_identifier=lambda: _SCOPE,  # the default skips requests for paths that are not served
+            request_identifier=lambda: _SCOPE,  # the default does not count requests for unknown paths
         )
-        self._limiter.request_filter(lambda: request.blueprint in UNCOUNTED)
-        app.before_request(self._note)
-        app.after_request(_tell)
-        # The gateway's own line tells of the 429.
+        self._limiter.request_filter(lambda: request.blueprint in UNLIMITED_BLUEPRINTS)
+        app.before_request(self._store_headers)
+        app.after_request(_add_headers)
+        # The gateway's own log line reports the 429.
         logging.getLogger("flask-limiter").setLevel(logging.WARNING)
 
     def _refuse(self, breached: RequestLimit) -> NoReturn:
-        used_up = {limit: window for limit in self._limits if (window := self._window(limit)).remaining < 1}
-        # Flask-Limiter stops at the first limit; another that is used up too may last longer.
-        limit = max(used_up, key=lambda each: used_up[each].reset_time, default=breached.limit)
-        window = used_up.get(limit) or breached.window
+        windows = {limit: self._window(limit) for limit in self._limits}
+        exhausted = [limit for limit in windows if windows[limit].remaining < 1]
+        # Flask-Limiter stops at the first exhausted limit. Another one may take longer to reset.
+        limit = max(exhausted, key=lambda each: windows[each].reset_time, default=breached.limit)
+        window = windows[limit] if exhausted else breached.window
         g.rate_limit = _headers(limit, window)
-        wait = max(1, math.ceil(window.reset_time - time.time()))
-        raise Problem(429, f"{_words(limit)}, which are used up; send it again in {wait} s", retry_after=wait)
+        seconds = max(1, math.ceil(window.reset_time - time.time()))
+        detail = f"Rate limit: expected at most {_limit_text(limit)}, got more"
+        raise Problem(429, f"{detail}. Send the request again in {seconds} s.", retry_after=seconds)
 
     def _window(self, limit: RateLimitItem) -> WindowStats:
-        return self._limiter.limiter.get_window_stats(limit, caller(), _SCOPE)
+        return self._limiter.limiter.get_window_stats(limit, _caller(), _SCOPE)
 
-    def _note(self) -> None:
-        # Asked before the view, where a Redis that is away still makes a 503.
+    def _store_headers(self) -> None:
+        # This reads Redis before the view runs, because an unreachable Redis can still become a 503 here.
         if (current := self._limiter.current_limit) is not None:
             g.rate_limit = _headers(current.limit, current.window)
 
 
-def _tell(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     response.headers.update(g.get("rate_limit", {}))
     return response
 
 
-def caller() -> str:
-    """Whom a request is counted for: the owner of its key, or else the address that it comes from."""
-    asked = current_request()
-    return asked.owner or _network(asked.remote_addr or "")
+def _caller() -> str:
+    """Return the caller that a request counts for: its key's owner, or else the address of its sender."""
+    current = current_request()
+    return current.owner or _network(current.remote_addr or "")
 
 
 def _network(address: str) -> str:
-    """The IPv4 address, or the first half of the IPv6 one: whoever has one such has all that begin alike."""
-    if address.count(":") == 1:  # some proxies write the port too
+    """Return the IPv4 address, or the first half of the IPv6 address, which is one customer's network."""
+    if address.count(":") == 1:  # some proxies add the port
         address = address.partition(":")[0]
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return "unknown"  # all of these together, as an empty name would not be counted
+        return "unknown"  # all unknown addresses count together. An empty name would not be counted
     if found.version == 6 and found.ipv4_mapped is None:
         return found.packed[:8].hex()
     return str(found.ipv4_mapped if found.version == 6 else found)
@@ -105,7 +108,7 @@ def _headers(limit: RateLimitItem, window: WindowStats) -> dict[str, str]:
     }
 
 
-def _words(limit: RateLimitItem) -> str:
-    whose = "key" if current_request().owner else "address"
+def _limit_text(limit: RateLimitItem) -> str:
+    requests = "request" if limit.amount == 1 else "requests"
     span = limit.GRANULARITY.name if limit.multiples == 1 else f"{limit.multiples} {limit.GRANULARITY.name}s"
-    return f"each {whose} has {limit.amount} requests per {span}"
+    return f"{limit.amount} {requests} per {span} from each {'key' if current_request().owner else 'address'}"

@@ -1,4 +1,4 @@
-"""Waiting for answers: one listener a process, on one list in Redis, wakes every request that waits."""
+"""Delivers replies to the requests that wait for them: one thread and one Redis list for each process."""
 
 import logging
 import threading
@@ -14,120 +14,119 @@ from shared.queue.messages import Reply
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0
-"""How long a request waits before its job is looked up, in case the reply was lost; and how often then."""
+LOOKUP_SECONDS = 5.0
+"""Seconds before a waiting request's job is looked up, and between look-ups, in case its reply was lost."""
 
 
-class Waiter:
-    """What one request waits for: the first reply for any of its jobs."""
+class PendingReply:
+    """The first reply for any of a request's jobs, as a result that arrives later."""
 
     def __init__(self, job_ids: Iterable[str]) -> None:
         self.job_ids = frozenset(job_ids)
         self.replies: dict[str, Reply] = {}
         self.lost: set[str] = set()
-        """Jobs that Redis does not know any more: it lost its data."""
-        self.refusal: Exception | None = None
-        """Why the job could not be queued."""
-        self.cache = ""
-        self.since = float("inf")
+        """Jobs that Redis no longer knows because it lost its data."""
+        self.error: Exception | None = None
+        """Why the job was not queued."""
+        self.cache_outcome = ""
+        self.queued_at = float("inf")
         self._done = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """Return whether a reply came, or the news that there will be none, in time."""
+        """Return whether a reply, an error or the loss of a job was reported in time."""
         return self._done.wait(seconds)
 
-    def queued(self, cache: str = "") -> None:
-        """From now on the jobs are known to Redis; `cache` is what the cache did."""
-        self.cache, self.since = cache, time.monotonic()
+    def mark_queued(self, cache_outcome: str = "") -> None:
+        """Record that Redis knows the jobs. `cache_outcome` is what the result cache did."""
+        self.cache_outcome, self.queued_at = cache_outcome, time.monotonic()
         if self.replies:
             self._done.set()
 
-    def refuse(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """Wake the request with the reason why its job was not queued."""
-        self.refusal = error
+        self.error = error
         self._done.set()
 
     def deliver(self, reply: Reply) -> None:
-        """Wake the request with a reply, which may be here before the news that the job was queued."""
+        """Wake the request with a reply. The reply may arrive before `mark_queued`, which then wakes it."""
         self.replies[reply.job_id] = reply
-        if self.since < float("inf"):
+        if self.queued_at < float("inf"):
             self._done.set()
 
-    def lose(self, job_id: str) -> None:
-        """Wake the request with the news that a job is lost."""
+    def mark_lost(self, job_id: str) -> None:
+        """Wake the request because a job is lost."""
         self.lost.add(job_id)
         self._done.set()
 
 
 class ReplyListener:
-    """Hands replies to the requests that wait for them.
+    """Delivers replies to the requests that wait for them.
 
-    `reply_to` names the list that the worker pushes to; it is this process's own. The thread starts with the
-    first request, so after gunicorn's fork; under gevent it is a greenlet.
+    `reply_to` names this process's own list, to which the workers push replies. The thread starts with the
+    first request, and so after gunicorn's fork. Under gevent the thread is a greenlet.
     """
 
     def __init__(self, queue: GatewayQueue, reply_to: str) -> None:
         self.reply_to = reply_to
         self._queue = queue
-        self._waiters: defaultdict[str, set[Waiter]] = defaultdict(set)
+        self._pending: defaultdict[str, set[PendingReply]] = defaultdict(set)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def expect(self, *job_ids: str) -> Iterator[Waiter]:
-        """Expect replies for jobs; entered before they are queued, so that none can come too early."""
-        waiter = Waiter(job_ids)
+    def expect(self, *job_ids: str) -> Iterator[PendingReply]:
+        """Expect replies for jobs. Enter this before the jobs are queued, so that no reply is too early."""
+        pending = PendingReply(job_ids)
         with self._lock:
-            for job_id in waiter.job_ids:
-                self._waiters[job_id].add(waiter)
+            for job_id in pending.job_ids:
+                self._pending[job_id].add(pending)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._listen, name="replies", daemon=True)
                 self._thread.start()
         try:
-            yield waiter
+            yield pending
         finally:
             with self._lock:
-                for job_id in waiter.job_ids:
-                    self._waiters[job_id].discard(waiter)
-                    if not self._waiters[job_id]:
-                        del self._waiters[job_id]
+                for job_id in pending.job_ids:
+                    self._pending[job_id].discard(pending)
+                    if not self._pending[job_id]:
+                        del self._pending[job_id]
 
     def _listen(self) -> None:
-        look_at, age = time.monotonic() + LOOK_SECONDS, LOOK_SECONDS
+        lookup_at, min_age = time.monotonic() + LOOKUP_SECONDS, LOOKUP_SECONDS
         while True:
             try:
                 for reply in self._queue.replies(self.reply_to):
                     self._deliver(reply)
-                if time.monotonic() >= look_at:
-                    self._look_up(age)
-                    look_at, age = time.monotonic() + LOOK_SECONDS, LOOK_SECONDS
+                if time.monotonic() >= lookup_at:
+                    self._look_up(min_age)
+                    lookup_at, min_age = time.monotonic() + LOOKUP_SECONDS, LOOKUP_SECONDS
             except RedisError as error:
-                logger.warning("waiting for replies: %s", error)
-                look_at, age = 0.0, 0.0  # replies may have been lost with the connection, also young ones
+                logger.warning("replies not read: %s", error)
+                lookup_at, min_age = 0.0, 0.0  # recent replies may be lost with the connection too
                 time.sleep(0.5)
             except Exception:
-                logger.exception("a reply could not be read")
+                logger.exception("malformed reply skipped")
                 time.sleep(0.5)
 
-    def _waiting_for(self, job_id: str) -> list[Waiter]:
-        with self._lock:
-            return list(self._waiters.get(job_id, ()))
-
     def _deliver(self, reply: Reply) -> None:
-        for waiter in self._waiting_for(reply.job_id):
-            waiter.deliver(reply)
-
-    def _look_up(self, age: float) -> None:
-        """Ask for the jobs that have waited `age` seconds: nobody is stranded by a reply that got lost."""
-        before = time.monotonic() - age
         with self._lock:
-            old = [job_id for job_id, each in self._waiters.items() if any(w.since < before for w in each)]
-        found = self._queue.states(old) if old else {}
-        for job_id in old:
-            state = found.get(job_id)
+            waiting = list(self._pending.get(reply.job_id, ()))
+        for pending in waiting:
+            pending.deliver(reply)
+
+    def _look_up(self, min_age: float) -> None:
+        """Look up the jobs that were queued `min_age` seconds ago, so that a lost reply blocks no request."""
+        latest = time.monotonic() - min_age
+        with self._lock:
+            groups = self._pending.items()
+            old = [(job_id, each) for job_id, group in groups for each in group if each.queued_at < latest]
+        if not old:
+            return
+        states = self._queue.states(list(dict(old)))
+        for job_id, pending in old:
+            state = states.get(job_id)
             if state is None:
-                for waiter in self._waiting_for(job_id):
-                    if waiter.since < before:
-                        waiter.lose(job_id)
+                pending.mark_lost(job_id)
             elif state.reply is not None:
                 self._deliver(state.reply)

@@ -1,4 +1,4 @@
-"""A request, with what the gateway notes of it."""
+"""The current HTTP request with its id, its arrival time and its caller."""
 
 import re
 import time
@@ -6,6 +6,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, cast
 
 import flask
+from flask.globals import request_ctx
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -14,16 +15,19 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 class Request(flask.Request):
-    """Flask's request, and its id, the moment it came, and the name of the key that it came with."""
+    """A request with its id, the time of its arrival, and the name of its API key in `owner`."""
 
     def __init__(self, environ: "WSGIEnvironment", *options: bool) -> None:
         super().__init__(environ, *options)
         self.started = time.monotonic()
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        self.id = given if _REQUEST_ID.fullmatch(given) else token_hex(16)
+        sent_id = environ.get("HTTP_X_REQUEST_ID", "")
+        self.id = sent_id if _REQUEST_ID.fullmatch(sent_id) else token_hex(16)
         self.owner = ""
 
 
 def current_request() -> Request:
-    """The request itself: each look at it through Flask's `request` is a search for it."""
-    return cast(Request, flask.request._get_current_object())  # type: ignore[attr-defined]
+    """Return the request itself, because Flask's `request` searches for it at each use.
+
+    With the forms' own parser, this makes a request 20 % cheaper for the gateway (docs/performance.md).
+    """
+    return cast(Request, request_ctx.request)

@@ -1,38 +1,43 @@
-"""What the views share, and how they reach it."""
+"""The objects that all views share: settings, queue, submitter, listener and request metrics."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import current_app
 
+from gateway.job_submitter import JobSubmitter
 from gateway.reply_listener import ReplyListener
-from gateway.submit_batch import Submitter
+from gateway.request_metrics import RequestMetrics
 from shared.queue.gateway_client import GatewayQueue
 from shared.queue.messages import Served
 from shared.settings import Settings
 
-SERVED_SECONDS = 1.0
-"""How long an answer to "which workers are alive" is good for."""
+MAX_SERVED_AGE = 1.0
+"""Maximum age of the known live workers, in seconds."""
 
 
 @dataclass
 class Resources:
-    """What the views share: settings, the queue, and both ways between it and this process's requests."""
+    """The objects that all views share."""
 
     settings: Settings
     queue: GatewayQueue
-    submitter: Submitter
+    submitter: JobSubmitter
     listener: ReplyListener
     draining: Callable[[], bool] = lambda: False
-    """Whether this process has been told to stop; `gateway.gunicorn_conf` knows."""
+    """Whether this process is stopping. `gateway.gunicorn_conf` sets it."""
+    request_metrics: RequestMetrics = field(default_factory=RequestMetrics)
     _served: tuple[float, Served | None] = (float("-inf"), None)
 
     def served(self) -> Served | None:
-        """What the live workers serve, or None; a second old at most."""
-        asked, served = self._served
-        if time.monotonic() - asked > SERVED_SECONDS:
-            if served is not None:  # others go on with it while this request asks
+        """Return what the live workers serve, or None. It is at most `MAX_SERVED_AGE` seconds old.
+
+        One request refreshes the value. The others use the last known value.
+        """
+        read_at, served = self._served
+        if time.monotonic() - read_at > MAX_SERVED_AGE:
+            if served is not None:
                 self._served = (time.monotonic(), served)
             served = self.queue.fleet.served()
             self._served = (time.monotonic(), served)
@@ -40,6 +45,6 @@ class Resources:
 
 
 def resources() -> Resources:
-    """The current app's resources."""
+    """Return the current app's resources."""
     found: Resources = current_app.extensions["classification"]
     return found

@@ -1,4 +1,4 @@
-"""The least speed of an upload, so that those who send next to nothing don't hold connections for ever."""
+"""Ends uploads that are too slow, so that callers who send almost nothing do not hold connections forever."""
 
 import time
 from typing import IO
@@ -7,24 +7,24 @@ from gevent import Timeout, monkey
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 GRACE_SECONDS = 30.0
-"""Before an upload's speed matters."""
+"""Seconds before an upload must have the minimum speed."""
 
-MIN_BYTES_A_SECOND = 1024
-"""On average after that; a twentieth of what a bad mobile connection has."""
+MIN_BYTES_PER_SECOND = 1024
+"""Minimum mean speed after the grace, in bytes per second: a twentieth of a bad mobile connection's speed."""
 
-CHUNK_BYTES = 262_144
-"""Bytes that are read at a time, at most: by 16,384 a photo of 4 MB took gunicorn and the parser 18 ms of
-CPU, by so many 7 (docs/performance.md)."""
+MAX_CHUNK_BYTES = 262_144
+"""Maximum size of one read in bytes. For a photo of 4 MB, gunicorn and the parser needed 18 ms of CPU with
+16,384, and 7 ms with this size (docs/performance.md)."""
 
 
-class PacedStream:
-    """A request's body, read no longer than its bytes are worth, and up to `most` of them.
+class UploadStream:
+    """A request's body with a maximum size in bytes and a minimum speed.
 
-    Without gevent nothing is timed: a thread can't be called back from a read.
+    Without gevent there is no minimum speed, because nothing can interrupt a thread's read.
     """
 
-    def __init__(self, stream: IO[bytes], most: int) -> None:
-        self._stream, self._most, self._read = stream, most, 0
+    def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
+        self._stream, self._max_bytes, self._bytes_read = stream, max_bytes, 0
         self._started = time.monotonic()
         self._is_timed = monkey.is_module_patched("socket")
 
@@ -32,29 +32,31 @@ class PacedStream:
         """Return up to `size` bytes.
 
         Raises:
-            RequestTimeout: they come too slowly.
-            RequestEntityTooLarge: they are too many; a body in chunks does not say so before.
+            RequestTimeout: the bytes arrive too slowly.
+            RequestEntityTooLarge: there are more than the maximum, which a chunked body does not announce.
         """
-        # The parser asks for nothing once it has all.
-        data = self._timed(size) if self._is_timed and size else self._stream.read(size)
-        self._read += len(data)
-        if self._read > self._most:
+        # The parser requests 0 bytes when it has the whole form.
+        data = self._read_in_time(size) if self._is_timed and size else self._stream.read(size)
+        self._bytes_read += len(data)
+        if self._bytes_read > self._max_bytes:
             raise RequestEntityTooLarge
         return data
 
-    def _timed(self, size: int) -> bytes:
-        left = GRACE_SECONDS + self._read / MIN_BYTES_A_SECOND - (time.monotonic() - self._started)
-        # What comes within half of the time left at the least speed: the fast soon send by large pieces.
-        enough = max(int(left * MIN_BYTES_A_SECOND / 2), 1)
-        with Timeout(max(left, 0.001)) as pace:
+    def _read_in_time(self, size: int) -> bytes:
+        seconds = time.monotonic() - self._started
+        seconds_left = GRACE_SECONDS + self._bytes_read / MIN_BYTES_PER_SECOND - seconds
+        # A read waits for all its bytes, so it requests what arrives in half of the time left at the minimum
+        # speed. Fast uploads soon reach large reads.
+        in_time = max(int(seconds_left * MIN_BYTES_PER_SECOND / 2), 1)
+        with Timeout(max(seconds_left, 0.001)) as own_timeout:
             try:
-                return self._stream.read(min(size, enough))
-            except Timeout as late:
-                if late is not pace:
+                return self._stream.read(min(size, in_time))
+            except Timeout as timeout:
+                if timeout is not own_timeout:
                     raise
                 raise self._too_slow() from None
 
     def _too_slow(self) -> RequestTimeout:
         seconds = time.monotonic() - self._started
-        detail = f"the form comes too slowly: {self._read} bytes in {seconds:.0f} s"
-        return RequestTimeout(f"{detail}; send it again on a faster connection")
+        detail = f"The form arrived too slowly: {self._bytes_read} bytes in {seconds:.0f} s"
+        return RequestTimeout(f"{detail}. Send it again on a faster connection.")

@@ -1,6 +1,6 @@
-"""Settings that only the gateway can check, with files and a library that a worker need not have.
+"""Checks the settings that only the gateway can check: API keys, rate limit and the Redis URL.
 
-Without Flask, so that gunicorn's configuration can end a wrong start before the app is made.
+Without Flask, gunicorn's configuration can import this module and stop a wrong start before the app exists.
 """
 
 from pathlib import Path
@@ -10,10 +10,10 @@ from shared.settings import Settings, SettingsError, redis_url
 
 
 def check(settings: Settings) -> None:
-    """See that the gateway could serve with these.
+    """Check that the gateway can start with these settings.
 
     Raises:
-        SettingsError: it couldn't; the message says why.
+        SettingsError: a setting is invalid. The message has the reason.
     """
     redis_url(settings)
     api_keys(settings)
@@ -21,15 +21,15 @@ def check(settings: Settings) -> None:
 
 
 def api_keys(settings: Settings) -> tuple[ApiKey, ...]:
-    """The keys of the variable and of the file; none where neither is set.
+    """Return the keys of API_KEYS and of API_KEYS_FILE.
 
     Raises:
-        SettingsError: the file can't be read or holds no proper keys, or a key appears twice.
+        SettingsError: the file is unreadable or holds an invalid key, or a key appears twice.
     """
     path = settings.api_keys_file
     keys = settings.api_keys + (_keys_of_file(path) if path else ())
     if len({key.digest for key in keys}) < len(keys):
-        raise SettingsError("API_KEYS and API_KEYS_FILE: a key appears twice")
+        raise SettingsError("API_KEYS, API_KEYS_FILE: expected each key once, got one twice. Remove a copy.")
     return keys
 
 
@@ -43,26 +43,26 @@ def _keys_of_file(path: Path) -> tuple[ApiKey, ...]:
         reason = f"it can't be read: {error.strerror}"
     except ValueError as error:
         reason = str(error)
-    raise SettingsError(f"API_KEYS_FILE={str(path)!r} is not allowed: {reason}")
+    raise SettingsError(f"API_KEYS_FILE: expected a file with one key per line, got {str(path)!r}: {reason}")
 
 
 def check_rate_limit(settings: Settings) -> None:
-    """See that the rate limit is written as Flask-Limiter reads it.
+    """Check that Flask-Limiter can read the rate limit.
 
     Raises:
-        SettingsError: it isn't.
+        SettingsError: the rate limit is malformed, or an amount is 0.
     """
     if settings.rate_limit is None:
         return
-    from limits import parse_many  # 1 MB and asyncio, for nothing where there is no limit
+    from limits import parse_many  # its 1 MB and asyncio are loaded only if a limit is set
 
     try:
-        is_allowed = all(limit.amount > 0 for limit in parse_many(settings.rate_limit))
+        is_valid = all(limit.amount > 0 for limit in parse_many(settings.rate_limit))
     except ValueError:
-        is_allowed = False
-    if not is_allowed:
+        is_valid = False
+    if not is_valid:
         raise SettingsError(
-            f"RATE_LIMIT={settings.rate_limit!r} is not allowed: it takes limits of 1 or more such as "
-            "100/minute, 5 per 10 seconds, or 10/second;1000/hour "
-            "(units: second, minute, hour, day, month, year)"
+            "RATE_LIMIT: expected limits such as 100/minute, 5 per 10 seconds or 10/second;1000/hour, "
+            f"got {settings.rate_limit!r}. Use amounts of at least 1, and one of the units second, minute, "
+            "hour, day, month and year."
         )

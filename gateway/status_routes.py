@@ -1,13 +1,14 @@
-"""GET /status: how busy the service is, in so few bytes that a page may ask every other second.
+"""GET /status: the service's load in few bytes, so that the page can request it every two seconds.
 
-What is counted stands in Redis, so every gateway answers the same, and who asks twice has the rates.
-/metrics tells the same figures and many more.
+The counts are kept in Redis, so every gateway returns the same, and two requests give the rates between them.
+/metrics returns these values and many more.
 """
 
 from flask import Blueprint
 
+from gateway.queue_metrics import histogram_counts
 from gateway.resources import resources
-from shared.metric_names import ANSWER, BATCH_INPUTS, SUM, Histogram, QueueMetrics
+from shared.metric_names import ANSWER, BATCH_INPUTS, SUM
 from shared.queue import INTERACTIVE
 
 bp = Blueprint("status", __name__)
@@ -15,26 +16,19 @@ bp = Blueprint("status", __name__)
 
 @bp.get("/status")
 def status() -> dict[str, object]:
-    """Workers and queues as they are now, and what was counted since Redis began."""
-    served, figures = resources().served(), resources().queue.metrics()
-    batches, answers = _counted(figures, BATCH_INPUTS), _counted(figures, ANSWER, INTERACTIVE)
+    """Return the current workers and queues, and the totals since Redis started."""
+    served, metrics = resources().served(), resources().queue.metrics()
+    batches = histogram_counts(metrics, BATCH_INPUTS)
+    answers = histogram_counts(metrics, ANSWER, INTERACTIVE)
     inputs = batches.pop(SUM, 0)
     return {
         "workers": served.workers if served else 0,
-        "waiting": figures.waiting,
-        "running": figures.running,
-        "inputs": inputs,
-        "batches": sum(batches.values()),
+        "waiting": metrics.waiting,
+        "running": metrics.running,
+        "inputs": int(inputs),
+        "batches": int(sum(batches.values())),
         "answers": [
-            *({"within": bound, "jobs": answers.pop(str(bound), 0)} for bound in ANSWER.bounds),
-            {"within": None, "jobs": answers.get("inf", 0)},
+            *({"within": bound, "jobs": int(answers.get(str(bound), 0))} for bound in ANSWER.bounds),
+            {"within": None, "jobs": int(answers.get("inf", 0))},
         ],
-    }
-
-
-def _counted(figures: QueueMetrics, what: Histogram, label: str = "") -> dict[str, int]:
-    return {
-        count.rest: int(amount)
-        for count, amount in figures.counts.items()
-        if (count.kind, count.label) == (what.name, label)
     }

@@ -1,88 +1,84 @@
-"""Multipart forms, read by the `multipart` library: a fifth of the time that Werkzeug's own parser takes."""
+"""Reads multipart forms with the `multipart` library, in a fifth of the time of Werkzeug's parser."""
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Request
 from multipart import MultipartSegment, ParserLimitReached, PushMultipartParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from gateway.problems import Problem
-from gateway.slow_upload import CHUNK_BYTES, PacedStream
+from gateway.error_responses import Problem
+from gateway.slow_upload import MAX_CHUNK_BYTES, UploadStream
+from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_total_bytes
 from shared.settings import Settings
 
-FORM_SLACK = 256 * 1024
-"""Bytes that a form may take beside its images: regions, boundaries, headers."""
-
-IMAGES_IN_MEMORY = 10
-"""Images of the largest size that one request may hold; it may have more that are smaller."""
-
-OTHER_PARTS = 31
-"""Parts that a form may have beside its images."""
-
 CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso-8859-1"})
-"""That a part of a form may say it is in; Werkzeug knows the same."""
+"""The charsets that a part of a form may have; Werkzeug accepts the same."""
 
-EXAMPLE = "send a form such as: curl -F blob=@photo.jpg"
+EXAMPLE = "Send a form, for example: curl -F blob=@photo.jpg"
 
 
 @dataclass(frozen=True)
 class Form:
-    """The files and the text fields of a form by their names, each with all that came under it, in order."""
+    """A form's files and text fields by name. Each name has all its values in their order."""
 
-    files: dict[str, list[bytes]]
-    fields: dict[str, list[str]]
+    files: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    fields: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read_form(request: Request, settings: Settings, most_images: int) -> Form:
-    """Read the request's body, a form of so many images at most.
+def read_form(request: Request, settings: Settings, max_images: int) -> Form:
+    """Read the request's body: a form of at most `max_images` images.
 
     Raises:
-        Problem: it is no form, a broken one, or too large.
-        RequestTimeout: it comes too slowly.
+        Problem: the body is no form, is malformed or is too large.
+        RequestTimeout: the body arrives too slowly.
     """
     if request.mimetype != "multipart/form-data":
-        got = f"not {request.mimetype}" if request.mimetype else "and this request has no Content-Type"
-        raise Problem(415, f"{request.path} takes multipart/form-data, {got}; {EXAMPLE}")
-    most_bytes = min(most_images, IMAGES_IN_MEMORY) * settings.max_upload_bytes + FORM_SLACK
-    most_parts = most_images + OTHER_PARTS
-    files, fields, text = defaultdict[str, list[bytes]](list), defaultdict[str, list[str]](list), 0
+        detail = f"expected multipart/form-data, got {request.mimetype or 'none'}"
+        raise Problem(415, f"Content-Type: {detail}. {EXAMPLE}")
+    max_parts = max_images + MAX_OTHER_PARTS
     try:
-        for part, data in _parts(request, most_bytes, most_parts):
-            if part.filename is not None:
-                files[part.name].append(data)
-                continue
-            text += len(data)
-            if text > FORM_SLACK:
-                raise ParserLimitReached
-            fields[part.name].append(_text(part, data))
+        parts = _parts(request, max_total_bytes(settings, max_images) + MAX_OTHER_BYTES, max_parts)
+        return _collect(parts)
     except RequestEntityTooLarge:
-        detail = f"the request is too large; an image may have {settings.max_upload_bytes} bytes"
-        raise Problem(413, f"blob: {detail}: send smaller or fewer") from None
+        detail = f"expected images of at most {settings.max_upload_bytes} bytes, got a larger request"
+        raise Problem(413, f"blob: {detail}. Send smaller or fewer images.") from None
     except ParserLimitReached:
-        detail = f"a form field is larger than {FORM_SLACK} bytes, or there are more than {most_parts} parts"
-        raise Problem(413, detail) from None
+        detail = f"expected at most {MAX_OTHER_BYTES} bytes of text and {max_parts} parts, got more"
+        raise Problem(413, f"form: {detail}. Send fewer or shorter fields.") from None
     except ValueError as error:
-        raise Problem(400, f"the multipart form is broken: {error}; {EXAMPLE}") from None
-    return Form(files, fields)
+        raise Problem(400, f"The multipart form is malformed: {error}. {EXAMPLE}") from None
 
 
-def _parts(request: Request, most_bytes: int, most_parts: int) -> Iterator[tuple[Any, bytes]]:
-    """Each part, a `MultipartSegment`, and its bytes, in memory: the request's bound is theirs, too."""
+def _collect(parts: Iterator[tuple[Any, bytes]]) -> Form:
+    form, text_bytes = Form(), 0
+    for part, data in parts:
+        if part.filename is not None:
+            form.files[part.name].append(data)
+            continue
+        text_bytes += len(data)
+        if text_bytes > MAX_OTHER_BYTES:
+            raise ParserLimitReached
+        form.fields[part.name].append(_text(part, data))
+    return form
+
+
+def _parts(request: Request, max_bytes: int, max_parts: int) -> Iterator[tuple[Any, bytes]]:
+    """Yield each part, a `MultipartSegment`, with its bytes. The request's maximum size bounds the memory."""
     boundary = request.mimetype_params.get("boundary")
     if not boundary:
-        raise ValueError("its Content-Type names no boundary")
+        raise ValueError("its Content-Type has no boundary")
     length = request.content_length
-    if length is not None and length > most_bytes:
+    if length is not None and length > max_bytes:
         raise RequestEntityTooLarge
-    stream = PacedStream(request.environ["wsgi.input"], most_bytes)
+    stream = UploadStream(request.environ["wsgi.input"], max_bytes)
     part: Any = None
     data: list[bytes] = []
-    known = -1 if length is None else length
-    with PushMultipartParser(boundary, known, max_segment_count=most_parts) as parser:
-        for event in parser.parse_blocking(stream.read, CHUNK_BYTES):
+    known_length = -1 if length is None else length
+    with PushMultipartParser(boundary, known_length, max_segment_count=max_parts) as parser:
+        for event in parser.parse_blocking(stream.read, MAX_CHUNK_BYTES):
             if event is None:
                 yield part, b"".join(data)
             elif isinstance(event, MultipartSegment):
@@ -93,7 +89,7 @@ def _parts(request: Request, most_bytes: int, most_parts: int) -> Iterator[tuple
 
 def _text(part: MultipartSegment, data: bytes) -> str:
     charset = part.charset or "utf-8"
-    # Any codec of Python's would do else: punycode takes a second for what a field may have.
+    # Other codecs of Python may be slow: punycode needs a second for the largest field.
     if charset.lower() not in CHARSETS:
-        raise ValueError(f"a field is in the charset {charset[:40]!r}; send it as UTF-8")
+        raise ValueError(f"a field has the charset {charset[:40]!r} instead of UTF-8")
     return data.decode(charset)

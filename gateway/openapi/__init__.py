@@ -1,58 +1,118 @@
-"""The specification of the service (OpenAPI 3.1), with the limits of its settings.
+"""The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
-`images`, `jobs` and `about` have the calls, `guard` what keys and limits add to them, `examples.json` real
-answers. Tests hold it to the routes that are served, and to what a running server answers.
+In the file, `<name>` stands for a setting or a limit. The file describes a service with API keys, webhooks
+and the result cache. `document` removes what the settings switch off, and adds the rate limit. The file's
+shared responses and examples are copied to where they are referenced.
 """
 
+import json
+import re
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-from gateway.openapi import about, images, jobs
-from gateway.openapi.guard import SCHEMES, guarded, keys_are_set
-from gateway.openapi.headers import HEADERS
-from gateway.openapi.parts import Json
-from gateway.openapi.schemas import SCHEMAS
+from gateway import page_routes
+from gateway.jobs_routes import JOB_ID, MAX_IDS, MAX_WAIT_SECONDS
+from gateway.upload_fields import FALSE, REGION_FORMS, TRUE
+from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_images, max_total_bytes
+from shared.job import FAILURES
 from shared.settings import Settings
+from shared.webhook import MAX_URL
 
-_DESCRIPTION = """\
-Photos in, classes out. `POST /classify` answers at once; `POST /jobs` takes many images, to ask for their
-answers later.
+Json = dict[str, Any]
 
-Errors are `application/problem+json`: what was wrong, where, what to do. 4xx is the caller's. After a 429
-(the queue is full) or a 503 (no worker, or the queue's server is away) the same request may succeed later:
-`Retry-After` says when.
+DOCS_FILES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
+"""The files that the page at /docs loads."""
 
-Each answer carries `X-Request-Id`: the caller's own, of up to 128 letters, digits and `_.:-`, or a new one.
-"""
+_FILE: Json = json.loads(Path(__file__).with_name("openapi.json").read_text(encoding="utf-8"))
 
-_TAGS = {
-    "images": "One image, answered at once",
-    "jobs": "Many images, answered later; a job is forgotten {} s after its end",
-    "model": "What is served",
-    "health": "For load balancers, orchestrators and Prometheus",
-    "this document": "The calls themselves",
+EXAMPLES: Json = _FILE["components"]["examples"]
+"""Answers of a real server with the demo model, by a short name of the request."""
+
+_UNLIMITED_PATH = "/status"
+"""The path that needs a key but has no rate limit."""
+
+_RATE_LIMIT_HEADERS = {
+    name: {"$ref": f"#/components/headers/{name}"}
+    for name in ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 }
+_COPIED = re.compile("#/components/(responses|examples)/(.+)")
+_PLACEHOLDER = re.compile("<([a-z_]+)>")
 
 
 def document(settings: Settings) -> Json:
-    """The specification, as it is true under these settings."""
-    paths = {**images.paths(settings), **jobs.paths(settings), **about.paths()}
-    keys: Json = {"security": [{scheme: []} for scheme in SCHEMES]} if keys_are_set(settings) else {}
+    """Return the document that describes a service with these settings."""
+    made: Json = _fill(_FILE, _values(settings))
+    shared = made["components"].pop("responses")
+    del made["components"]["examples"]
+    if not _has_keys(settings):
+        del made["security"], made["components"]["securitySchemes"]
+    if not settings.webhook_secret:
+        submit = made["paths"]["/jobs"]["post"]
+        del submit["callbacks"]
+        del submit["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["webhook"]
+    if not settings.result_cache_ttl:
+        for operation in (made["paths"]["/classify"]["post"], made["paths"]["/jobs/{job_id}"]["get"]):
+            del operation["responses"]["200"]["headers"]["Cache-Status"]
+    for path, item in made["paths"].items():
+        for method in item.keys() - {"parameters"}:
+            _guard(path, item[method], settings, shared)
+    return made
+
+
+def _has_keys(settings: Settings) -> bool:
+    return bool(settings.api_keys or settings.api_keys_file)
+
+
+def _guard(path: str, operation: Json, settings: Settings, shared: Json) -> None:
+    """Add what API keys and the rate limit add to an operation, unless it is public."""
+    if "security" in operation:
+        if not _has_keys(settings):
+            del operation["security"]
+        return
+    responses = operation["responses"]
+    if _has_keys(settings):
+        responses["401"] = shared["Unauthorized"]
+    if settings.rate_limit and path != _UNLIMITED_PATH:
+        responses["429"] = shared["RateLimited"]
+        for status, response in responses.items():
+            responses[status] = {**response, "headers": response["headers"] | _RATE_LIMIT_HEADERS}
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _values(settings: Settings) -> Json:
+    """Return the values of the file's placeholders."""
+    images = max_images(settings)
     return {
-        "openapi": "3.1.1",
-        "info": {
-            "title": "classification-server",
-            "version": version("classification-server"),
-            "description": _DESCRIPTION,
-            "license": {"name": "MIT", "identifier": "MIT"},
-        },
-        "tags": [
-            {"name": name, "description": text.format(settings.result_ttl)} for name, text in _TAGS.items()
-        ],
-        "paths": guarded(paths, settings),
-        "components": {
-            "schemas": SCHEMAS,
-            "headers": HEADERS,
-            **({"securitySchemes": SCHEMES} if keys else {}),
-        },
-        **keys,
+        **vars(settings),
+        "version": version("classification-server"),
+        "request_timeout": f"{settings.request_timeout:g}",
+        "region_form": REGION_FORMS[settings.region_order],
+        "more_regions": settings.max_regions - 1,
+        "max_images": images,
+        "max_form_bytes": max_total_bytes(settings, images),
+        "max_other_bytes": MAX_OTHER_BYTES,
+        "max_other_parts": MAX_OTHER_PARTS,
+        "max_ids": MAX_IDS,
+        "max_wait_seconds": MAX_WAIT_SECONDS,
+        "max_webhook_length": MAX_URL,
+        "job_id": JOB_ID,
+        "booleans": [*TRUE, *FALSE],
+        "failure_codes": list(FAILURES),
+        "page_files": list(page_routes.FILES),
+        "docs_files": list(DOCS_FILES),
     }
+
+
+def _fill(node: Any, values: Json) -> Any:
+    """Copy a part of the file with its placeholders and its references to shared parts replaced."""
+    if isinstance(node, list):
+        return [_fill(each, values) for each in node]
+    if isinstance(node, str):
+        whole = _PLACEHOLDER.fullmatch(node)
+        return values[whole[1]] if whole else _PLACEHOLDER.sub(lambda name: str(values[name[1]]), node)
+    if not isinstance(node, dict):
+        return node
+    if copied := _COPIED.fullmatch(node.get("$ref", "")):
+        return _fill(_FILE["components"][copied[1]][copied[2]], values)
+    return {name: _fill(each, values) for name, each in node.items()}

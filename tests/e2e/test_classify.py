@@ -1,4 +1,4 @@
-"""The main job on real parts: the original's requests, answered right."""
+"""POST /classify on a real service: the original's requests and their answers."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_three_regions_are_consolidated_by_species(stack: Stack) -> None:
     assert {pair[0] for pair in answer} == set(species) and [pair[1] for pair in answer[1:]] == [0.0]
 
 
-def test_an_unknown_species_is_said_so(stack: Stack) -> None:
+def test_an_unknown_class_is_answered_as_unknown(stack: Stack) -> None:
     form = {"regions": "0,0,8", "consolidate": "true"}
     answer = stack.classify(demo.SAMPLES / "tres-regiones.jpg", **form)
     assert answer.status_code == 200
@@ -65,7 +65,7 @@ def test_top_n_sets_the_length(stack: Stack) -> None:
     assert lengths == [1, 7, len(CLASSES)]
 
 
-def test_classes_and_cfg_tell_what_is_served(stack: Stack) -> None:
+def test_classes_and_cfg_describe_the_model(stack: Stack) -> None:
     assert requests.get(f"{stack.url}/classes", timeout=5).json() == CLASSES
     for ask in (requests.get, requests.post):
         assert ask(f"{stack.url}/cfg", timeout=5).json()["input_dims"] == "32x32x3"
@@ -128,7 +128,7 @@ def test_after_bad_input_nothing_is_left_and_good_requests_are_answered(stack: S
         kept = {key.decode() for key in redis.scan_iter() if redis.ttl(key) == -1}
         return {key.split(":")[1] for key in kept} <= {"queues", "workers", "finished", "failed", "figures"}
 
-    eventually(only_indexes, 5, "only RQ's indexes and the figures stay without a TTL")
+    eventually(only_indexes, 5, "only RQ's indexes and the metrics stay without a TTL")
     assert list(redis.scan_iter("image:*")) == []
 
 

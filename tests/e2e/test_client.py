@@ -76,8 +76,8 @@ def test_the_servers_problem_is_raised(stack: Stack) -> None:
     with Client(stack.url) as client:
         with pytest.raises(Problem) as refused:
             client.classify(SEVEN, regions=[(300, 200, 100)])
-        assert refused.value.status == 422 and "reaches outside" in refused.value.fields["regions"]
-        with pytest.raises(Problem, match="there is no job"):
+        assert refused.value.status == 422 and "inside the image" in refused.value.fields["regions"]
+        with pytest.raises(Problem, match="There is no job"):
             client.job("0" * 32)
 
 

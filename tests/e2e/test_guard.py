@@ -1,4 +1,4 @@
-"""Keys and limits on a real gunicorn of two processes. No worker is needed: what is guarded is the door."""
+"""API keys and rate limits on a real gunicorn with two processes, without a worker."""
 
 import json
 import socket
@@ -41,7 +41,7 @@ def test_the_refusal_does_not_wait_for_the_body(stack: Stack) -> None:
     assert answer.startswith("HTTP/1.1 401 ") and "WWW-Authenticate: Bearer\r\n" in answer
 
 
-def test_the_processes_hold_one_limit_under_a_burst(stack: Stack) -> None:
+def test_the_processes_share_one_limit_under_a_burst(stack: Stack) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(
             pool.map(
@@ -69,7 +69,7 @@ def test_the_log_names_the_caller_and_never_the_key(stack: Stack) -> None:
         ({"RATE_LIMIT": "often"}, ["RATE_LIMIT", "'often'", "100/minute"]),
     ],
 )
-def test_a_guard_that_does_not_do_stops_gunicorn(environ: dict[str, str], words: list[str]) -> None:
+def test_an_invalid_key_or_limit_stops_gunicorn(environ: dict[str, str], words: list[str]) -> None:
     command = [
         sys.executable,
         "-m",

@@ -45,8 +45,8 @@ def test_ten_images_are_submitted_and_each_gets_its_answer(stack: Stack) -> None
 def test_a_long_poll_answers_as_soon_as_the_job_is_done(stack: Stack) -> None:
     (job_id,) = submit(stack, DIGITS[:1])
     start = time.monotonic()
-    told = requests.get(f"{stack.url}/jobs/{job_id}?wait=30", timeout=40).json()
-    assert told["status"] == "finished" and time.monotonic() - start < 10
+    found = requests.get(f"{stack.url}/jobs/{job_id}?wait=30", timeout=40).json()
+    assert found["status"] == "finished" and time.monotonic() - start < 10
 
 
 def finished(stack: Stack, lane: str = "bulk") -> int:
@@ -62,7 +62,7 @@ def queue_bulk(stack: Stack, count: int) -> None:
         queue.submit([NewJob(uuid4().hex, images[n % len(images)], Options()) for n in numbers], BULK)
 
 
-def test_ten_thousand_bulk_jobs_do_not_hold_up_a_lone_request_and_both_move(stack: Stack) -> None:
+def test_ten_thousand_bulk_jobs_do_not_block_a_single_request_and_both_progress(stack: Stack) -> None:
     before = finished(stack)
     suspend(stack.valkey.client)
     queue_bulk(stack, 10_000)
@@ -121,15 +121,15 @@ def test_a_thousand_jobs_are_polled_in_tens_of_requests(stack: Stack) -> None:
     waiting = [job_id for _ in range(10) for job_id in submit(stack, (DIGITS * 10)[:100])]
     calls = 0
     while waiting:
-        asked = ",".join(waiting[:100])
-        told = requests.get(f"{stack.url}/jobs?ids={asked}&wait=30", timeout=60).json()["jobs"]
-        done = {job["id"] for job in told if job["status"] == "finished"}
+        ids = ",".join(waiting[:100])
+        found = requests.get(f"{stack.url}/jobs?ids={ids}&wait=30", timeout=60).json()["jobs"]
+        done = {job["id"] for job in found if job["status"] == "finished"}
         waiting = [job_id for job_id in waiting if job_id not in done]
         calls += 1
     assert calls <= 99
 
 
-def test_a_webhook_is_told_of_each_jobs_end(stack: Stack) -> None:
+def test_a_webhook_receives_each_jobs_end(stack: Stack) -> None:
     receiver = Receiver()
     sender = stack.start("webhooks", "webhooks")
     ids = submit(stack, DIGITS[:3], webhook=f"{receiver.url}/hook", top_n="1")

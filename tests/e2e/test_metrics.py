@@ -1,4 +1,4 @@
-"""The figures of real parts: exact, through the death of a worker, and over several gateway processes."""
+"""The metrics of a real service: exact, despite the death of a worker, and over several gateway processes."""
 
 import os
 import re
@@ -34,7 +34,7 @@ has_promtool = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def counted() -> Iterator[Stack]:
-    """A service that nobody else asks."""
+    """A service without other callers."""
     stack = Stack()
     stack.start_worker()
     yield stack
@@ -42,11 +42,11 @@ def counted() -> Iterator[Stack]:
 
 
 def runs(stack: Stack, inputs: int) -> WorkerMetrics:
-    """The figures, once the worker has told of so many inputs in all."""
+    """The metrics, as soon as the worker has reported this total of inputs."""
     return eventually(
-        lambda: (told := scrape(stack.url))("batch_inputs_sum") >= inputs and told,
+        lambda: (found := scrape(stack.url))("batch_inputs_sum") >= inputs and found,
         10,
-        "a heartbeat's figures",
+        "a heartbeat's metrics",
     )
 
 
@@ -57,34 +57,34 @@ def submit(stack: Stack, *images: bytes) -> None:
         requests.get(f"{stack.url}/jobs/{each}?wait=30", timeout=40)
 
 
-def test_what_was_asked_is_what_is_counted(counted: Stack) -> None:
+def test_every_request_is_counted_once(counted: Stack) -> None:
     before = scrape(counted.url)("http_requests_total", route="/jobs/<job_id>")
     answers = [counted.classify(PHOTO) for _ in range(3)]
     answers += [counted.classify(PHOTO, regions="0,0,100;20,20,100;40,40,100"), counted.classify(DAMAGED)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [422]
     submit(counted, PHOTO.read_bytes(), DAMAGED)
-    told = runs(counted, 3 + 3 + 1)
-    assert told("http_requests_total", method="POST", route="/classify", status="200") == 4
-    assert told("http_requests_total", method="POST", route="/classify", status="422") == 1
-    assert told("http_request_duration_seconds_count", method="POST", route="/classify") == 5
-    assert told("http_requests_total", method="GET", route="/jobs/<job_id>") - before == 2
-    assert told("jobs_ended_total", queue="interactive", outcome="finished") == 4
-    assert told("jobs_ended_total", queue="bulk", outcome="finished") == 1
-    assert told("jobs_ended_total", outcome="failed", reason="image-damaged") == 2
-    assert told("jobs_ended_total") == 7
-    assert (told("batch_inputs_count"), told("batch_inputs_sum")) == (5, 7)
-    assert (told("batch_inputs_bucket", le="1.0"), told("batch_inputs_bucket", le="4.0")) == (4, 5)
-    assert told("inference_seconds_count") == told("decode_seconds_count") == 5
-    assert told("queue_wait_seconds_count", queue="interactive") == 4
-    assert told("queue_wait_seconds_count", queue="bulk") == 1
-    assert told("answer_seconds_count") == 5
-    assert told("answer_seconds_sum") > told("queue_wait_seconds_sum") + told("inference_seconds_sum")
-    assert 0 < told("inference_seconds_sum") < 5 and told("image_bytes") == told("jobs_running") == 0
+    metric = runs(counted, 3 + 3 + 1)
+    assert metric("http_requests_total", method="POST", route="/classify", status="200") == 4
+    assert metric("http_requests_total", method="POST", route="/classify", status="422") == 1
+    assert metric("http_request_duration_seconds_count", method="POST", route="/classify") == 5
+    assert metric("http_requests_total", method="GET", route="/jobs/<job_id>") - before == 2
+    assert metric("jobs_ended_total", queue="interactive", outcome="finished") == 4
+    assert metric("jobs_ended_total", queue="bulk", outcome="finished") == 1
+    assert metric("jobs_ended_total", outcome="failed", reason="image-damaged") == 2
+    assert metric("jobs_ended_total") == 7
+    assert (metric("batch_inputs_count"), metric("batch_inputs_sum")) == (5, 7)
+    assert (metric("batch_inputs_bucket", le="1.0"), metric("batch_inputs_bucket", le="4.0")) == (4, 5)
+    assert metric("inference_seconds_count") == metric("decode_seconds_count") == 5
+    assert metric("queue_wait_seconds_count", queue="interactive") == 4
+    assert metric("queue_wait_seconds_count", queue="bulk") == 1
+    assert metric("answer_seconds_count") == 5
+    assert metric("answer_seconds_sum") > metric("queue_wait_seconds_sum") + metric("inference_seconds_sum")
+    assert 0 < metric("inference_seconds_sum") < 5 and metric("image_bytes") == metric("jobs_running") == 0
     cfg = requests.get(f"{counted.url}/cfg", timeout=5).json()
-    assert told("model_info", fingerprint=cfg["model"], thresholds=cfg["thresholds"]) == 1
+    assert metric("model_info", fingerprint=cfg["model"], thresholds=cfg["thresholds"]) == 1
 
 
-def test_a_workers_death_lets_no_counter_fall(counted: Stack) -> None:
+def test_no_counter_falls_when_a_worker_dies(counted: Stack) -> None:
     before = scrape(counted.url)
     counted.workers[-1].kill()
     counted.workers[-1].wait()
@@ -92,12 +92,12 @@ def test_a_workers_death_lets_no_counter_fall(counted: Stack) -> None:
     assert [name for name in COUNTERS if after(name) < before(name)] == []
     counted.start_worker()
     assert counted.classify(PHOTO).status_code == 200
-    told = runs(counted, int(before("batch_inputs_sum")) + 1)
-    assert told("jobs_ended_total") == before("jobs_ended_total") + 1
-    assert told("batch_inputs_count") == before("batch_inputs_count") + 1
+    metric = runs(counted, int(before("batch_inputs_sum")) + 1)
+    assert metric("jobs_ended_total") == before("jobs_ended_total") + 1
+    assert metric("batch_inputs_count") == before("batch_inputs_count") + 1
 
 
-def test_a_worker_told_to_stop_tells_its_last_figures(counted: Stack) -> None:
+def test_a_stopping_worker_sends_its_last_metrics(counted: Stack) -> None:
     before = scrape(counted.url)
     assert counted.classify(PHOTO).status_code == 200
     counted.workers[-1].send_signal(signal.SIGTERM)
@@ -106,9 +106,9 @@ def test_a_worker_told_to_stop_tells_its_last_figures(counted: Stack) -> None:
 
 
 @has_promtool
-def test_promtool_has_nothing_to_say(counted: Stack) -> None:
+def test_promtool_finds_no_problem(counted: Stack) -> None:
     text = requests.get(f"{counted.url}/metrics", timeout=10).text
-    assert text.count("# TYPE") >= 14  # all but the model, whose worker may have gone
+    assert text.count("# TYPE") >= 14  # all except the model, whose worker may have stopped
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -125,25 +125,25 @@ def test_the_documented_queries_are_promql(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_any_process_of_a_gateway_tells_the_counts_of_all() -> None:
-    stack, asked = Stack(WEB_CONCURRENCY=2), 0
+def test_any_process_of_a_gateway_returns_the_counts_of_all() -> None:
+    stack, sent = Stack(WEB_CONCURRENCY=2), 0
 
     def ask(_: int) -> bool:
         try:
             return requests.get(f"{stack.url}/health/live", timeout=5).status_code == 200
         except requests.ConnectionError:
-            return False  # it does not listen yet
+            return False  # the port is not open
 
     def all_have_counted() -> bool:
-        nonlocal asked
+        nonlocal sent
         with ThreadPoolExecutor(16) as pool:
-            asked += sum(pool.map(ask, range(32)))
+            sent += sum(pool.map(ask, range(32)))
         return sum(bool(counts_file(pid)) for pid in children(stack.gateway.pid)) == 2
 
     try:
         eventually(all_have_counted, 20, "both processes have answered requests")
-        told = [scrape(stack.url)("http_requests_total", route="/health/live") for _ in range(8)]
-        assert told == [asked] * 8
+        totals = [scrape(stack.url)("http_requests_total", route="/health/live") for _ in range(8)]
+        assert totals == [sent] * 8
         (folder,) = {Path(counts_file(pid)).parent for pid in children(stack.gateway.pid)}
         assert folder.is_dir()
         shutil.rmtree(folder)  # as systemd does when the user who started it logs out
@@ -160,7 +160,7 @@ def children(pid: int) -> list[str]:
 
 
 def counts_file(pid: str) -> str:
-    """The file that a gateway process counts requests in, or '' where it has answered none."""
+    """The file of a gateway process's counts, or '' if it has answered no request."""
     try:
         found = re.search(r"(\S+)/counter_\d+\.db", Path(f"/proc/{pid}/maps").read_text())
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The specification is true: schemathesis tries every call of running servers, with right and wrong data."""
+"""The OpenAPI document is true: schemathesis tests each operation of running servers."""
 
 import os
 import subprocess
@@ -22,18 +22,18 @@ SUCCESSES = {
     for path, item in document(Settings())["paths"].items()
     for method, call in item.items()
     if method in ("get", "post") and "200" in call["responses"]
-} - {"GET /openapi.json 200"}  # which is not tried, as all is read from it
+} - {"GET /openapi.json 200"}  # it is not tested, because schemathesis reads it first
 THREE = "40,40,220;390,60,200;245,300,150"
 
 
-def tried(url: str, folder: Path, *arguments: str, more: str = "") -> set[str]:
-    """Let schemathesis try the server, with `more` configuration; return what was answered."""
+def run_schemathesis(url: str, folder: Path, *arguments: str, more: str = "") -> set[str]:
+    """Let schemathesis test the server with `more` configuration; return the statuses by operation."""
     config, answers = folder / "schemathesis.toml", folder / "answers"
     config.write_text(CONFIG.read_text() + more)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)]
     run = subprocess.run(
         [*command, "run", f"{url}/openapi.json", "--no-color", *arguments],
-        cwd=folder,  # it leaves files behind
+        cwd=folder,  # schemathesis leaves files behind
         env=os.environ | {"PYTHONPATH": str(ROOT), "ANSWERS": str(answers)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -43,7 +43,7 @@ def tried(url: str, folder: Path, *arguments: str, more: str = "") -> set[str]:
     return set(answers.read_text().splitlines())
 
 
-def test_a_service_with_all_that_can_be_set_answers_as_it_is_specified(tmp_path: Path) -> None:
+def test_a_service_with_every_setting_on_follows_its_document(tmp_path: Path) -> None:
     whole = Stack(
         API_KEYS=f"phone:{KEY}",
         RATE_LIMIT="1000000/hour",
@@ -53,7 +53,7 @@ def test_a_service_with_all_that_can_be_set_answers_as_it_is_specified(tmp_path:
     try:
         whole.start_worker(wait=False)
         eventually(lambda: status(whole, "/health/ready") == 200, 60, "the service is ready")
-        found = tried(whole.url, tmp_path, "--header", f"Authorization: Bearer {KEY}")
+        found = run_schemathesis(whole.url, tmp_path, "--header", f"Authorization: Bearer {KEY}")
     finally:
         whole.close()
     assert found >= SUCCESSES
@@ -63,15 +63,15 @@ def test_a_service_with_all_that_can_be_set_answers_as_it_is_specified(tmp_path:
     assert found >= {"DELETE /jobs/{job_id} 404", "GET /docs/{file} 404"}
 
 
-def test_so_does_one_with_nothing_set_and_no_worker(tmp_path: Path) -> None:
-    """Jobs wait and can be canceled; what needs a worker is answered with 503 and `Retry-After`."""
+def test_a_service_with_no_setting_and_no_worker_follows_its_document(tmp_path: Path) -> None:
+    """Jobs wait and can be canceled; requests that need a worker get 503 and `Retry-After`."""
     alone = Stack()
     try:
         eventually(lambda: status(alone, "/health/live") == 200, 30, "the gateway answers")
-        found = tried(
+        found = run_schemathesis(
             alone.url,
             tmp_path,
-            more='"query.wait" = 0  # nothing would come of it\n'
+            more='"query.wait" = 0  # without a worker a wait is useless\n'
             "[checks.not_a_server_error]\n"
             'expected-statuses = ["2xx", "4xx", "503"]\n',
         )
@@ -99,9 +99,7 @@ def status(stack: Stack, path: str) -> int:
         ("every field", "siete.jpg", {"regions": "here", "top_n": "x", "consolidate": "maybe"}),
     ],
 )
-def test_its_examples_are_what_is_answered(
-    stack: Stack, example: str, image: str, form: dict[str, str]
-) -> None:
+def test_the_examples_are_real_answers(stack: Stack, example: str, image: str, form: dict[str, str]) -> None:
     responses = requests.get(f"{stack.url}/openapi.json", timeout=30).json()["paths"]["/classify"]["post"]
     answer = stack.classify(demo.SAMPLES / image, **form)
     (content,) = responses["responses"][str(answer.status_code)]["content"].values()

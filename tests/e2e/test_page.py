@@ -580,12 +580,12 @@ def guarded(stack: Stack) -> Iterator[str]:
 
 def test_the_page_requests_a_key_and_keeps_it_in_the_tab(visitor: Visitor, guarded: str) -> None:
     page = visitor.open(f"{guarded}/")
-    expect(page.get_by_role("alert")).to_contain_text("an API key is needed, and none was sent")
+    expect(page.get_by_role("alert")).to_contain_text("API key: expected a key of this server, got none")
     expect(page.locator("#span")).to_have_text("No figures without an API key")
     field = page.get_by_label("This server requires an API key")
     field.fill("a-key-that-is-wrong")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("the API key that was sent is not known")
+    expect(page.get_by_role("alert")).to_contain_text("expected a key of this server, got an unknown key")
     field.fill(KEY)
     page.keyboard.press("Enter")
     expect(page.locator("#model")).to_contain_text("20 classes")

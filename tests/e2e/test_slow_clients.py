@@ -1,4 +1,4 @@
-"""Clients who send next to nothing are let go, and those who are only slow are served."""
+"""Clients that send almost nothing are disconnected, and clients that are only slow get answers."""
 
 import contextlib
 import select
@@ -23,7 +23,7 @@ HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data
 
 @pytest.fixture(scope="module")
 def port(stack: Stack) -> Iterator[int]:
-    """Where a gateway listens that has less patience."""
+    """The port of a gateway with a shorter grace."""
     port = free_port()
     stack.start(
         *(
@@ -47,7 +47,7 @@ def is_up(port: int) -> bool:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes, or resets what is still being sent to it."""
+    """All bytes until the server closes or resets the connection."""
     connection.settimeout(30)
     received = b""
     with contextlib.suppress(ConnectionResetError):
@@ -57,7 +57,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def drip(connection: socket.socket, data: bytes, pause: float) -> threading.Thread:
-    """Send a byte at a time until something comes back: a reset would discard an unread answer."""
+    """Send a byte at a time until an answer arrives: a reset would discard an unread answer."""
 
     def run() -> None:
         try:
@@ -80,14 +80,14 @@ def test_a_header_that_does_not_end_is_cut_off(port: int) -> None:
     dripping.join()
 
 
-def test_a_form_that_comes_a_byte_at_a_time_is_refused(port: int) -> None:
+def test_a_form_that_arrives_byte_by_byte_is_refused(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
         dripping = drip(connection, FORM[:200], 0.1)
-        told = answer(connection).decode()
+        found = answer(connection).decode()
     dripping.join()
-    assert told.startswith("HTTP/1.1 408 ") and "application/problem+json" in told
-    assert "the form comes too slowly" in told and "faster connection" in told
+    assert found.startswith("HTTP/1.1 408 ") and "application/problem+json" in found
+    assert "The form arrived too slowly" in found and "faster connection" in found
 
 
 def test_a_form_that_is_only_slow_is_answered(port: int) -> None:
@@ -97,12 +97,12 @@ def test_a_form_that_is_only_slow_is_answered(port: int) -> None:
         for number in range(pieces):
             connection.sendall(FORM[number * len(FORM) // pieces : (number + 1) * len(FORM) // pieces])
             time.sleep(0.25)
-        told = answer(connection)
-    assert told.startswith(b"HTTP/1.1 200 ")
-    assert b"Digitus septem albus" in told.partition(b"\r\n\r\n")[2]
+        found = answer(connection)
+    assert found.startswith(b"HTTP/1.1 200 ")
+    assert b"Digitus septem albus" in found.partition(b"\r\n\r\n")[2]
 
 
-def test_the_usual_gateway_has_the_patience_of_half_a_minute(stack: Stack) -> None:
+def test_the_default_gateway_has_a_grace_of_half_a_minute(stack: Stack) -> None:
     with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(FORM) + FORM[:9])
         time.sleep(2)
@@ -111,7 +111,7 @@ def test_the_usual_gateway_has_the_patience_of_half_a_minute(stack: Stack) -> No
     assert best(stack.classify(IMAGE).json()) == ["Digitus septem albus"]
 
 
-def test_hundreds_of_uploads_at_a_byte_a_second_hold_up_nobody(stack: Stack) -> None:
+def test_hundreds_of_uploads_at_a_byte_per_second_block_no_other_request(stack: Stack) -> None:
     over, times = threading.Event(), []
     with contextlib.ExitStack() as opened:
         slow = [

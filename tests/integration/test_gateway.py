@@ -1,4 +1,4 @@
-"""The gateway's app on a real queue, with the worker's part played by the test."""
+"""The gateway's app on a real queue, with a worker that the test simulates."""
 
 import json
 import logging
@@ -59,14 +59,14 @@ def make(redis: Redis, **settings: object) -> FlaskClient:
 @contextmanager
 def worker(redis: Redis, *replies: Reply) -> Iterator[list[object]]:
     """Answers the next jobs with these replies, in order; the claimed options are the context's value."""
-    queue, asked = JobQueue(redis, Settings()), []
+    queue, claimed = JobQueue(redis, Settings()), []
 
     def run() -> None:
         left = list(replies)
         while left:
             queue.wait_for_work(1.0)
             for claim in queue.claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs:
-                asked.append(claim.options())
+                claimed.append(claim.options())
                 reply = left.pop(0)
                 queue.settle(
                     "w1", [Settlement(claim, Reply(claim.job_id, reply.result, reply.failure, reply.timing))]
@@ -74,7 +74,7 @@ def worker(redis: Redis, *replies: Reply) -> Iterator[list[object]]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield asked
+    yield claimed
     thread.join(10)
 
 
@@ -84,7 +84,7 @@ def post(client: FlaskClient, headers: dict[str, str] | None = None, **form: str
     return client.post("/classify", data={"blob": (io.BytesIO(encoded()), "p.jpg"), **form}, headers=headers)
 
 
-def test_the_answer_is_the_originals_and_keeps_its_letters(redis: Redis) -> None:
+def test_the_answer_has_the_originals_form_and_its_accents(redis: Redis) -> None:
     with worker(redis, Reply("", RESULT, timing={"queue": 1.0, "decode": 2.0, "infer": 3.0})):
         answer = post(make(redis))
     assert answer.data.decode().strip() == '[{"b":0.9,"á":0.1}]'
@@ -101,12 +101,12 @@ def test_consolidated_answers_are_pairs(redis: Redis) -> None:
 
 @pytest.mark.parametrize("order", ["xy", "yx"])
 def test_regions_reach_the_worker_in_its_order(redis: Redis, order: str) -> None:
-    with worker(redis, Reply("", RESULT)) as asked:
+    with worker(redis, Reply("", RESULT)) as claimed:
         answer = post(
             make(redis, region_order=order), regions=" 3, 4,20 ;5,6,7;", top_n="3", consolidate="TRUE"
         )
     assert answer.status_code == 200, answer.text
-    (options,) = asked
+    (options,) = claimed
     found = options.to_json()  # type: ignore[attr-defined]
     wanted = [[3, 4, 20], [5, 6, 7]] if order == "xy" else [[4, 3, 20], [6, 5, 7]]
     assert found == {"regions": wanted, "top_n": 3, "consolidate": True}
@@ -116,7 +116,7 @@ def test_regions_reach_the_worker_in_its_order(redis: Redis, order: str) -> None
     ("code", "status"),
     [("image-damaged", 422), ("model-failed", 500), ("attempts-exhausted", 500), ("expired", 504)],
 )
-def test_a_jobs_failure_is_told_with_its_reason(redis: Redis, code: str, status: int) -> None:
+def test_a_jobs_failure_is_returned_with_its_reason(redis: Redis, code: str, status: int) -> None:
     with worker(redis, Reply("", failure=JobFailure(code, "because"))):
         answer = post(make(redis))
     assert answer.status_code == status and answer.content_type == "application/problem+json"
@@ -152,7 +152,7 @@ def test_redis_out_of_memory_is_503_and_nothing_is_half_written(redis: Redis) ->
     assert list(redis.scan_iter("rq:job:*")) == list(redis.scan_iter("image:*")) == []
 
 
-def test_redis_away_is_503_on_every_call_but_life() -> None:
+def test_an_unreachable_redis_is_503_on_every_path_except_live() -> None:
     away = connect("unix:///nowhere/redis.sock", retries=0)
     client = create_app(Settings(), JobQueue(away, Settings())).test_client()
     statuses = [
@@ -164,11 +164,11 @@ def test_redis_away_is_503_on_every_call_but_life() -> None:
 def test_no_worker_is_503_with_the_reason(redis: Redis) -> None:
     client = create_app(Settings(), JobQueue(redis, Settings())).test_client()
     for answer in (post(client), client.get("/cfg"), client.get("/health/ready")):
-        assert answer.status_code == 503 and "no worker" in answer.json["detail"]
+        assert answer.status_code == 503 and "No worker" in answer.json["detail"]
         assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_a_suspended_queue_is_not_ready_and_says_why(redis: Redis) -> None:
+def test_a_suspended_queue_is_not_ready_and_the_answer_has_the_reason(redis: Redis) -> None:
     client = make(redis)
     suspend(redis)
     answer = client.get("/health/ready")
@@ -177,7 +177,7 @@ def test_a_suspended_queue_is_not_ready_and_says_why(redis: Redis) -> None:
     assert client.get("/health/ready").status_code == 200
 
 
-def test_a_fault_of_ours_is_a_problem_with_the_requests_id(
+def test_an_error_of_the_server_is_a_problem_with_the_requests_id(
     redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = make(redis)
@@ -187,7 +187,7 @@ def test_a_fault_of_ours_is_a_problem_with_the_requests_id(
     assert "Traceback" not in answer.text and "Traceback" in caplog.text
 
 
-def test_what_is_served_is_told(redis: Redis) -> None:
+def test_classes_and_cfg_describe_the_model(redis: Redis) -> None:
     client = make(redis)
     assert client.get("/classes").json == ["á", "b"]
     cfg = client.get("/cfg").json
@@ -202,7 +202,7 @@ def test_what_is_served_is_told(redis: Redis) -> None:
 
 
 @pytest.mark.parametrize("given", ["phone-1.2:x", "", "with space", "x" * 200, "ñ"])
-def test_a_sane_request_id_is_kept_and_any_other_replaced(redis: Redis, given: str) -> None:
+def test_a_valid_request_id_is_kept_and_any_other_replaced(redis: Redis, given: str) -> None:
     found = make(redis).get("/health/live", headers={"X-Request-Id": given}).headers["X-Request-Id"]
     assert found == given if given == "phone-1.2:x" else len(found) == 32
 
@@ -258,7 +258,7 @@ def test_an_answer_that_takes_longer_than_preferred_is_a_job(redis: Redis, prefe
     assert client.get(job["href"]).json["result"]["regions"] == RESULT["regions"]
 
 
-def test_an_answer_within_the_preferred_time_is_the_usual_one(redis: Redis) -> None:
+def test_an_answer_within_the_preferred_time_is_returned_directly(redis: Redis) -> None:
     with worker(redis, Reply("", RESULT)):
         answer = post(make(redis), {"Prefer": "wait=4"})
     assert answer.status_code == 200 and answer.json == [{"b": 0.9, "á": 0.1}]

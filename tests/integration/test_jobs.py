@@ -74,7 +74,7 @@ def test_a_job_is_accepted_without_a_worker(redis: Redis) -> None:
     assert submit(client).status_code == 202
 
 
-def test_a_bulk_that_does_not_fit_is_refused_whole(redis: Redis) -> None:
+def test_a_request_that_does_not_fit_is_refused_as_a_whole(redis: Redis) -> None:
     client = make(redis, bulk_queue_size=4)
     assert submit(client, 3).status_code == 202
     answer = submit(client, 2)
@@ -96,7 +96,7 @@ def test_more_images_than_a_request_may_have_are_refused(redis: Redis) -> None:
 
 
 @pytest.mark.parametrize("bound", [{"bulk_queue_size": 2}, {"max_queue_bytes": 100}], ids=["jobs", "bytes"])
-def test_more_than_the_queue_ever_holds_is_no_matter_of_time(redis: Redis, bound: dict[str, int]) -> None:
+def test_more_than_the_queue_can_hold_is_413_and_not_429(redis: Redis, bound: dict[str, int]) -> None:
     answer = submit(make(redis, **bound), 3)
     assert answer.status_code == 413 and "Retry-After" not in answer.headers
     assert answer.json["errors"][0]["field"] == "blob"
@@ -129,10 +129,10 @@ def test_many_are_polled_at_once_and_the_first_end_is_enough(redis: Redis) -> No
         queue.settle("w1", [Settlement(claim, Reply(claim.job_id, RESULT))])
 
     threading.Timer(0.4, finish_one).start()
-    told = client.get(f"/jobs?ids={first},{second},nobody&wait=0").json["jobs"]
-    assert [each["status"] for each in told] == ["queued", "queued", "unknown"]
-    told = client.get(f"/jobs?ids={first},{second}&wait=30").json["jobs"]
-    assert [each["status"] for each in told] == ["finished", "queued"]
+    found = client.get(f"/jobs?ids={first},{second},nobody&wait=0").json["jobs"]
+    assert [each["status"] for each in found] == ["queued", "queued", "unknown"]
+    found = client.get(f"/jobs?ids={first},{second}&wait=30").json["jobs"]
+    assert [each["status"] for each in found] == ["finished", "queued"]
 
 
 def test_any_gateway_answers_for_any_job(redis: Redis) -> None:
@@ -143,13 +143,13 @@ def test_any_gateway_answers_for_any_job(redis: Redis) -> None:
     assert here.get(job["href"]).json["status"] == "finished"
 
 
-def test_a_failed_job_tells_why(redis: Redis) -> None:
+def test_a_failed_job_has_its_reason(redis: Redis) -> None:
     client = make(redis)
     (job,) = submit(client).json["jobs"]
     finish(redis, JobFailure("image-damaged", "the image is damaged"))
-    told = client.get(job["href"]).json
-    assert told["status"] == "failed" and told["result"] is None
-    assert told["error"] == {"code": "image-damaged", "detail": "the image is damaged"}
+    found = client.get(job["href"]).json
+    assert found["status"] == "failed" and found["result"] is None
+    assert found["error"] == {"code": "image-damaged", "detail": "the image is damaged"}
 
 
 def test_a_synchronous_job_that_came_too_late_is_expired(redis: Redis) -> None:
@@ -186,7 +186,7 @@ def test_a_waiting_job_is_canceled_and_others_are_not(redis: Redis) -> None:
         ("/jobs?ids=" + "a" * 65, 400, "ids"),
     ],
 )
-def test_wrong_questions_get_their_reason(redis: Redis, path: str, status: int, word: str) -> None:
+def test_wrong_parameters_get_their_reason(redis: Redis, path: str, status: int, word: str) -> None:
     answer = make(redis).get(path)
     assert answer.status_code == status and word in answer.json["detail"]
 
@@ -205,7 +205,7 @@ def test_nothing_stays_without_a_ttl(redis: Redis) -> None:
 
 
 def test_the_wait_is_estimated_from_the_measured_speed(redis: Redis) -> None:
-    client = make(redis)  # its worker says 2 jobs a second
+    client = make(redis)  # its worker publishes 2 jobs per second
     jobs = submit(client, 5).json["jobs"]
     post(make(redis, request_timeout=0.1))
     assert [client.get(job["href"]).json["estimated_wait"] for job in jobs[::4]] == [0.5, 2.5]
@@ -214,7 +214,7 @@ def test_the_wait_is_estimated_from_the_measured_speed(redis: Redis) -> None:
     assert client.get(jobs[4]["href"]).json["estimated_wait"] is None
 
 
-# -------------------------------------------------------------------- sent twice, one set of jobs
+# -------------------------------------------------------------------- the same submission twice
 
 
 def submit_under(client, key: str, count: int = 2, **form: str):
@@ -232,7 +232,7 @@ def test_fifty_equal_submissions_at_once_make_one_set_of_jobs(redis: Redis) -> N
     assert redis.llen("rq:queue:bulk") == 2 == len(redis.keys("image:*")) == len(redis.keys("rq:job:*"))
 
 
-def test_a_repeated_submission_tells_how_its_jobs_are_now(redis: Redis) -> None:
+def test_a_repeated_submission_returns_the_current_statuses(redis: Redis) -> None:
     client = make(redis)
     first = submit_under(client, "k").json["jobs"]
     finish(redis)
@@ -259,7 +259,7 @@ def test_a_key_is_free_again_when_its_jobs_are_gone(redis: Redis) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "naïve"])
-def test_an_impossible_key_is_refused(redis: Redis, key: str) -> None:
+def test_an_invalid_idempotency_key_is_refused(redis: Redis, key: str) -> None:
     answer = submit_under(make(redis), key)
     assert answer.status_code == 400 and "Idempotency-Key" in answer.json["detail"]
 
@@ -267,14 +267,14 @@ def test_an_impossible_key_is_refused(redis: Redis, key: str) -> None:
 # -------------------------------------------------------------------- equal requests
 
 
-def test_equal_images_are_run_once_and_the_answers_say_so(redis: Redis) -> None:
+def test_equal_images_are_run_once_and_the_answers_have_a_cache_status(redis: Redis) -> None:
     client = make(redis, result_cache_ttl=60)
     first, second = submit(client, 2).json["jobs"]
     queue = JobQueue(redis, Settings(result_cache_ttl=60))
     (claim,) = queue.claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs
     queue.settle("w1", [Settlement(claim, Reply(claim.job_id, RESULT))], MODEL["id"])
-    told = [client.get(job["href"]).headers["Cache-Status"] for job in (first, second)]
-    assert [each.split("; ", 1)[1] for each in told] == ["fwd=miss; stored", "fwd=miss; collapsed"]
+    found = [client.get(job["href"]).headers["Cache-Status"] for job in (first, second)]
+    assert [each.split("; ", 1)[1] for each in found] == ["fwd=miss; stored", "fwd=miss; collapsed"]
     (third,) = submit(client).json["jobs"]
     assert third["status"] == "finished"
     answer = post(client)
@@ -289,10 +289,10 @@ def test_without_the_setting_nothing_is_shared(redis: Redis) -> None:
     assert "Cache-Status" not in client.get(jobs[0]["href"]).headers
 
 
-# -------------------------------------------------------------------- whose job it is
+# -------------------------------------------------------------------- owners of jobs
 
 
-def test_a_job_is_nobodys_business_but_its_owners(redis: Redis) -> None:
+def test_a_job_is_visible_only_to_its_owner(redis: Redis) -> None:
     client = make(redis)
     owner = {"name": "one"}
     client.application.before_request(lambda: setattr(current_request(), "owner", owner["name"]))
@@ -315,7 +315,7 @@ def test_a_job_is_nobodys_business_but_its_owners(redis: Redis) -> None:
 SECRETS = (b"sixteen bytes ok",)
 
 
-def test_a_webhook_is_kept_with_each_job_and_told_of_its_end(redis: Redis) -> None:
+def test_a_webhook_is_stored_with_each_job_and_receives_its_end(redis: Redis) -> None:
     client = make(redis, webhook_secret=SECRETS)
     submit(client, 2, webhook="https://example.com/hook")
     finish(redis)
@@ -330,7 +330,7 @@ def test_a_webhook_is_kept_with_each_job_and_told_of_its_end(redis: Redis) -> No
         ({"webhook_secret": SECRETS}, "example.com", 400, "https://host/path"),
     ],
 )
-def test_a_webhook_that_cannot_be_told_is_refused(
+def test_a_webhook_that_cannot_be_sent_is_refused(
     redis: Redis, settings: dict[str, object], url: str, status: int, word: str
 ) -> None:
     answer = submit(make(redis, **settings), webhook=url)

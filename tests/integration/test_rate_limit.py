@@ -39,38 +39,38 @@ def ask(client: FlaskClient, *keys: str) -> list[int]:
     return [client.get("/classes", headers={"X-API-Key": key}).status_code for key in keys]
 
 
-def told(answer: TestResponse) -> tuple[int, str, str]:
+def limit_headers(answer: TestResponse) -> tuple[int, str, str]:
     headers = answer.headers
     return answer.status_code, headers["X-RateLimit-Limit"], headers["X-RateLimit-Remaining"]
 
 
-def test_past_the_limit_it_is_429_and_what_is_left_is_told(redis: Redis, server: str) -> None:
+def test_past_the_limit_it_is_429_and_the_headers_have_the_rest(redis: Redis, server: str) -> None:
     client, before = limited(redis, server, "2/hour"), time.time()
     answers = [client.get("/classes") for _ in range(3)]
-    assert [told(each) for each in answers] == [(200, "2", "1"), (200, "2", "0"), (429, "2", "0")]
+    assert [limit_headers(each) for each in answers] == [(200, "2", "1"), (200, "2", "0"), (429, "2", "0")]
     last = answers[-1]
     assert last.content_type == "application/problem+json"
-    assert "each address has 2 requests per hour" in last.json["detail"]
+    assert "at most 2 requests per hour from each address" in last.json["detail"]
     assert before + 3600 <= int(last.headers["X-RateLimit-Reset"]) <= time.time() + 3601
     assert 0 < int(last.headers["Retry-After"]) <= 3600
     assert [each.headers.get("Retry-After") for each in answers[:2]] == [None, None]
 
 
-def test_after_the_seconds_that_it_says_it_is_served(redis: Redis, server: str) -> None:
+def test_after_the_retry_seconds_a_request_is_accepted(redis: Redis, server: str) -> None:
     client = limited(redis, server, "1/second")
     refused = next(each for _ in range(50) if (each := client.get("/classes")).status_code == 429)
     time.sleep(int(refused.headers["Retry-After"]))
     assert client.get("/classes").status_code == 200
 
 
-def test_the_wait_is_that_of_the_limit_that_lasts_longest(redis: Redis, server: str) -> None:
+def test_the_wait_is_the_longest_of_the_exhausted_limits(redis: Redis, server: str) -> None:
     client = limited(redis, server, "2/second;2/2 hours")
     answer = [client.get("/classes") for _ in range(3)][-1]
     assert answer.status_code == 429 and int(answer.headers["Retry-After"]) > 3600
     assert "2 requests per 2 hours" in answer.json["detail"]
 
 
-def test_each_request_counts_once_whatever_it_asks(redis: Redis, server: str) -> None:
+def test_each_request_counts_once_whatever_its_path(redis: Redis, server: str) -> None:
     client = limited(redis, server, "4/hour")
     form = {"blob": [(io.BytesIO(encoded()), f"{i}.jpg") for i in range(3)]}
     job = client.post("/jobs", data=form).json["jobs"][0]["href"]
@@ -89,14 +89,15 @@ def test_probes_preflights_and_the_page_do_not_count(redis: Redis, server: str) 
     assert client.get("/classes").status_code == 200
 
 
-def test_each_key_has_its_own_limit_and_a_wrong_one_uses_up_nothing(redis: Redis, server: str) -> None:
+def test_each_key_has_its_own_limit_and_a_wrong_key_uses_nothing(redis: Redis, server: str) -> None:
     client, phone, web = keyed(redis, server, "2/hour"), KEYS["phone"], KEYS["web"]
     sent = [phone, "wrong", "wrong", "wrong", phone, phone, web]
     assert ask(client, *sent) == [200, 401, 401, 401, 200, 429, 200]
-    assert "each key has 2" in client.get("/classes", headers={"X-API-Key": phone}).json["detail"]
+    detail = client.get("/classes", headers={"X-API-Key": phone}).json["detail"]
+    assert "2 requests per hour from each key" in detail
 
 
-def test_two_keys_of_one_name_share_it(redis: Redis, server: str) -> None:
+def test_two_keys_with_one_name_share_a_limit(redis: Redis, server: str) -> None:
     assert ask(keyed(redis, server, "2/hour"), KEYS["phone"], NEW_KEY, NEW_KEY) == [200, 200, 429]
 
 
@@ -125,11 +126,11 @@ def test_behind_proxies_the_address_that_they_saw_counts(redis: Redis, server: s
     assert [from_(client, proxy, f"{each}, 2.2.2.2, 10.0.0.9") for each in forged] == [429] * 4
 
 
-def test_addresses_that_can_not_be_read_count_as_one(redis: Redis, server: str) -> None:
+def test_malformed_addresses_count_as_one_address(redis: Redis, server: str) -> None:
     client = limited(redis, server, "1/hour", server_proxies=1)
     assert [from_(client, "10.0.0.1", each) for each in ("x", "y", "z" * 4000)] == [200, 429, 429]
-    assert from_(client, "") == 429  # a unix socket's peer has none
-    # An open quotation mark hides what the proxy adds: those that try share the proxy's own limit.
+    assert from_(client, "") == 429  # the peer of a unix socket has no address
+    # An open quotation mark hides the address that the proxy adds, so such callers share the proxy's limit.
     assert [from_(client, "10.0.0.1", each) for each in ('"a, 2.2.2.2', '"b, 2.2.2.2')] == [200, 429]
 
 
@@ -144,7 +145,7 @@ def test_addresses_that_can_not_be_read_count_as_one(redis: Redis, server: str) 
         pytest.param("fe80::1%eth0", "fe80::2%eth0", 429, id="with a zone"),
     ],
 )
-def test_whoever_has_an_ipv6_network_has_one_limit(
+def test_an_ipv6_network_has_one_limit(
     redis: Redis, server: str, first: str, second: str, status: int
 ) -> None:
     client = limited(redis, server, "1/hour")
@@ -159,10 +160,10 @@ def test_a_full_queue_keeps_its_own_wait(redis: Redis, server: str) -> None:
     assert "full" in answer.json["detail"]
 
 
-def test_redis_away_is_503_and_not_let_through() -> None:
+def test_an_unreachable_redis_is_503_and_no_request_passes() -> None:
     settings = Settings(redis_url="unix:///nowhere/redis.sock", rate_limit="9/hour")
     client = create_app(settings, JobQueue(connect("unix:///nowhere/redis.sock"), settings)).test_client()
-    answer = client.get("/docs")  # it needs no Redis but for its count
+    answer = client.get("/docs")  # only the count of this request needs Redis
     assert answer.status_code == 503 and "does not answer" in answer.json["detail"]
     assert int(answer.headers["Retry-After"]) >= 1
     assert client.get("/health/live").status_code == 200
@@ -178,7 +179,7 @@ def test_redis_out_of_memory_is_503(redis: Redis, server: str) -> None:
         redis.config_set("maxmemory", "0")
 
 
-def test_counts_stand_under_a_name_of_their_own_and_end(redis: Redis, server: str) -> None:
+def test_counts_have_their_own_key_prefix_and_expire(redis: Redis, server: str) -> None:
     limited(redis, server, "9/hour").get("/docs")
     (name,) = [key for key in redis.scan_iter("*limit*")]
     assert name.startswith(b"classification:limits:") and 0 < redis.ttl(name) <= 3600

@@ -1,4 +1,4 @@
-"""Two keys on one server: what one caller has, the other neither sees, ends nor learns of."""
+"""Two keys on one server: a caller can neither see, cancel nor notice the other caller's jobs."""
 
 import io
 import re
@@ -25,7 +25,7 @@ def client(redis: Redis) -> FlaskClient:
 
 
 def submit(client: FlaskClient, who: dict[str, str], **more: str) -> tuple[str, bool]:
-    """The job's id, and whether it is an earlier one."""
+    """The job's id, and whether the job existed before."""
     form = {"blob": (io.BytesIO(encoded()), "p.jpg")}
     answer = client.post("/jobs", data=form, headers=who | more)
     assert answer.status_code == 202
@@ -33,7 +33,7 @@ def submit(client: FlaskClient, who: dict[str, str], **more: str) -> tuple[str, 
 
 
 def run(redis: Redis) -> int:
-    """Play the worker: finish what waits."""
+    """Simulate the worker: finish the waiting jobs."""
     queue = JobQueue(redis, Settings(result_cache_ttl=60))
     claims = queue.claim("w1", {INTERACTIVE: 32, BULK: 32}, idle=True).jobs
     queue.settle("w1", [Settlement(each, Reply(each.job_id, RESULT)) for each in claims], "m")
@@ -48,7 +48,7 @@ def test_an_id_has_128_random_bits(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("has_ended", [False, True])
-def test_another_callers_job_is_as_one_that_never_was(
+def test_another_callers_job_looks_like_a_job_that_never_existed(
     redis: Redis, client: FlaskClient, has_ended: bool
 ) -> None:
     job, _ = submit(client, ONE)
@@ -56,7 +56,7 @@ def test_another_callers_job_is_as_one_that_never_was(
         assert run(redis) == 1
     never = "0" * 32
 
-    def told(job_id: str) -> list[object]:
+    def answers_of(job_id: str) -> list[object]:
         answers = [
             client.get(f"/jobs/{job_id}", headers=TWO),
             client.get(f"/jobs/{job_id}?wait=0.2", headers=TWO),
@@ -66,15 +66,15 @@ def test_another_callers_job_is_as_one_that_never_was(
         ]
         return [(each.status_code, each.text.replace(job_id, "ID")) for each in answers]
 
-    assert told(job) == told(never)
+    assert answers_of(job) == answers_of(never)
     status = "finished" if has_ended else "queued"
     assert client.get(f"/jobs/{job}", headers=ONE).json["status"] == status
 
 
-def test_a_wait_for_anothers_job_is_not_ended_by_its_end(redis: Redis, client: FlaskClient) -> None:
+def test_a_wait_for_another_callers_job_does_not_end_with_it(redis: Redis, client: FlaskClient) -> None:
     job, _ = submit(client, ONE)
     client.get(f"/jobs?ids={job}&wait=0.1", headers=TWO)
-    assert not redis.hget(f"rq:job:{job}", "reply_to"), "its end would be told to the other's request"
+    assert not redis.hget(f"rq:job:{job}", "reply_to"), "its end would be sent to the other's request"
 
 
 def test_jobs_are_not_listed(client: FlaskClient) -> None:
@@ -84,7 +84,7 @@ def test_jobs_are_not_listed(client: FlaskClient) -> None:
             assert job not in client.get(path, headers=who).text, path
 
 
-def test_the_same_idempotency_key_is_each_callers_own(client: FlaskClient) -> None:
+def test_each_caller_has_its_own_idempotency_keys(client: FlaskClient) -> None:
     same = {"Idempotency-Key": "monday"}
     first, again = submit(client, ONE, **same), submit(client, ONE, **same)
     other = submit(client, TWO, **same)
@@ -92,8 +92,8 @@ def test_the_same_idempotency_key_is_each_callers_own(client: FlaskClient) -> No
     assert not other[1] and other[0] != first[0]
 
 
-def test_a_kept_answer_is_its_callers_own(redis: Redis, client: FlaskClient) -> None:
-    """Else its `Cache-Status`, and how fast it comes, would tell that another has sent this image."""
+def test_a_stored_answer_belongs_to_its_caller(redis: Redis, client: FlaskClient) -> None:
+    """Otherwise `Cache-Status` and the speed would reveal that another caller has sent this image."""
     submit(client, ONE)
     submit(client, TWO)
     assert run(redis) == 2, "jobs in flight are not shared"

@@ -1,4 +1,4 @@
-"""What the gateway's processes are spared; in a process, as the configuration changes its reader."""
+"""The cheaper requests of gunicorn's processes, in a child process because the configuration changes it."""
 
 import os
 import subprocess
@@ -11,14 +11,14 @@ from gateway import gunicorn_conf
 
 cfg = Config()
 cfg.set("keepalive", 7)
-gunicorn_conf.spare_requests(cfg)
-Config.__getattr__ = lambda cfg, name: "searched for"
+gunicorn_conf.reduce_overhead(cfg)
+Config.__getattr__ = lambda cfg, name: "searched"
 print(cfg.keepalive, cfg.limit_request_fields, cfg.is_ssl, gc.get_threshold()[0])
 """
 
 
-def test_requests_are_spared_searches_for_settings_and_garbage() -> None:
-    environ = os.environ | {"REDIS_URL": "redis://localhost"}  # named, not reached
+def test_settings_are_not_searched_and_garbage_collection_is_rarer() -> None:
+    environ = os.environ | {"REDIS_URL": "redis://localhost"}  # not contacted
     command = [sys.executable, "-c", SPARED]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["7", "100", "None", "20000"]

@@ -83,7 +83,7 @@ def test_a_file_that_does_not_do_stops_the_start(tmp_path: Path, content: bytes 
     file = tmp_path / "keys"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(SettingsError, match=f"API_KEYS_FILE='{file}' .*{reason}"):
+    with pytest.raises(SettingsError, match=f"API_KEYS_FILE: .*'{file}': .*{reason}"):
         check(Settings.from_environ(REDIS | {"API_KEYS_FILE": str(file)}))
 
 
@@ -101,7 +101,7 @@ def test_a_rate_limit_may_be_written(limit: str) -> None:
     "limit", ["100", "0/minute", "5/second;0/hour", "1/fortnight", "-1/second", "1/day;"]
 )
 def test_a_rate_limit_may_not_be_written(limit: str) -> None:
-    with pytest.raises(SettingsError, match=f"RATE_LIMIT='{limit}' is not allowed: .*100/minute"):
+    with pytest.raises(SettingsError, match=f"RATE_LIMIT: .*100/minute.*'{limit}'"):
         check(Settings.from_environ(REDIS | {"RATE_LIMIT": limit}))
 
 

@@ -1,4 +1,4 @@
-"""The specification, without a server: it is well formed, and covers what is served."""
+"""The OpenAPI document without a server: it is well formed and has every route."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +9,7 @@ import pytest
 import schemathesis
 
 from gateway.app import create_app
-from gateway.openapi import document
-from gateway.openapi.parts import EXAMPLES
+from gateway.openapi import EXAMPLES, document
 from shared.api_keys import ApiKey
 from shared.redis_connection import connect
 from shared.settings import Settings
@@ -21,7 +20,7 @@ ALL = Settings(
     api_keys=(ApiKey("phone", b""),), rate_limit="1/minute", webhook_secret=(b"secret",), result_cache_ttl=60
 )
 DOCUMENT = document(ALL)
-"""With all that can be set."""
+"""The document of a service with every setting on."""
 
 
 def parts(node: Any) -> Iterator[dict[str, Any]]:
@@ -42,17 +41,17 @@ def operations(specification: dict[str, Any] = DOCUMENT) -> dict[str, dict[str, 
 
 
 def validator(schema: dict[str, Any]) -> Any:
-    """Of a schema that may refer to the document's others."""
+    """A validator of a schema that may refer to the document's other schemas."""
     return jsonschema_rs.Draft202012Validator({**schema, "components": DOCUMENT["components"]})
 
 
 @pytest.mark.parametrize("settings", [Settings(), ALL], ids=["plain", "all"])
-def test_it_is_openapi_3_1(settings: Settings) -> None:
+def test_the_document_is_openapi_3_1(settings: Settings) -> None:
     schemathesis.openapi.from_dict(document(settings)).validate()
     assert document(settings)["openapi"].startswith("3.1.")
 
 
-def test_it_has_every_route_and_no_other() -> None:
+def test_the_document_has_every_route_and_no_other() -> None:
     queue = JobQueue(connect("unix:///nowhere/redis.sock", retries=0), Settings())
     served = {
         f"{method} {str(rule).replace('<', '{').replace('>', '}')}"
@@ -62,7 +61,7 @@ def test_it_has_every_route_and_no_other() -> None:
     assert set(operations()) == served
 
 
-def test_every_schema_is_sound_and_used() -> None:
+def test_every_schema_is_valid_and_used() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     for schema in schemas.values():
         jsonschema_rs.meta.validate(schema)
@@ -88,7 +87,7 @@ def test_every_example_is_shown() -> None:
 
 
 @pytest.mark.parametrize("name", operations())
-def test_every_call_says_what_it_is_and_what_can_go_wrong(name: str) -> None:
+def test_every_operation_has_a_summary_and_its_error_responses(name: str) -> None:
     call = operations()[name]
     assert call["summary"] and call["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
     for status, response in call["responses"].items():
@@ -97,12 +96,12 @@ def test_every_call_says_what_it_is_and_what_can_go_wrong(name: str) -> None:
         assert ("WWW-Authenticate" in response["headers"]) == (status == "401")
 
 
-def test_names_of_calls_are_unique() -> None:
+def test_operation_ids_are_unique() -> None:
     names = [call["operationId"] for call in operations().values()]
     assert len(set(names)) == len(names)
 
 
-def test_keys_and_limits_are_specified_where_they_are_set() -> None:
+def test_keys_and_limits_are_described_if_they_are_set() -> None:
     plain = document(Settings())
     assert "security" not in plain and "securitySchemes" not in plain["components"]
     assert not [name for name, call in operations(plain).items() if "401" in call["responses"]]
@@ -118,7 +117,7 @@ def test_keys_and_limits_are_specified_where_they_are_set() -> None:
     assert "security" in document(Settings(api_keys_file=Path("keys")))
 
 
-def test_webhooks_and_the_cache_are_specified_where_they_are_on() -> None:
+def test_webhooks_and_the_result_cache_are_described_if_they_are_on() -> None:
     plain = operations(document(Settings()))
     assert "webhook" not in form(Settings(), "/jobs") and "callbacks" not in plain["POST /jobs"]
     assert "webhook" in form(ALL, "/jobs") and "callbacks" in operations()["POST /jobs"]
@@ -146,12 +145,12 @@ def form(settings: Settings, path: str) -> dict[str, Any]:
         ("1,2,3;;4,5,6", False),
     ],
 )
-def test_regions_are_as_the_settings_allow(regions: str, fits: bool) -> None:
+def test_regions_follow_the_settings(regions: str, fits: bool) -> None:
     regions_field = form(Settings(max_regions=2), "/classify")["regions"]
     assert validator(regions_field).is_valid(regions) == fits
 
 
-def test_limits_are_those_of_the_settings() -> None:
+def test_limits_follow_the_settings() -> None:
     settings = Settings(max_upload_bytes=12345, max_jobs_per_request=7, region_order="yx")
     assert "12345 bytes" in form(settings, "/classify")["blob"]["description"]
     assert "y,x,side" in form(settings, "/classify")["regions"]["description"]

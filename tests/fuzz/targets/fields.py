@@ -1,6 +1,6 @@
 """The text of the fields, in lines: regions, top_n, consolidate."""
 
-from gateway.problems import Problem
+from gateway.error_responses import Problem
 from gateway.upload_fields import read_upload
 from gateway.upload_form import Form
 from shared.settings import Settings

@@ -6,9 +6,10 @@ import io
 from flask import Request
 from werkzeug.exceptions import HTTPException
 
-from gateway.problems import Problem
-from gateway.upload_fields import most_images, read_uploads
+from gateway.error_responses import Problem
+from gateway.upload_fields import read_uploads
 from gateway.upload_form import read_form
+from gateway.upload_limits import max_images
 from shared.settings import Settings
 from tests.bad_input import encoded
 
@@ -56,7 +57,7 @@ def run(data: bytes) -> None:
         "SERVER_PORT": "80",
     }
     with contextlib.suppress(Problem, HTTPException):
-        form = read_form(Request(environ), SETTINGS, most_images(SETTINGS))
+        form = read_form(Request(environ), SETTINGS, max_images(SETTINGS))
         images, options = read_uploads(form, SETTINGS)
         assert 1 <= len(images) <= 4 and all(0 < len(each) <= 2048 for each in images)
         assert options.top_n >= 1

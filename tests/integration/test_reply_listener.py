@@ -1,4 +1,4 @@
-"""Waiting for answers on a real server: lost replies, lost jobs, a server that goes and comes back."""
+"""Waiting for answers on a real server: lost replies, lost jobs, a server that restarts."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from gateway import reply_listener
-from gateway.reply_listener import LOOK_SECONDS, ReplyListener, Waiter
+from gateway.reply_listener import LOOKUP_SECONDS, PendingReply, ReplyListener
 from shared.job import Options
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.gateway_client import reply_list
@@ -24,14 +24,14 @@ ROOM = {INTERACTIVE: 32, BULK: 32}
 
 @pytest.fixture
 def listener(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> ReplyListener:
-    monkeypatch.setattr(reply_listener, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(reply_listener, "LOOKUP_SECONDS", 0.5)
     return ReplyListener(queue, reply_list(uuid4().hex))
 
 
-def ask(queue: JobQueue, listener: ReplyListener, job_id: str, waiter: Waiter | None = None) -> None:
+def ask(queue: JobQueue, listener: ReplyListener, job_id: str, pending: PendingReply | None = None) -> None:
     queue.submit([NewJob(job_id, b"image", Options(), reply_to=listener.reply_to)])
-    if waiter is not None:
-        waiter.queued()
+    if pending is not None:
+        pending.mark_queued()
 
 
 def answer(queue: JobQueue) -> None:
@@ -39,14 +39,14 @@ def answer(queue: JobQueue) -> None:
     queue.settle("w1", [Settlement(claim, Reply(claim.job_id, {"of": claim.job_id})) for claim in claims])
 
 
-def test_each_waiter_gets_its_own_answer(queue: JobQueue, listener: ReplyListener) -> None:
+def test_each_request_gets_its_own_reply(queue: JobQueue, listener: ReplyListener) -> None:
     found: dict[str, Reply] = {}
 
     def one(name: str) -> None:
-        with listener.expect(name) as waiter:
-            ask(queue, listener, name, waiter)
-            assert waiter.wait(10)
-            found.update(waiter.replies)
+        with listener.expect(name) as pending:
+            ask(queue, listener, name, pending)
+            assert pending.wait(10)
+            found.update(pending.replies)
 
     names = [f"job{i}" for i in range(8)]
     threads = [threading.Thread(target=one, args=(name,)) for name in names]
@@ -59,63 +59,63 @@ def test_each_waiter_gets_its_own_answer(queue: JobQueue, listener: ReplyListene
     assert {name: reply.result for name, reply in found.items()} == {name: {"of": name} for name in names}
 
 
-def test_jobs_and_waiters_are_many_to_many(queue: JobQueue, listener: ReplyListener) -> None:
+def test_requests_and_jobs_are_many_to_many(queue: JobQueue, listener: ReplyListener) -> None:
     with listener.expect("a") as first, listener.expect("a", "b") as second, listener.expect("b") as third:
         ask(queue, listener, "a")
-        for waiter in (first, second, third):
-            waiter.queued()
+        for pending in (first, second, third):
+            pending.mark_queued()
         answer(queue)
         assert first.wait(5) and second.wait(5) and not third.wait(0.1)
         assert second.replies["a"].result == {"of": "a"}
 
 
-def test_an_answer_before_the_wait_is_kept(queue: JobQueue, listener: ReplyListener) -> None:
-    with listener.expect("early") as waiter:
-        ask(queue, listener, "early", waiter)
+def test_a_reply_before_the_wait_is_kept(queue: JobQueue, listener: ReplyListener) -> None:
+    with listener.expect("early") as pending:
+        ask(queue, listener, "early", pending)
         answer(queue)
         time.sleep(0.3)
-        assert waiter.wait(0) and waiter.replies["early"].result == {"of": "early"}
+        assert pending.wait(0) and pending.replies["early"].result == {"of": "early"}
 
 
-def test_a_reply_that_overtakes_the_news_that_its_job_was_queued_waits_for_it(
+def test_a_reply_that_arrives_before_its_job_is_marked_as_queued_waits(
     queue: JobQueue, listener: ReplyListener
 ) -> None:
-    with listener.expect("a") as waiter:
+    with listener.expect("a") as pending:
         ask(queue, listener, "a")
         answer(queue)
-        assert not waiter.wait(0.5)
-        waiter.queued("hit")
-        assert waiter.wait(0) and waiter.cache == "hit"
+        assert not pending.wait(0.5)
+        pending.mark_queued("hit")
+        assert pending.wait(0) and pending.cache_outcome == "hit"
 
 
-def test_no_answer_in_time_leaves_nothing_behind(queue: JobQueue, listener: ReplyListener) -> None:
-    with listener.expect("slow", "slower") as waiter:
-        ask(queue, listener, "slow", waiter)
-        assert not waiter.wait(0.1)
-    assert listener._waiters == {}
+def test_a_timeout_leaves_nothing_behind(queue: JobQueue, listener: ReplyListener) -> None:
+    with listener.expect("slow", "slower") as pending:
+        ask(queue, listener, "slow", pending)
+        assert not pending.wait(0.1)
+    assert listener._pending == {}
 
 
 def test_a_lost_reply_is_looked_up(queue: JobQueue, listener: ReplyListener, redis: Redis) -> None:
-    with listener.expect("a") as waiter:
-        ask(queue, listener, "a", waiter)
+    with listener.expect("a") as pending:
+        ask(queue, listener, "a", pending)
         redis.hset("rq:job:a", "reply_to", "")
         answer(queue)
         assert redis.llen(listener.reply_to) == 0
-        assert waiter.wait(10) and waiter.replies["a"].result == {"of": "a"}
+        assert pending.wait(10) and pending.replies["a"].result == {"of": "a"}
 
 
-def test_a_job_that_redis_lost_is_told_soon(queue: JobQueue, listener: ReplyListener, redis: Redis) -> None:
-    with listener.expect("a") as waiter:
-        ask(queue, listener, "a", waiter)
+def test_the_loss_of_a_job_is_reported_soon(queue: JobQueue, listener: ReplyListener, redis: Redis) -> None:
+    with listener.expect("a") as pending:
+        ask(queue, listener, "a", pending)
         redis.delete("rq:job:a")
-        assert waiter.wait(10) and waiter.lost == {"a"}
+        assert pending.wait(10) and pending.lost == {"a"}
 
 
-def test_a_job_that_is_not_queued_yet_is_not_lost(listener: ReplyListener) -> None:
-    with listener.expect("a") as waiter:
-        assert not waiter.wait(LOOK_SECONDS + 1.5)
-        waiter.refuse(ValueError("no"))
-        assert waiter.wait(0) and isinstance(waiter.refusal, ValueError)
+def test_a_job_that_is_not_queued_is_not_lost(listener: ReplyListener) -> None:
+    with listener.expect("a") as pending:
+        assert not pending.wait(LOOKUP_SECONDS + 1.5)
+        pending.fail(ValueError("no"))
+        assert pending.wait(0) and isinstance(pending.error, ValueError)
 
 
 @pytest.fixture
@@ -125,19 +125,19 @@ def own_valkey() -> Iterator[Valkey]:
     server.remove()
 
 
-def test_waiters_outlast_a_restart_of_redis(own_valkey: Valkey) -> None:
+def test_requests_outlast_a_restart_of_redis(own_valkey: Valkey) -> None:
     queue = JobQueue(connect(own_valkey.url), Settings(job_lease=2.0))
     listener = ReplyListener(queue, reply_list(uuid4().hex))
-    with listener.expect("a") as waiter:
-        ask(queue, listener, "a", waiter)
+    with listener.expect("a") as pending:
+        ask(queue, listener, "a", pending)
         threading.Timer(1.5, lambda: (own_valkey.stop(), own_valkey.start(), answer(queue))).start()
-        assert waiter.wait(30) and waiter.replies["a"].result == {"of": "a"}
+        assert pending.wait(30) and pending.replies["a"].result == {"of": "a"}
 
 
-def test_what_was_lost_with_the_connection_is_looked_up_at_once(
+def test_replies_lost_with_the_connection_are_looked_up_at_once(
     own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reply_listener, "LOOK_SECONDS", 1000.0)
+    monkeypatch.setattr(reply_listener, "LOOKUP_SECONDS", 1000.0)
     queue = JobQueue(connect(own_valkey.url), Settings(job_lease=2.0))
     listener = ReplyListener(queue, reply_list(uuid4().hex))
     with listener.expect("answered") as answered, listener.expect("gone") as gone:

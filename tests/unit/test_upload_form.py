@@ -1,4 +1,4 @@
-"""Our reader of multipart forms against Werkzeug's own."""
+"""The reader of multipart forms, compared with Werkzeug's reader."""
 
 import contextlib
 import io
@@ -9,8 +9,9 @@ from flask import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.problems import Problem
-from gateway.upload_form import FORM_SLACK, OTHER_PARTS, Form, read_form
+from gateway.error_responses import Problem
+from gateway.upload_form import Form, read_form
+from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS
 from shared.settings import Settings
 
 NAMES = st.text(st.characters(categories=["L", "N"], include_characters=" _-."), min_size=1, max_size=20)
@@ -54,7 +55,7 @@ def test_any_bytes_are_a_form_or_a_problem(data: bytes) -> None:
 
 
 def refused(data: bytes, images: int = 10, **more: str) -> str:
-    """How a form is refused: status and detail."""
+    """The status and detail with which a form is refused."""
     with pytest.raises(Problem) as problem:
         read_form(request(data, **more), Settings(), images)
     return f"{problem.value.status} {problem.value.detail}"
@@ -63,30 +64,30 @@ def refused(data: bytes, images: int = 10, **more: str) -> str:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ([("a", None, b"1")] * (10 + OTHER_PARTS), "or there are more than 41 parts"),
-        ([("a", None, bytes(FORM_SLACK // 2))] * 2, "a form field is larger than 262144 bytes"),
+        ([("a", None, b"1")] * (10 + MAX_OTHER_PARTS), "41 parts, got more"),
+        ([("a", None, bytes(MAX_OTHER_BYTES // 2))] * 2, "at most 262144 bytes of text"),
     ],
 )
-def test_too_much_of_a_form_is_refused(parts: list[tuple[str, None, bytes]], words: str) -> None:
+def test_too_many_or_too_large_fields_are_refused(parts: list[tuple[str, None, bytes]], words: str) -> None:
     parse(body(parts))
-    told = refused(body([*parts, ("b", None, b"1")]))
-    assert told.startswith("413 ") and words in told
+    found = refused(body([*parts, ("b", None, b"1")]))
+    assert found.startswith("413 ") and words in found
 
 
-def test_a_body_without_a_length_is_read_up_to_the_bound() -> None:
+def test_a_body_without_a_length_is_read_up_to_the_maximum() -> None:
     whole = body([("blob", "a", bytes(Settings().max_upload_bytes))])
     chunked = request(whole)
     del chunked.environ["CONTENT_LENGTH"]
     assert len(read_form(chunked, Settings(), 1).files["blob"][0]) == Settings().max_upload_bytes
-    chunked = request(bytes(FORM_SLACK) + whole)  # what stands before the first boundary is no part's
+    chunked = request(bytes(MAX_OTHER_BYTES) + whole)  # bytes before the first boundary belong to no part
     del chunked.environ["CONTENT_LENGTH"]
     with pytest.raises(Problem, match="20971520 bytes"):
         read_form(chunked, Settings(), 1)
     assert "20971520 bytes" in refused(whole[:1000], images=1, CONTENT_LENGTH=str(10**9))
 
 
-def test_a_form_without_a_boundary_or_an_end_is_broken() -> None:
-    assert "400 the multipart form is broken: its Content-Type names no boundary" in refused(
+def test_a_form_without_a_boundary_or_an_end_is_malformed() -> None:
+    assert "400 The multipart form is malformed: its Content-Type has no boundary" in refused(
         b"", CONTENT_TYPE="multipart/form-data"
     )
     assert "end" in refused(body([("a", "b", b"1")])[:-6])
@@ -98,10 +99,10 @@ def in_charset(charset: str) -> bytes:
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "iso-8859-1", "us-ascii"])
-def test_a_field_may_say_its_charset(charset: str) -> None:
+def test_a_field_may_state_its_charset(charset: str) -> None:
     assert parse(in_charset(charset)).fields == {"a": ["1"]}
 
 
 @pytest.mark.parametrize("charset", ["utf-9", "punycode", "idna", "zlib", "unicode_escape"])
-def test_a_charset_that_is_not_known_is_broken(charset: str) -> None:
-    assert f"charset '{charset}'; send it as UTF-8" in refused(in_charset(charset))
+def test_an_unknown_charset_is_malformed(charset: str) -> None:
+    assert f"charset '{charset}' instead of UTF-8" in refused(in_charset(charset))

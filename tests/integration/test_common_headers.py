@@ -1,4 +1,4 @@
-"""What every answer tells browsers of its use."""
+"""The headers that every response has."""
 
 import pytest
 from redis import Redis
@@ -10,7 +10,7 @@ from tests.integration.test_gateway import make
     ("path", "status"),
     [("/classes", 200), ("/openapi.json", 200), ("/health/live", 200), ("/nowhere", 404), ("/classify", 405)],
 )
-def test_an_answer_is_no_page_and_is_kept_nowhere(redis: Redis, path: str, status: int) -> None:
+def test_an_answer_is_not_a_page_and_is_not_stored(redis: Redis, path: str, status: int) -> None:
     answer = make(redis).get(path)
     assert answer.status_code == status
     assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
@@ -20,7 +20,7 @@ def test_an_answer_is_no_page_and_is_kept_nowhere(redis: Redis, path: str, statu
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_a_page_runs_this_servers_scripts_alone(redis: Redis) -> None:
+def test_a_page_runs_only_scripts_of_this_server(redis: Redis) -> None:
     answer = make(redis).get("/docs")
     policy = dict(each.strip().split(" ", 1) for each in answer.headers["Content-Security-Policy"].split(";"))
     assert answer.mimetype == "text/html"
@@ -29,7 +29,7 @@ def test_a_page_runs_this_servers_scripts_alone(redis: Redis) -> None:
     assert policy["frame-ancestors"] == policy["object-src"] == policy["base-uri"] == "'none'"
 
 
-def test_a_page_that_the_browser_has_keeps_its_policy(redis: Redis) -> None:
+def test_a_cached_page_keeps_its_policy(redis: Redis) -> None:
     client = make(redis)
     tag = client.get("/").headers["ETag"]
     again = client.get("/", headers={"If-None-Match": tag})

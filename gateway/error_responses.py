@@ -1,0 +1,129 @@
+"""Turns every error into a response `application/problem+json` (RFC 9457), with its status and what to do.
+
+Problem                raised by a view, with its status
+NotFound               404 with the paths that exist
+MethodNotAllowed       405 with the methods that are allowed
+other HTTPException    raised by Flask and Werkzeug (400, 408 …)
+JobFailure             a worker's failure, with its status in `shared.job.FAILURES`
+QueueFull              429 with the seconds until the queue has room (for the rate limit's 429: rate_limit.py)
+RedisError             503
+any other exception    500 with the request's id, and the reason in the log
+"""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, current_app, jsonify, request
+from redis.exceptions import OutOfMemoryError, RedisError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from gateway.request import current_request
+from shared.job import FAILURES, JobFailure
+from shared.queue.messages import QueueFull
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5
+"""Default of `Retry-After` in seconds, if no better value is known."""
+
+
+class Problem(Exception):
+    """An error response. `fields` names the invalid form fields, each with its error."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        fields: dict[str, str] | None = None,
+        retry_after: int | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.code = status, detail, code
+        self.fields, self.retry_after = fields or {}, retry_after
+
+
+def field_problem(status: int, field: str, detail: str) -> Problem:
+    """Return the problem of one invalid field or parameter."""
+    return Problem(status, f"{field}: {detail}", fields={field: detail})
+
+
+def no_worker(reasons: str = "") -> Problem:
+    """Return the 503 of a service without a worker that has a warm model."""
+    action = f"Send the request again in {RETRY_SECONDS} s."
+    return Problem(503, f"No worker with a model is ready. {reasons or action}", retry_after=RETRY_SECONDS)
+
+
+def register_errors(app: Flask) -> None:
+    """Make every error of `app` a response `application/problem+json`."""
+    app.register_error_handler(Problem, respond)
+    app.register_error_handler(NotFound, _not_found)
+    app.register_error_handler(MethodNotAllowed, _method_not_allowed)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(JobFailure, _job_failed)
+    app.register_error_handler(QueueFull, _queue_full)
+    app.register_error_handler(RedisError, _redis_failed)
+    app.register_error_handler(Exception, _server_failed)
+
+
+def respond(problem: Problem) -> Response:
+    """Return the HTTP response for a problem."""
+    body: dict[str, Any] = {
+        "type": f"urn:problem:{problem.code}" if problem.code else "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+    }
+    if problem.fields:
+        body["errors"] = [{"field": field, "detail": detail} for field, detail in problem.fields.items()]
+    response = jsonify(body)
+    response.status_code = problem.status
+    response.content_type = "application/problem+json"
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
+    return response
+
+
+def _not_found(error: NotFound) -> Response:
+    paths = ", ".join(sorted({str(rule) for rule in current_app.url_map.iter_rules()}))
+    return respond(Problem(404, f"There is nothing at {request.path}. Use one of these paths: {paths}"))
+
+
+def _method_not_allowed(error: MethodNotAllowed) -> Response:
+    methods = " or ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}))
+    detail = f"{request.path}: expected {methods}, got {request.method}. Use an allowed method."
+    response = respond(Problem(405, detail))
+    response.headers["Allow"] = ", ".join(error.valid_methods or ())
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    if error.code is None or error.code < 400:
+        return Response(status=error.code, headers=error.get_headers())
+    return respond(Problem(error.code, error.description or ""))
+
+
+def _job_failed(failure: JobFailure) -> Response:
+    status = FAILURES[failure.code]
+    fields = {"blob": failure.detail} if status < 500 else None
+    return respond(Problem(status, failure.detail, fields=fields, code=failure.code))
+
+
+def _queue_full(error: QueueFull) -> Response:
+    return respond(Problem(429, str(error), retry_after=error.retry_after))
+
+
+def _redis_failed(error: RedisError) -> Response:
+    logger.warning("Redis command failed: %s", error)
+    fault = "is out of memory" if isinstance(error, OutOfMemoryError) else "does not answer"
+    detail = f"The Redis server {fault}. Send the request again in {RETRY_SECONDS} s."
+    return respond(Problem(503, detail, retry_after=RETRY_SECONDS))
+
+
+def _server_failed(error: Exception) -> Response:
+    request_id = current_request().id
+    logger.error("request %s failed", request_id, exc_info=error)
+    detail = f"The server failed. Report the request id {request_id}: the server's log has the reason."
+    return respond(Problem(500, detail))

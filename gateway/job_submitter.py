@@ -1,0 +1,75 @@
+"""Submits the jobs of simultaneous requests with one Redis command."""
+
+import queue
+import threading
+from contextlib import suppress
+
+from gateway.reply_listener import PendingReply
+from shared.queue.gateway_client import GatewayQueue
+from shared.queue.messages import NewJob
+
+MAX_JOBS_PER_COMMAND = 64
+"""Maximum number of jobs that one command submits."""
+
+EAGER_JOBS = 8
+"""Number of jobs that are submitted at once, without waiting for more requests, so that a worker can start on
+them."""
+
+Submission = tuple[NewJob, float | None, PendingReply]
+
+
+class JobSubmitter:
+    """Submits interactive jobs. The jobs that arrive during one command share the next command.
+
+    Its thread starts with the first job, and so after gunicorn's fork. Under gevent the thread is a greenlet.
+    """
+
+    def __init__(self, jobs: GatewayQueue) -> None:
+        self._jobs = jobs
+        self._submissions: queue.SimpleQueue[Submission] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, job: NewJob, timeout: float, pending: PendingReply) -> None:
+        """Submit a job that expires after `timeout` seconds.
+
+        `pending` receives the outcome: the job was queued, or QueueFull, or RedisError.
+        """
+        if self._thread is None:
+            self._start()
+        self._submissions.put((job, timeout, pending))
+        if self._submissions.qsize() >= EAGER_JOBS:
+            self._submit(self._take(EAGER_JOBS))
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="submit", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            first = self._submissions.get()
+            self._submit([first, *self._take(MAX_JOBS_PER_COMMAND - 1)])
+
+    def _take(self, max_jobs: int) -> list[Submission]:
+        taken: list[Submission] = []
+        with suppress(queue.Empty):
+            while len(taken) < max_jobs:
+                taken.append(self._submissions.get_nowait())
+        return taken
+
+    def _submit(self, submissions: list[Submission]) -> None:
+        if not submissions:  # another thread has submitted them
+            return
+        try:
+            outcomes = self._jobs.submit_each([(job, timeout) for job, timeout, _ in submissions])
+        except Exception as error:
+            for *_, pending in submissions:
+                pending.fail(error)
+            return
+        for (*_, pending), outcome in zip(submissions, outcomes, strict=True):
+            if isinstance(outcome, str):
+                pending.mark_queued(outcome)
+            else:
+                pending.fail(outcome)

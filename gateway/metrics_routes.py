@@ -1,0 +1,45 @@
+"""GET /metrics for Prometheus: this gateway's requests, and the queues and workers (docs/metrics.md)."""
+
+import logging
+import threading
+
+from flask import Blueprint, Response, request
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from redis.exceptions import RedisError
+
+from gateway.queue_metrics import QueueMetricsCollector, QueueSnapshot
+from gateway.resources import Resources, resources
+
+bp = Blueprint("metrics", __name__)
+logger = logging.getLogger(__name__)
+
+MAX_REDIS_SECONDS = 3.0
+"""Maximum wait for Redis in seconds. After 10 s Prometheus ends a scrape and has no metrics at all."""
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Return all metrics in the format that the caller prefers, also while Redis is unreachable."""
+    registry = CollectorRegistry()
+    registry.register(resources().request_metrics.collector())
+    registry.register(QueueMetricsCollector(_queue_snapshot(resources())))
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(registry), content_type=content_type)
+
+
+def _queue_snapshot(shared: Resources) -> QueueSnapshot | None:
+    """Return the queues and workers, or None if Redis does not answer within `MAX_REDIS_SECONDS`."""
+    snapshots: list[QueueSnapshot] = []
+
+    def read() -> None:
+        try:
+            snapshots.append(QueueSnapshot(shared.queue.metrics(), shared.served()))
+        except RedisError as error:
+            logger.warning("no queue metrics read from Redis: %s", error)
+
+    # If Redis hangs, the client's own timeouts end the thread, which is a greenlet under gevent.
+    thread = threading.Thread(target=read, name="queue-metrics", daemon=True)
+    thread.start()
+    thread.join(MAX_REDIS_SECONDS)
+    return snapshots[0] if snapshots else None

@@ -1,0 +1,50 @@
+"""The maximum sizes of an upload: of an image, of all images of a form, and of the form's other parts."""
+
+from gateway.error_responses import field_problem
+from shared.settings import Settings
+
+MAX_OTHER_BYTES = 256 * 1024
+"""Maximum size of a form's text fields, and of its boundaries and headers, in bytes."""
+
+MAX_OTHER_PARTS = 31
+"""Maximum number of parts of a form that are not images."""
+
+MAX_LARGEST_IMAGES = 10
+"""Maximum number of images of the largest size in one form. The form may have more if they are smaller."""
+
+
+def max_images(settings: Settings) -> int:
+    """Return the maximum number of images in one form. The server never accepts more than the queue holds."""
+    return min(settings.max_jobs_per_request, settings.bulk_queue_size)
+
+
+def max_total_bytes(settings: Settings, images: int) -> int:
+    """Return the maximum size of all images of a form of at most `images` images, in bytes."""
+    return min(images, MAX_LARGEST_IMAGES) * settings.max_upload_bytes
+
+
+def check_image_size(image: bytes, settings: Settings, name: str) -> None:
+    """Check one image.
+
+    Raises:
+        Problem: the image is larger than MAX_UPLOAD_BYTES.
+    """
+    if len(image) > settings.max_upload_bytes:
+        detail = f"expected at most {settings.max_upload_bytes} bytes, got {len(image)} bytes"
+        raise field_problem(413, name, f"{detail}. Send a smaller image.")
+
+
+def check_images(images: list[bytes], settings: Settings) -> None:
+    """Check the number and the total size of a form's images.
+
+    Raises:
+        Problem: there are too many, or they have more bytes than MAX_QUEUE_BYTES.
+    """
+    size = sum(map(len, images))
+    if len(images) > max_images(settings):
+        detail = f"expected at most {max_images(settings)} images, got {len(images)} images"
+    elif size > settings.max_queue_bytes:
+        detail = f"expected images with at most {settings.max_queue_bytes} bytes in total, got {size} bytes"
+    else:
+        return
+    raise field_problem(413, "blob", f"{detail}. Send them in several requests.")
