@@ -29,7 +29,7 @@ from shared.queue import BULK, INTERACTIVE
 from shared.settings import Settings
 from tests.chaos.load import Mailbox
 from tests.chaos.run import SECRET
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.stack import ROOT, Stack, eventually
 
 LIMITS = {

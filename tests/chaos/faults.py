@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 import demo
 from tests.chaos.faulty_worker import MAGENTA, POISON
 from tests.chaos.proxy import Proxy
-from tests.pictures import saved
+from tests.images import saved
 from tests.stack import Stack, eventually
 
 LEASE, BATCH_TIMEOUT = 2, 2

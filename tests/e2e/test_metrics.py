@@ -13,7 +13,7 @@ import pytest
 import requests
 
 import demo
-from tests.figures import WorkerMetrics, scrape
+from tests.metrics import WorkerMetrics, scrape
 from tests.stack import ROOT, Stack, eventually
 
 PHOTO = demo.SAMPLES / "siete.jpg"

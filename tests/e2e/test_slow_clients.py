@@ -31,7 +31,7 @@ def port(stack: Stack) -> Iterator[int]:
             "gunicorn",
             "-c",
             "python:gateway.gunicorn_conf",
-            "tests.e2e.hurried_gateway:create_app()",
+            "tests.e2e.short_grace_gateway:create_app()",
         ),
         SERVER_PORT=str(port),
     )

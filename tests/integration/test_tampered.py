@@ -10,7 +10,7 @@ from shared.job import Options
 from shared.queue.messages import Claim, NewJob
 from shared.settings import Settings
 from tests.integration.test_queue import die, good, ids, submit, take
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 NO_NUMBERS = ("", "x", "nan", "inf", "-1", "1.5", "9" * 400)
 FIELDS = (

@@ -11,7 +11,7 @@ from PIL import Image
 
 from shared.image_header import MAX_READS, MAX_VALUES, ImageError, open_image
 from tests.bad_input import png_header
-from tests.pictures import oriented, quadrants, saved, scene
+from tests.images import oriented, quadrants, saved, scene
 
 # pytest sets its own filters for each test; that ours is in force is tested in a process of its own.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -10,7 +10,7 @@ from gateway.reply_listener import Waiter
 from gateway.submit_batch import ENOUGH_TOGETHER, Submitter
 from shared.job import Options
 from shared.queue.messages import NewJob
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 
 class Trips:

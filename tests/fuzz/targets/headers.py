@@ -3,9 +3,9 @@
 import contextlib
 
 from shared.image_header import ImageError, open_image
-from tests.fuzz.targets.pictures import SEEDS as PICTURES
+from tests.fuzz.targets.images import SEEDS as IMAGES
 
-SEEDS = PICTURES
+SEEDS = IMAGES
 PIXELS = 4_000_000
 WORDS = [b"II*\0", b"MM\0*", b"Exif\0\0", b"\xff\xd8\xff", b"IHDR", b"IDAT", b"VP8X", b"\x12\x01\x03\0"]
 

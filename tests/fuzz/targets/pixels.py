@@ -4,10 +4,10 @@ import contextlib
 
 from shared.image_header import ImageError
 from shared.job import Region
-from tests.fuzz.targets.pictures import SEEDS as PICTURES
+from tests.fuzz.targets.images import SEEDS as IMAGES
 from worker.decode import PixelSpec, decode
 
-SEEDS = [bytes([number % 8]) + picture for number, picture in enumerate(PICTURES)]
+SEEDS = [bytes([number % 8]) + image for number, image in enumerate(IMAGES)]
 SPECS = [
     PixelSpec(8, 6, 3, max_pixels=1_000_000),
     PixelSpec(8, 6, 1, max_pixels=1_000_000),

@@ -13,7 +13,7 @@ from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim, NewJob, QueueFull, Reply, Settlement
 from shared.queue.wire import digest
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
 SERVED = {"id": "m", "fingerprint": "f" * 64, "thresholds": "t" * 64}

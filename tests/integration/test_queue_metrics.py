@@ -6,7 +6,7 @@ from shared.job import Options
 from shared.metric_names import Count, QueueMetrics
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim, NewJob, Reply, Settlement
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
 
