@@ -13,7 +13,7 @@ import pytest
 import requests
 
 import demo
-from tests.metrics import WorkerMetrics, scrape
+from tests.metrics import MetricValues, scrape
 from tests.stack import ROOT, Stack, eventually
 
 PHOTO = demo.SAMPLES / "siete.jpg"
@@ -41,7 +41,7 @@ def counted() -> Iterator[Stack]:
     stack.close()
 
 
-def runs(stack: Stack, inputs: int) -> WorkerMetrics:
+def runs(stack: Stack, inputs: int) -> MetricValues:
     """The figures, once the worker has told of so many inputs in all."""
     return eventually(
         lambda: (told := scrape(stack.url))("batch_inputs_sum") >= inputs and told,
