@@ -1,10 +1,14 @@
 """A worker with faults that tests switch on: `python -m tests.chaos.faulty_worker`.
 
-The file that CHAOS_FILE names says which: "hang" (once, in the model), "hang decoder" (once), "oom" (more
-than two inputs at once).
-Each run of the model takes CHAOS_PAUSE seconds longer. Its clock is wrong by as many seconds as the file of
-CHAOS_CLOCK says. A magenta image makes the model raise; one with POISON behind its data kills the process
-that decodes it.
+The content of the file CHAOS_FILE selects the fault:
+
+- "hang": the next run of the model hangs.
+- "hang decoder": the next call of the decoder hangs.
+- "oom": the model runs out of memory for more than two inputs.
+
+Each run of the model takes CHAOS_PAUSE seconds longer. The worker's clock is ahead by the number of seconds
+in the file CHAOS_CLOCK. A magenta image makes the model raise an error. An image that ends with POISON kills
+the process that decodes it.
 """
 
 import contextlib
@@ -27,17 +31,17 @@ MAGENTA = (255, 0, 255)
 _run, _decode, _time = Engine._run, worker.fetch_stage.decode, time.time
 
 
-def switched() -> str:
-    """The fault that is switched on, if any."""
+def active_fault() -> str:
+    """Return the content of the file CHAOS_FILE, or an empty string if there is no such file."""
     with contextlib.suppress(FileNotFoundError):
         return Path(os.environ["CHAOS_FILE"]).read_text()
     return ""
 
 
 def run(self: Engine, pixels: Any, size: int) -> Any:
-    """The engine's, with its faults."""
+    """Replace the engine's method: cause the fault of the model, then call the method."""
     time.sleep(float(os.environ.get("CHAOS_PAUSE", "0")))
-    fault = switched()
+    fault = active_fault()
     if fault == "hang":
         Path(os.environ["CHAOS_FILE"]).unlink(missing_ok=True)
         time.sleep(3600)
@@ -46,32 +50,32 @@ def run(self: Engine, pixels: Any, size: int) -> Any:
 
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
     if (pixels == MAGENTA).all(axis=(1, 2, 3)).any():
-        raise ValueError("this model can't bear magenta")
+        raise ValueError("this model does not accept magenta")
     return _run(self, pixels, size)
 
 
 def decode(data: bytes, *arguments: Any) -> Any:
-    """The worker's, with its faults."""
+    """Replace the worker's function: cause the fault of the decoder, then call the function."""
     if data.endswith(POISON):
         os.kill(os.getpid(), signal.SIGSEGV)
-    if switched() == "hang decoder":
+    if active_fault() == "hang decoder":
         Path(os.environ["CHAOS_FILE"]).unlink(missing_ok=True)
         time.sleep(3600)
     return _decode(data, *arguments)
 
 
 def wrong_time() -> float:
-    """The time, as a clock that was set wrong tells it. libfaketime breaks Python's `sleep`."""
+    """Return the time of a clock that is set wrong. libfaketime would break Python's `sleep`."""
     clock = os.environ.get("CHAOS_CLOCK")
     return _time() + (float(Path(clock).read_text() or 0) if clock else 0.0)
 
 
 class WrongDatetime(datetime.datetime):
-    """What writes the times in Redis, by that clock."""
+    """A `datetime` with the wrong time; the worker writes its times in Redis with this class."""
 
     @classmethod
     def now(cls, tz: datetime.tzinfo | None = None) -> "WrongDatetime":
-        """The time that the clock tells."""
+        """Return the wrong time."""
         return cls.fromtimestamp(wrong_time(), tz)
 
 
