@@ -1,18 +1,16 @@
-"""Clients who send next to nothing are let go, and those who are only slow are served."""
+"""Tests that the gateway disconnects clients that send almost nothing and answers slow clients."""
 
 import contextlib
 import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
-import requests
 
 import demo
 from tests.e2e.test_classify import best
-from tests.stack import Stack, eventually, free_port
+from tests.stack import Stack, eventually, free_port, responds
 
 IMAGE = (demo.SAMPLES / "siete.jpg").read_bytes()
 FORM = (
@@ -22,32 +20,16 @@ HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data
 
 
 @pytest.fixture(scope="module")
-def port(stack: Stack) -> Iterator[int]:
-    """Where a gateway listens that has less patience."""
+def port(stack: Stack) -> int:
+    """Start a gateway with a shorter grace for slow uploads; return its port."""
     port = free_port()
-    stack.start(
-        *(
-            "hurried",
-            "gunicorn",
-            "-c",
-            "python:gateway.gunicorn_conf",
-            "tests.e2e.short_grace_gateway:create_app()",
-        ),
-        SERVER_PORT=str(port),
-    )
-    eventually(lambda: is_up(port), 30, "the gateway is up")
+    stack.start_gunicorn("short-grace", "tests.e2e.short_grace_gateway", SERVER_PORT=str(port))
+    eventually(lambda: responds(f"http://127.0.0.1:{port}/health/ready"), 30, "the gateway is ready")
     return port
 
 
-def is_up(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).ok
-    except requests.RequestException:
-        return False
-
-
 def answer(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes, or resets what is still being sent to it."""
+    """Return all data until the gateway closes the connection or resets it during an upload."""
     connection.settimeout(30)
     received = b""
     with contextlib.suppress(ConnectionResetError):
@@ -57,7 +39,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def drip(connection: socket.socket, data: bytes, pause: float) -> threading.Thread:
-    """Send a byte at a time until something comes back: a reset would discard an unread answer."""
+    """Send the data byte by byte until an answer arrives. A later reset would discard an unread answer."""
 
     def run() -> None:
         try:
@@ -65,7 +47,7 @@ def drip(connection: socket.socket, data: bytes, pause: float) -> threading.Thre
                 connection.sendall(data[start : start + 1])
                 if select.select([connection], [], [], pause)[0]:
                     return
-        except (OSError, ValueError):  # closed
+        except (OSError, ValueError):  # the connection is closed
             return
 
     thread = threading.Thread(target=run)
@@ -73,36 +55,36 @@ def drip(connection: socket.socket, data: bytes, pause: float) -> threading.Thre
     return thread
 
 
-def test_a_header_that_does_not_end_is_cut_off(port: int) -> None:
+def test_an_endless_header_ends_the_connection(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         dripping = drip(connection, HEAD + b"X-Slow: " + b"x" * 200, 0.2)
         assert answer(connection) == b""
     dripping.join()
 
 
-def test_a_form_that_comes_a_byte_at_a_time_is_refused(port: int) -> None:
+def test_a_form_sent_byte_by_byte_is_refused(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
         dripping = drip(connection, FORM[:200], 0.1)
-        told = answer(connection).decode()
+        received = answer(connection).decode()
     dripping.join()
-    assert told.startswith("HTTP/1.1 408 ") and "application/problem+json" in told
-    assert "the form comes too slowly" in told and "faster connection" in told
+    assert received.startswith("HTTP/1.1 408 ") and "application/problem+json" in received
+    assert "the form comes too slowly" in received and "faster connection" in received
 
 
-def test_a_form_that_is_only_slow_is_answered(port: int) -> None:
+def test_a_slow_form_is_answered(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(FORM))
-        pieces = 8  # for two seconds, twice the grace
+        pieces = 8  # sent in two seconds, twice the grace
         for number in range(pieces):
             connection.sendall(FORM[number * len(FORM) // pieces : (number + 1) * len(FORM) // pieces])
             time.sleep(0.25)
-        told = answer(connection)
-    assert told.startswith(b"HTTP/1.1 200 ")
-    assert b"Digitus septem albus" in told.partition(b"\r\n\r\n")[2]
+        received = answer(connection)
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"Digitus septem albus" in received.partition(b"\r\n\r\n")[2]
 
 
-def test_the_usual_gateway_has_the_patience_of_half_a_minute(stack: Stack) -> None:
+def test_the_default_grace_allows_a_pause_of_two_seconds(stack: Stack) -> None:
     with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(FORM) + FORM[:9])
         time.sleep(2)
@@ -111,8 +93,8 @@ def test_the_usual_gateway_has_the_patience_of_half_a_minute(stack: Stack) -> No
     assert best(stack.classify(IMAGE).json()) == ["Digitus septem albus"]
 
 
-def test_hundreds_of_uploads_at_a_byte_a_second_hold_up_nobody(stack: Stack) -> None:
-    over, times = threading.Event(), []
+def test_hundreds_of_uploads_at_one_byte_per_second_delay_no_other_request(stack: Stack) -> None:
+    stopped, times = threading.Event(), []
     with contextlib.ExitStack() as opened:
         slow = [
             opened.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=10))
@@ -123,7 +105,7 @@ def test_hundreds_of_uploads_at_a_byte_a_second_hold_up_nobody(stack: Stack) -> 
             for number in range(len(FORM)):
                 for each in slow:
                     each.sendall(FORM[number : number + 1])
-                if over.wait(1):
+                if stopped.wait(1):
                     return
 
         for each in slow:
@@ -137,7 +119,7 @@ def test_hundreds_of_uploads_at_a_byte_a_second_hold_up_nobody(stack: Stack) -> 
                 times.append(time.monotonic() - begun)
                 time.sleep(0.15)
         finally:
-            over.set()
+            stopped.set()
             dripping.join()
-        assert not select.select(slow, [], [], 0)[0], "they are still being read"
+        assert not select.select(slow, [], [], 0)[0], "the slow uploads ended early"
     assert sorted(times)[len(times) // 2] < 0.5 and max(times) < 3
