@@ -1,4 +1,4 @@
-"""A record that is odd, as another may have written it, stands in nobody's way, whatever is done with it."""
+"""Tests that a malformed record, written by anyone with access to Redis, never affects other jobs."""
 
 import math
 from collections.abc import Callable
@@ -12,18 +12,24 @@ from shared.settings import Settings
 from tests.integration.test_queue import die, good, ids, submit, take
 from tests.job_queue import JobQueue
 
-NO_NUMBERS = ("", "x", "nan", "inf", "-1", "1.5", "9" * 400)
+INVALID_NUMBERS = ("", "x", "nan", "inf", "-1", "1.5", "9" * 400)
 FIELDS = (
     *("status", "origin", "inputs", "retries_left", "attempts", "bytes", "submitted", "deadline"),
     *("data", "request_id", "reply_to", "owner", "webhook", "digest", "leader", "enqueued_at"),
 )
-KEYS = ("rq:job:odd", "image:odd", "rq:executions:odd", "rq:results:odd", "classification:followers:odd")
+KEYS = (
+    "rq:job:malformed",
+    "image:malformed",
+    "rq:executions:malformed",
+    "rq:results:malformed",
+    "classification:followers:malformed",
+)
 
 Tamper = Callable[[Redis], object]
 
 
-def another_form(key: str) -> Tamper:
-    """Something else stands where a record of ours should."""
+def wrong_type(key: str) -> Tamper:
+    """Return a function that replaces the key by a value of another Redis type."""
 
     def tamper(redis: Redis) -> None:
         is_text = redis.type(key) == b"string"
@@ -34,27 +40,31 @@ def another_form(key: str) -> Tamper:
 
 
 def field(name: str, value: str) -> Tamper:
-    return lambda redis: redis.hset("rq:job:odd", name, value)
+    return lambda redis: redis.hset("rq:job:malformed", name, value)
 
 
-ODD = (
-    *(pytest.param(another_form(key), id=key) for key in KEYS),
-    *(pytest.param(field(name, value), id=f"{name}={value[:4]}") for name in FIELDS for value in NO_NUMBERS),
-    pytest.param(lambda redis: redis.hdel("rq:job:odd", *FIELDS[1:]), id="a status alone"),
-    pytest.param(field("reply_to", "rq:workers"), id="reply_to no list"),
-    pytest.param(field("webhook", '{"url":1,"function":"f","record":["a"]}'), id="webhook of half a record"),
-    pytest.param(field("webhook", "[" * 5000), id="webhook too deep"),
+MALFORMED = (
+    *(pytest.param(wrong_type(key), id=key) for key in KEYS),
+    *(
+        pytest.param(field(name, value), id=f"{name}={value[:4]}")
+        for name in FIELDS
+        for value in INVALID_NUMBERS
+    ),
+    pytest.param(lambda redis: redis.hdel("rq:job:malformed", *FIELDS[1:]), id="only a status"),
+    pytest.param(field("reply_to", "rq:workers"), id="reply_to is no list"),
+    pytest.param(field("webhook", '{"url":1,"function":"f","record":["a"]}'), id="incomplete webhook"),
+    pytest.param(field("webhook", "[" * 5000), id="deeply nested webhook"),
 )
-every_oddity = pytest.mark.parametrize("tamper", ODD)
+every_malformed_record = pytest.mark.parametrize("tamper", MALFORMED)
 
 
 @pytest.fixture
 def queue(redis: Redis) -> JobQueue:
-    """An odd job, with an image too large for the scripts and a follower, between two others."""
+    """Submit jobs a, malformed, follower and b. The job malformed has an image too large for the scripts."""
     queue = JobQueue(redis, Settings(job_lease=60, result_cache_ttl=60))
     redis.sadd("rq:workers", "x")
     submit(queue, "a")
-    for name in ("odd", "follower"):
+    for name in ("malformed", "follower"):
         queue.submit([NewJob(name, bytes(70_000), Options(), reply_to="replies", digest="m:1")])
     submit(queue, "b")
     return queue
@@ -67,38 +77,38 @@ def take_all(queue: JobQueue) -> list[Claim]:
     return found
 
 
-def are_answered(queue: JobQueue, redis: Redis, claims: list[Claim]) -> bool:
-    """Whether the neighbours among the claims are, all settled together."""
+def neighbours_are_answered(queue: JobQueue, redis: Redis, claims: list[Claim]) -> bool:
+    """Settle all claims together; return whether the jobs a and b are answered."""
     images = dict(zip(ids(claims), queue.images(claims), strict=True))
     settled = dict(zip(ids(claims), queue.settle("w2", [good(each) for each in claims], "m"), strict=True))
     messages = [queue.replies("replies") for _ in range(redis.llen("replies"))]
-    told = {reply.job_id for replies in messages for reply in replies}
+    replied = {reply.job_id for replies in messages for reply in replies}
     return all(
-        images[name] == b"image of " + name.encode() and settled[name] and name in told for name in "ab"
+        images[name] == b"image of " + name.encode() and settled[name] and name in replied for name in "ab"
     )
 
 
-@every_oddity
-def test_neighbours_of_an_odd_record_are_claimed_and_answered(
+@every_malformed_record
+def test_neighbours_of_a_malformed_record_are_claimed_and_answered(
     queue: JobQueue, redis: Redis, tamper: Tamper
 ) -> None:
     tamper(redis)
-    assert are_answered(queue, redis, take_all(queue))
+    assert neighbours_are_answered(queue, redis, take_all(queue))
     assert redis.llen("rq:queue:interactive") == 0 or ids(take_all(queue)) == ["follower"]
 
 
-@every_oddity
-def test_a_record_that_becomes_odd_while_it_runs_hurts_no_other(
+@every_malformed_record
+def test_a_record_that_becomes_malformed_while_it_runs_affects_no_other_job(
     queue: JobQueue, redis: Redis, tamper: Tamper
 ) -> None:
     claims = take_all(queue)
     tamper(redis)
     assert queue.renew("w2", claims) == set()
-    assert are_answered(queue, redis, claims)
+    assert neighbours_are_answered(queue, redis, claims)
 
 
-@every_oddity
-def test_neighbours_of_an_odd_record_outlive_their_worker(
+@every_malformed_record
+def test_neighbours_of_a_malformed_record_are_requeued_when_their_worker_dies(
     queue: JobQueue, redis: Redis, tamper: Tamper
 ) -> None:
     claims = take_all(queue)
@@ -107,23 +117,25 @@ def test_neighbours_of_an_odd_record_outlive_their_worker(
     die(redis)
     assert {*queue.reap()} >= {("a", "again"), ("b", "again")}
     assert queue.settle("w2", [good(each) for each in claims]) == [False] * len(claims)
-    assert are_answered(queue, redis, take_all(queue))
+    assert neighbours_are_answered(queue, redis, take_all(queue))
     assert redis.zcard("rq:wip:interactive") == 0
 
 
-@every_oddity
-def test_neighbours_of_an_odd_record_are_given_back(queue: JobQueue, redis: Redis, tamper: Tamper) -> None:
+@every_malformed_record
+def test_neighbours_of_a_malformed_record_are_given_back(
+    queue: JobQueue, redis: Redis, tamper: Tamper
+) -> None:
     claims = take_all(queue)
     tamper(redis)
     queue.give_back("w2", claims)
-    assert are_answered(queue, redis, take_all(queue))
+    assert neighbours_are_answered(queue, redis, take_all(queue))
 
 
-@every_oddity
-def test_an_odd_record_is_looked_up_beside_others(queue: JobQueue, redis: Redis, tamper: Tamper) -> None:
+@every_malformed_record
+def test_a_malformed_record_is_looked_up_with_others(queue: JobQueue, redis: Redis, tamper: Tamper) -> None:
     tamper(redis)
-    assert {"a", "b"} <= queue.states(["a", "odd", "b"], positions=True).keys()
-    assert not {"a", "b"} & queue.watch(["odd", "a", "b"], "other")
-    take(queue, interactive=1)  # so that the odd one is the next
+    assert {"a", "b"} <= queue.states(["a", "malformed", "b"], positions=True).keys()
+    assert not {"a", "b"} & queue.watch(["malformed", "a", "b"], "other")
+    take(queue, interactive=1)  # the malformed job is next
     assert 0 <= queue.metrics().oldest_wait["interactive"] < math.inf
     queue.submit([NewJob("equal", b"x", Options(), digest="m:1")])

@@ -1,4 +1,4 @@
-"""A byte that chooses what is asked, then an image: the model's pixels, or an `ImageError`."""
+"""A byte that selects the options, then an image: the result is the model's pixels or an `ImageError`."""
 
 import contextlib
 
