@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """A parser with its number of `cases` in the tests, its `share` of a long run, and its maximum input size."""
+    """A parser, the number of its `cases` in the tests, its `share` of a long run, and its maximum input."""
 
     name: str
     parses: str
