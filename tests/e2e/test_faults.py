@@ -38,7 +38,7 @@ def send(pool: ThreadPoolExecutor, stack: Stack, count: int) -> list["Future[req
     return [pool.submit(stack.classify, DIGITS[i % len(DIGITS)]) for i in range(count)]
 
 
-def all_right(answers: list["Future[requests.Response]"]) -> bool:
+def all_answers_are_right(answers: list["Future[requests.Response]"]) -> bool:
     for i, future in enumerate(answers):
         answer = future.result()
         assert answer.status_code == 200, answer.text
@@ -61,7 +61,7 @@ def test_a_killed_worker_loses_no_job_of_its_batch(slow: Stack) -> None:
         slow.workers[0].kill()
         slow.workers[0].wait()
         slow.start_worker(wait=False)
-        assert all_right(answers)
+        assert all_answers_are_right(answers)
     assert slow.valkey.client.zcard("rq:failed:interactive") == 0
 
 
@@ -72,7 +72,7 @@ def test_a_stopping_worker_finishes_its_batch_and_gives_back_its_other_jobs(slow
         slow.workers[0].send_signal(signal.SIGTERM)
         assert slow.workers[0].wait(20) == 0
         slow.start_worker(wait=False)
-        assert all_right(answers)
+        assert all_answers_are_right(answers)
     given_back = re.search(r"(\d+) given back", slow.logs("worker"))
     assert given_back and int(given_back[1]) > 0
     # Jobs of a dead worker would have waited for the end of their leases.
@@ -91,7 +91,7 @@ def test_a_worker_ends_at_once_after_a_second_signal_and_loses_no_job(slow: Stac
         # Status 1: the worker ended at once. 0 or -SIGTERM: it had already finished its batch.
         assert slow.workers[0].wait(5) in (1, 0, -signal.SIGTERM)
         slow.start_worker(wait=False)
-        assert all_right(answers)
+        assert all_answers_are_right(answers)
 
 
 def test_requests_get_503_while_redis_restarts_and_200_afterwards(slow: Stack) -> None:
@@ -105,7 +105,7 @@ def test_requests_get_503_while_redis_restarts_and_200_afterwards(slow: Stack) -
         assert requests.get(f"{slow.url}/health/ready", timeout=15).status_code == 503
         assert requests.get(f"{slow.url}/health/live", timeout=15).status_code == 200
         slow.valkey.start()
-        assert all_right(before)
+        assert all_answers_are_right(before)
     eventually(
         lambda: slow.classify(demo.SAMPLES / "siete.jpg").status_code == 200,
         20,
