@@ -1,4 +1,4 @@
-"""Cause the faults under load and print a table in Markdown: `python -m tests.chaos --help`."""
+"""Cause the faults under load and print a table in Markdown: `python -m tests.chaos`."""
 
 import argparse
 import math
@@ -31,9 +31,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     if unknown := set(options.faults) - set(FAULTS):
-        parser.error(
-            f"FAULT: expected names from the list above, got {', '.join(sorted(unknown))}. See --help."
-        )
+        parser.error(f"FAULT: expected names of faults, got {', '.join(sorted(unknown))}. See --help.")
     failures, missing = 0, []
     columns = (
         "fault",

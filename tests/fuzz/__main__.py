@@ -55,9 +55,7 @@ def main() -> int:
     parser.add_argument("--found", type=Path, default=Path("fuzz-found"), help="folder for inputs that fail")
     options = parser.parse_args()
     if unknown := set(options.targets) - set(names):
-        parser.error(
-            f"TARGET: expected names from the list above, got {', '.join(sorted(unknown))}. See --help."
-        )
+        parser.error(f"TARGET: expected names of targets, got {', '.join(sorted(unknown))}. See --help.")
     options.found.mkdir(parents=True, exist_ok=True)
     chosen = [each for each in TARGETS if not options.targets or each.name in options.targets]
     return _run(chosen, options.cases, options.seed % 2**31, options.found.absolute())
