@@ -28,7 +28,7 @@ from cli.bench.measured_service import run_part
 from shared.queue import BULK, INTERACTIVE
 from shared.settings import Settings
 from tests.chaos.load import WebhookReceiver
-from tests.chaos.run import SECRET
+from tests.e2e.conftest import SECRET
 from tests.e2e.slow_model import create_slow_model
 from tests.job_queue import JobQueue
 from tests.stack import Stack, eventually
