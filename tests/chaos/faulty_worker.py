@@ -1,14 +1,9 @@
 """A worker with faults that tests switch on: `python -m tests.chaos.faulty_worker`.
 
-The content of the file CHAOS_FILE selects the fault:
-
-- "hang": the next run of the model hangs.
-- "hang decoder": the next call of the decoder hangs.
-- "oom": the model runs out of memory for more than two inputs.
-
-Each run of the model takes CHAOS_PAUSE seconds longer. The worker's clock is ahead by the number of seconds
-in the file CHAOS_CLOCK. A magenta image makes the model raise an error. An image that ends with POISON kills
-the process that decodes it.
+CHAOS_FILE is the path of a file with the name of the fault: "hang" (once, in the model), "hang decoder"
+(once) or "oom" (for more than two inputs at once). CHAOS_PAUSE is the extra time of each run of the model, in
+seconds. CHAOS_CLOCK is the path of a file with the seconds by which the worker's clock is wrong. On a magenta
+image the model raises. An image with POISON after its data kills the process that decodes it.
 """
 
 import contextlib
@@ -31,17 +26,17 @@ MAGENTA = (255, 0, 255)
 _run, _decode, _time = Engine._run, worker.fetch_stage.decode, time.time
 
 
-def active_fault() -> str:
-    """Return the content of the file CHAOS_FILE, or an empty string if there is no such file."""
+def switched() -> str:
+    """Return the fault that is switched on, or an empty string."""
     with contextlib.suppress(FileNotFoundError):
         return Path(os.environ["CHAOS_FILE"]).read_text()
     return ""
 
 
 def run(self: Engine, pixels: Any, size: int) -> Any:
-    """Replace the engine's method: cause the fault of the model, then call the method."""
+    """Run the model as the engine does, with the faults of the model."""
     time.sleep(float(os.environ.get("CHAOS_PAUSE", "0")))
-    fault = active_fault()
+    fault = switched()
     if fault == "hang":
         Path(os.environ["CHAOS_FILE"]).unlink(missing_ok=True)
         time.sleep(3600)
@@ -50,32 +45,32 @@ def run(self: Engine, pixels: Any, size: int) -> Any:
 
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
     if (pixels == MAGENTA).all(axis=(1, 2, 3)).any():
-        raise ValueError("this model does not accept magenta")
+        raise ValueError("magenta image")
     return _run(self, pixels, size)
 
 
 def decode(data: bytes, *arguments: Any) -> Any:
-    """Replace the worker's function: cause the fault of the decoder, then call the function."""
+    """Decode as the worker does, with the faults of the decoder."""
     if data.endswith(POISON):
         os.kill(os.getpid(), signal.SIGSEGV)
-    if active_fault() == "hang decoder":
+    if switched() == "hang decoder":
         Path(os.environ["CHAOS_FILE"]).unlink(missing_ok=True)
         time.sleep(3600)
     return _decode(data, *arguments)
 
 
 def wrong_time() -> float:
-    """Return the time of a clock that is set wrong. libfaketime would break Python's `sleep`."""
+    """Return the time of a wrong clock. (libfaketime is no alternative, because it breaks `sleep`.)"""
     clock = os.environ.get("CHAOS_CLOCK")
     return _time() + (float(Path(clock).read_text() or 0) if clock else 0.0)
 
 
 class WrongDatetime(datetime.datetime):
-    """A `datetime` with the wrong time; the worker writes its times in Redis with this class."""
+    """The class that writes the times in Redis, by the wrong clock."""
 
     @classmethod
     def now(cls, tz: datetime.tzinfo | None = None) -> "WrongDatetime":
-        """Return the wrong time."""
+        """Return the time of the wrong clock."""
         return cls.fromtimestamp(wrong_time(), tz)
 
 

@@ -1,4 +1,4 @@
-"""Tests that the gateway disconnects clients that send almost nothing and answers slow clients."""
+"""Clients that send almost nothing are disconnected, and clients that are only slow get answers."""
 
 import contextlib
 import select
@@ -21,7 +21,7 @@ HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data
 
 @pytest.fixture(scope="module")
 def port(stack: Stack) -> int:
-    """Start a gateway with a shorter grace for slow uploads; return its port."""
+    """The port of a gateway with a shorter grace."""
     port = free_port()
     stack.start_gunicorn("short-grace", "tests.e2e.short_grace_gateway", SERVER_PORT=str(port))
     eventually(lambda: responds(f"http://127.0.0.1:{port}/health/ready"), 30, "the gateway is ready")
@@ -29,7 +29,7 @@ def port(stack: Stack) -> int:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """Return all data until the gateway closes the connection or resets it during an upload."""
+    """All bytes until the server closes or resets the connection."""
     connection.settimeout(30)
     received = b""
     with contextlib.suppress(ConnectionResetError):
@@ -39,7 +39,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def drip(connection: socket.socket, data: bytes, pause: float) -> threading.Thread:
-    """Send the data byte by byte until an answer arrives. A later reset would discard an unread answer."""
+    """Send a byte at a time until an answer arrives: a reset would discard an unread answer."""
 
     def run() -> None:
         try:
@@ -62,14 +62,14 @@ def test_an_endless_header_ends_the_connection(port: int) -> None:
     dripping.join()
 
 
-def test_a_form_sent_byte_by_byte_is_refused(port: int) -> None:
+def test_a_form_that_arrives_byte_by_byte_is_refused(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
         dripping = drip(connection, FORM[:200], 0.1)
-        received = answer(connection).decode()
+        found = answer(connection).decode()
     dripping.join()
-    assert received.startswith("HTTP/1.1 408 ") and "application/problem+json" in received
-    assert "the form comes too slowly" in received and "faster connection" in received
+    assert found.startswith("HTTP/1.1 408 ") and "application/problem+json" in received
+    assert "the form comes too slowly" in found and "faster connection" in found
 
 
 def test_a_slow_form_is_answered(port: int) -> None:
@@ -79,12 +79,12 @@ def test_a_slow_form_is_answered(port: int) -> None:
         for number in range(pieces):
             connection.sendall(FORM[number * len(FORM) // pieces : (number + 1) * len(FORM) // pieces])
             time.sleep(0.25)
-        received = answer(connection)
-    assert received.startswith(b"HTTP/1.1 200 ")
-    assert b"Digitus septem albus" in received.partition(b"\r\n\r\n")[2]
+        found = answer(connection)
+    assert found.startswith(b"HTTP/1.1 200 ")
+    assert b"Digitus septem albus" in found.partition(b"\r\n\r\n")[2]
 
 
-def test_the_default_grace_allows_a_pause_of_two_seconds(stack: Stack) -> None:
+def test_the_default_gateway_has_a_grace_of_half_a_minute(stack: Stack) -> None:
     with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(FORM) + FORM[:9])
         time.sleep(2)
@@ -93,8 +93,8 @@ def test_the_default_grace_allows_a_pause_of_two_seconds(stack: Stack) -> None:
     assert best(stack.classify(IMAGE).json()) == ["Digitus septem albus"]
 
 
-def test_hundreds_of_uploads_at_one_byte_per_second_delay_no_other_request(stack: Stack) -> None:
-    stopped, times = threading.Event(), []
+def test_hundreds_of_uploads_at_a_byte_per_second_block_no_other_request(stack: Stack) -> None:
+    over, times = threading.Event(), []
     with contextlib.ExitStack() as opened:
         slow = [
             opened.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=10))
@@ -105,7 +105,7 @@ def test_hundreds_of_uploads_at_one_byte_per_second_delay_no_other_request(stack
             for number in range(len(FORM)):
                 for each in slow:
                     each.sendall(FORM[number : number + 1])
-                if stopped.wait(1):
+                if over.wait(1):
                     return
 
         for each in slow:
@@ -119,7 +119,7 @@ def test_hundreds_of_uploads_at_one_byte_per_second_delay_no_other_request(stack
                 times.append(time.monotonic() - begun)
                 time.sleep(0.15)
         finally:
-            stopped.set()
+            over.set()
             dripping.join()
         assert not select.select(slow, [], [], 0)[0], "the slow uploads ended early"
     assert sorted(times)[len(times) // 2] < 0.5 and max(times) < 3

@@ -192,7 +192,7 @@ def test_a_job_larger_than_a_batch_runs_alone(queue: JobQueue) -> None:
     assert ids(take(queue)) == ["b"]
 
 
-def test_interactive_jobs_run_first_and_bulk_jobs_do_not_starve(queue: JobQueue) -> None:
+def test_interactive_jobs_go_first_and_bulk_does_not_starve(queue: JobQueue) -> None:
     submit(queue, "bulk1", "bulk2", queue_name=BULK)
     submit(queue, "i0", "i1")
     order = []
@@ -202,7 +202,7 @@ def test_interactive_jobs_run_first_and_bulk_jobs_do_not_starve(queue: JobQueue)
     assert order == [f"i{n}" for n in range(8)] + ["bulk1"] + [f"i{n}" for n in range(8, 11)]
 
 
-def test_bulk_jobs_wait_while_interactive_jobs_wait(queue: JobQueue) -> None:
+def test_bulk_waits_while_interactive_jobs_do(queue: JobQueue) -> None:
     submit(queue, "bulk1", queue_name=BULK)
     submit(queue, "i0")
     assert ids(take(queue)) == ["i0"]

@@ -37,7 +37,7 @@ def test_a_multi_picture_jpeg_of_a_phone_is_opened() -> None:
     assert open_image(data, MAX_PIXELS).format == "JPEG"  # the first of its images is used
 
 
-def test_unneeded_parts_of_a_jpeg_are_not_read() -> None:
+def test_density_and_tables_of_a_jpeg_are_not_read() -> None:
     exif = Image.Exif()
     exif[0x011A] = 300.0  # a density; to read it, Pillow parses all of EXIF
     image = open_image(saved(quadrants(), exif=exif), MAX_PIXELS).image
@@ -159,7 +159,7 @@ def test_an_unsupported_file_type_is_named(head: bytes, name: str) -> None:
     assert error.kind == "unsupported" and name in str(error)
 
 
-def test_other_image_formats_should_be_converted_to_jpeg() -> None:
+def test_other_images_should_be_converted_to_jpeg() -> None:
     assert "convert it to JPEG" in str(refused(b"\0\0\0\x18ftypheic" + bytes(99)))
 
 

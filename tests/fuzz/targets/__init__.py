@@ -26,7 +26,7 @@ TARGETS = (
     Target("pixels", "an image's pixels, with regions: worker/decode.py", 4_000, 0.05),
     Target("thresholds", "the thresholds file: worker/labels.py", 12_000, 0.1),
     Target("classes", "the classes file: worker/labels.py", 12_000, 0.05),
-    Target("models", "a model file, HDF5 or ZIP: worker/model_allowlist.py", 3_000, 0.05, 16_384),
+    Target("models", "a model file, bytes of HDF5 and ZIP: worker/model_allowlist.py", 3_000, 0.05, 16_384),
     Target("configs", "a model's configuration, JSON: worker/model_allowlist.py", 5_000, 0.05),
     Target("records", "records in Redis: shared/queue/wire.py", 30_000, 0.1),
 )
