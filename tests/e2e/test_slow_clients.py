@@ -68,7 +68,7 @@ def test_a_form_that_arrives_byte_by_byte_is_refused(port: int) -> None:
         dripping = drip(connection, FORM[:200], 0.1)
         found = answer(connection).decode()
     dripping.join()
-    assert found.startswith("HTTP/1.1 408 ") and "application/problem+json" in received
+    assert found.startswith("HTTP/1.1 408 ") and "application/problem+json" in found
     assert "the form comes too slowly" in found and "faster connection" in found
 
 
