@@ -1,4 +1,4 @@
-"""Requests that are the caller's fault, with the status and the words that each is answered with."""
+"""Invalid requests, each with the status and the text fragments of its answer."""
 
 import io
 import struct
@@ -11,14 +11,14 @@ from PIL import Image
 
 
 def encoded(size: tuple[int, int] = (64, 48), form: str = "JPEG", mode: str = "RGB") -> bytes:
-    """A grey picture's bytes."""
+    """Return the bytes of an image of one grey colour."""
     out = io.BytesIO()
     Image.new(mode, size, 128 if mode != "RGB" else (120, 130, 140)).save(out, form)
     return out.getvalue()
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises more pixels than it has."""
+    """Return a PNG whose header specifies more pixels than its data contains."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -30,41 +30,43 @@ def png_header(width: int, height: int) -> bytes:
 
 @dataclass(frozen=True)
 class BadCase:
-    """One request; `words` are all in the answer's text."""
+    """An invalid request; the text of its answer contains all `fragments`."""
 
     name: str
     status: int
-    words: tuple[str, ...] = ()
+    fragments: tuple[str, ...] = ()
     blob: bytes | None = encoded()
     form: dict[str, Any] = field(default_factory=dict)
     method: str = "POST"
     path: str = "/classify"
     extra: dict[str, Any] = field(default_factory=dict)
-    """What `requests.request` is given in place of the form."""
+    """Arguments of `requests.request` that replace the form."""
 
     def send(self, url: str) -> requests.Response:
-        """Make the request."""
+        """Send the request to the gateway at `url`."""
         if self.extra or self.method != "POST":
             return requests.request(self.method, url + self.path, timeout=30, **self.extra)
         files = {"blob": ("photo.jpg", self.blob)} if self.blob is not None else {"other": ("o", b"x")}
         return requests.post(url + self.path, files=files, data=self.form, timeout=30)
 
 
-def _regions(name: str, text: str, status: int, *words: str) -> BadCase:
-    return BadCase(f"regions {name}", status, ("regions", *words), form={"regions": text})
+def _regions(name: str, text: str, status: int, *fragments: str) -> BadCase:
+    return BadCase(f"regions {name}", status, ("regions", *fragments), form={"regions": text})
 
 
-def _top_n(text: str, status: int, *words: str) -> BadCase:
-    return BadCase(f"top_n {text!r}", status, ("top_n", *words), form={"top_n": text})
+def _top_n(text: str, status: int, *fragments: str) -> BadCase:
+    return BadCase(f"top_n {text!r}", status, ("top_n", *fragments), form={"top_n": text})
 
 
-def _blob(name: str, data: bytes, status: int, *words: str) -> BadCase:
-    return BadCase(f"blob {name}", status, ("blob", *words), blob=data)
+def _blob(name: str, data: bytes, status: int, *fragments: str) -> BadCase:
+    return BadCase(f"blob {name}", status, ("blob", *fragments), blob=data)
 
 
-def _raw(name: str, status: int, words: tuple[str, ...], data: bytes, content_type: str | None) -> BadCase:
+def _raw(
+    name: str, status: int, fragments: tuple[str, ...], data: bytes, content_type: str | None
+) -> BadCase:
     headers = {"Content-Type": content_type} if content_type else {}
-    return BadCase(name, status, words, extra={"data": data, "headers": headers})
+    return BadCase(name, status, fragments, extra={"data": data, "headers": headers})
 
 
 _JPEG, _PNG = encoded(), encoded(form="PNG")
@@ -99,8 +101,8 @@ CASES = (
     _blob("PNG of no width", png_header(0, 10), 422, "damaged"),
     _blob("32-bit samples", encoded(form="TIFF", mode="F"), 415, "32 bits"),
     _blob("30 MB", _JPEG + bytes(30_000_000), 413, "20971520"),
-    _blob("just over the bound", _JPEG + bytes(20 * 2**20), 413, "20971520"),
-    _regions("of words", "here", 400, "region 1", "x,y,side"),
+    _blob("just over the maximum", _JPEG + bytes(20 * 2**20), 413, "20971520"),
+    _regions("of text", "here", 400, "region 1", "x,y,side"),
     _regions("of two numbers", "1,2", 400, "region 1"),
     _regions("of four numbers", "1,2,3,4", 400, "region 1"),
     _regions("with a fraction", "1,2,3.5", 400, "region 1"),

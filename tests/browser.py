@@ -1,4 +1,4 @@
-"""The browser of the tests and of the documentation's pictures: Debian's Chromium, or another build of it."""
+"""Finds the browser for the tests and for the documentation's pictures: Chromium or Google Chrome."""
 
 import shutil
 

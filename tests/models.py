@@ -1,4 +1,4 @@
-"""Small real models for the tests, saved in every form that is served."""
+"""Small Keras models for the tests, saved in every supported format."""
 
 import json
 import os
@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Each library in a process of its own: what a worker meets, and no state shared between the two.
+# Each library runs in its own process, as in a worker. So Keras and tf_keras share no state.
 SCRIPT = """
 import json, sys, zlib
 from worker.model_loader import NOT_FOR_SERVING
-sys.modules.update(dict.fromkeys(NOT_FOR_SERVING))  # to start sooner, as a worker does
-told, sys.stdout = sys.stdout, sys.stderr  # Keras prints
+sys.modules.update(dict.fromkeys(NOT_FOR_SERVING))  # starts sooner, as a worker does
+replies, sys.stdout = sys.stdout, sys.stderr  # Keras prints to stdout
 import numpy as np
 if sys.argv[1] == "keras":
     import keras
@@ -63,8 +63,8 @@ def make(name, path):
     inputs = apps.inception_v3.preprocess_input(pixels.astype("float32"))
     norms = [layer for layer in model.layers if layer.__class__.__name__ == "BatchNormalization"]
     if norms:
-        # Random weights alone answer the same to every image, so that any engine would be right: give the
-        # layers the statistics of their inputs, as training does, and the last one a voice.
+        # A model with random weights returns the same scores for every image, so any engine would pass.
+        # Give the layers the statistics of their inputs, as training does, and scale up the last layer.
         momenta = [layer.momentum for layer in norms]
         for layer in norms:
             layer.momentum = 0.0
@@ -83,16 +83,16 @@ def make(name, path):
         model.save(path, save_format="tf")
     if len(model.input_shape) == 4 and len(model.outputs) == 1 and "lambda" not in name:
         wanted = model.predict(inputs, verbose=0)
-        assert np.ptp(wanted, axis=0).max() > 0.03, "its answers hardly depend on the image"
+        assert np.ptp(wanted, axis=0).max() > 0.03, "the scores hardly depend on the image"
         np.savez(path + ".npz", pixels=pixels, wanted=wanted)
 for line in sys.stdin:
     make(*json.loads(line))
-    print("made", file=told, flush=True)
+    print("made", file=replies, flush=True)
 """
 
 
 class Maker:
-    """Keras or tf_keras, in a process that makes the models it is asked for."""
+    """Builds models with Keras or tf_keras in a process of its own."""
 
     def __init__(self, library: str) -> None:
         environ = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
@@ -105,11 +105,11 @@ class Maker:
         )
 
     def make(self, name: str, path: Path) -> Path:
-        """Save the model `name`; PATH.npz gets 70 inputs and the answers of its `predict`."""
+        """Save the model `name` at `path`; save 70 inputs and their predictions in PATH.npz."""
         assert self._process.stdin and self._process.stdout
         print(json.dumps([name, str(path)]), file=self._process.stdin, flush=True)
         if self._process.stdout.readline() != "made\n":
-            raise RuntimeError(f"{name} could not be made; stderr says why")
+            raise RuntimeError(f"model {name} was not saved. Read the reason in stderr.")
         return path
 
     def close(self) -> None:

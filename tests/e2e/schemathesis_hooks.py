@@ -1,4 +1,4 @@
-"""What schemathesis can't know of this service."""
+"""Hooks that adapt schemathesis to this service."""
 
 import os
 
@@ -21,7 +21,7 @@ def filter_failure(
     case: schemathesis.Case,
     response: schemathesis.Response,
 ) -> bool:
-    """DELETE cancels a job, which can still be asked for; that is no failure, as long as it says so."""
+    """Ignore reads of deleted jobs: DELETE cancels a job, and later reads report the status `canceled`."""
     return not (isinstance(failure, UseAfterFree) and response.json()["status"] == "canceled")
 
 
@@ -29,6 +29,6 @@ def filter_failure(
 def after_call(
     context: schemathesis.HookContext, case: schemathesis.Case, response: schemathesis.Response
 ) -> None:
-    """Note for the test what was answered."""
+    """Write the operation and the status to the file ANSWERS for the test."""
     with open(os.environ.get("ANSWERS", os.devnull), "a") as answers:
         answers.write(f"{case.operation.label} {response.status_code}\n")

@@ -1,11 +1,19 @@
-"""The demo model with ballast: the same answers, at tens of milliseconds an image."""
+"""A slow variant of the demo model: the same answers, at tens of milliseconds per image."""
 
+import subprocess
 import sys
 from pathlib import Path
 
+from tests.stack import ROOT
+
+
+def create_slow_model(path: Path) -> None:
+    """Save the model at `path`, in a separate process so that the tests do not load Keras."""
+    subprocess.run([sys.executable, "-m", "tests.e2e.slow_model", str(path)], cwd=ROOT, check=True)
+
 
 def write(path: Path) -> None:
-    """Save a model whose scores are the demo's, plus zero times a much larger network."""
+    """Save a model whose scores are the demo model's scores plus zero times a much larger network."""
     import keras
 
     import demo

@@ -114,8 +114,8 @@ def test_bad_input_gets_its_reason(stack: Stack, case: BadCase) -> None:
     assert answer.status_code == case.status, answer.text
     if case.status >= 400 and case.method != "HEAD":
         assert answer.headers["Content-Type"] == "application/problem+json"
-        for word in case.words:
-            assert word in answer.text
+        for fragment in case.fragments:
+            assert fragment in answer.text
 
 
 def test_after_bad_input_nothing_is_left_and_good_requests_are_answered(stack: Stack) -> None:

@@ -1,12 +1,10 @@
-"""What dies comes back, and what was accepted is answered."""
+"""Tests that the service recovers after a part dies and answers all accepted requests."""
 
 import contextlib
 import re
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,14 +14,15 @@ import pytest
 import requests
 
 import demo
+from tests.e2e.slow_model import create_slow_model
 from tests.e2e.test_classify import DIGITS, best, digit_class
-from tests.stack import ROOT, Stack, eventually
+from tests.stack import Stack, eventually, responds
 
 
 @pytest.fixture(scope="module")
 def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("slow") / "slow.h5"
-    subprocess.run([sys.executable, "-m", "tests.e2e.slow_model", str(path)], cwd=ROOT, check=True)
+    create_slow_model(path)
     return path
 
 
@@ -39,7 +38,7 @@ def send(pool: ThreadPoolExecutor, stack: Stack, count: int) -> list["Future[req
     return [pool.submit(stack.classify, DIGITS[i % len(DIGITS)]) for i in range(count)]
 
 
-def all_right(answers: list["Future[requests.Response]"]) -> bool:
+def all_answers_are_right(answers: list["Future[requests.Response]"]) -> bool:
     for i, future in enumerate(answers):
         answer = future.result()
         assert answer.status_code == 200, answer.text
@@ -55,67 +54,69 @@ def running(stack: Stack) -> int:
     return int(stack.valkey.client.zcard("rq:wip:interactive"))
 
 
-def test_a_worker_killed_in_mid_batch_loses_nothing(slow: Stack) -> None:
+def test_a_killed_worker_loses_no_job_of_its_batch(slow: Stack) -> None:
     with ThreadPoolExecutor(64) as pool:
         answers = send(pool, slow, 64)
-        eventually(
-            lambda: running(slow) >= 16 and waiting(slow) > 0, 20, "a batch in the model, others waiting"
-        )
+        eventually(lambda: running(slow) >= 16 and waiting(slow) > 0, 20, "a batch runs and jobs wait")
         slow.workers[0].kill()
         slow.workers[0].wait()
         slow.start_worker(wait=False)
-        assert all_right(answers)
+        assert all_answers_are_right(answers)
     assert slow.valkey.client.zcard("rq:failed:interactive") == 0
 
 
-def test_a_worker_told_to_stop_finishes_its_batch_and_gives_back_the_rest(slow: Stack) -> None:
+def test_a_stopping_worker_finishes_its_batch_and_gives_back_its_other_jobs(slow: Stack) -> None:
     with ThreadPoolExecutor(64) as pool:
         answers = send(pool, slow, 64)
-        eventually(lambda: running(slow) >= 32, 20, "a full batch in the model and one ahead")
+        eventually(lambda: running(slow) >= 32, 20, "a full batch runs and the next batch is claimed")
         slow.workers[0].send_signal(signal.SIGTERM)
         assert slow.workers[0].wait(20) == 0
         slow.start_worker(wait=False)
-        assert all_right(answers)
+        assert all_answers_are_right(answers)
     given_back = re.search(r"(\d+) given back", slow.logs("worker"))
     assert given_back and int(given_back[1]) > 0
-    # What another found in a dead worker's hands would have waited for the end of its lease.
+    # Jobs of a dead worker would have waited for the end of their leases.
     assert "its worker died" not in slow.logs("worker")
 
 
-def test_a_worker_told_twice_to_stop_ends_at_once_and_loses_nothing(slow: Stack) -> None:
+def test_a_worker_ends_at_once_after_a_second_signal_and_loses_no_job(slow: Stack) -> None:
     with ThreadPoolExecutor(32) as pool:
         answers = send(pool, slow, 32)
-        eventually(lambda: running(slow) >= 16, 20, "a batch in the model")
-        slow.workers[0].send_signal(signal.SIGSTOP)  # as one that hangs in its batch
+        eventually(lambda: running(slow) >= 16, 20, "a batch runs")
+        slow.workers[0].send_signal(signal.SIGSTOP)  # like a worker that hangs in its batch
         slow.workers[0].send_signal(signal.SIGTERM)
         slow.workers[0].send_signal(signal.SIGCONT)
         time.sleep(1.1)
         slow.workers[0].send_signal(signal.SIGTERM)
-        # 1: ended at once; 0 or -SIGTERM: it had finished its batch, or was about to be gone.
+        # Status 1: the worker ended at once. 0 or -SIGTERM: it had already finished its batch.
         assert slow.workers[0].wait(5) in (1, 0, -signal.SIGTERM)
         slow.start_worker(wait=False)
-        assert all_right(answers)
+        assert all_answers_are_right(answers)
 
 
-def test_redis_restarted_is_503_in_between_and_works_again(slow: Stack) -> None:
+def test_requests_get_503_while_redis_restarts_and_200_afterwards(slow: Stack) -> None:
     with ThreadPoolExecutor(32) as pool:
         before = send(pool, slow, 32)
-        eventually(lambda: running(slow) >= 16, 20, "a batch in the model")
-        time.sleep(1.2)  # appendfsync everysec: what was accepted is on disk
+        eventually(lambda: running(slow) >= 16, 20, "a batch runs")
+        time.sleep(1.2)  # with appendfsync everysec, all accepted jobs are then on disk
         slow.valkey.stop()
         refused = slow.classify(demo.SAMPLES / "siete.jpg")
         assert refused.status_code == 503 and int(refused.headers["Retry-After"]) >= 1
         assert requests.get(f"{slow.url}/health/ready", timeout=15).status_code == 503
         assert requests.get(f"{slow.url}/health/live", timeout=15).status_code == 200
         slow.valkey.start()
-        assert all_right(before)
-    eventually(lambda: slow.classify(demo.SAMPLES / "siete.jpg").status_code == 200, 20, "works again")
+        assert all_answers_are_right(before)
+    eventually(
+        lambda: slow.classify(demo.SAMPLES / "siete.jpg").status_code == 200,
+        20,
+        "requests are answered again",
+    )
 
 
 def test_without_a_worker_requests_are_refused_at_once() -> None:
     stack = Stack()
     try:
-        eventually(lambda: is_live(stack), 20, "the gateway is up")
+        eventually(lambda: responds(f"{stack.url}/health/live"), 20, "the gateway is up")
         answer = stack.classify(demo.SAMPLES / "siete.jpg")
         assert answer.status_code == 503 and "worker" in answer.json()["detail"]
         assert int(answer.headers["Retry-After"]) >= 1
@@ -124,14 +125,7 @@ def test_without_a_worker_requests_are_refused_at_once() -> None:
         stack.close()
 
 
-def is_live(stack: Stack) -> bool:
-    try:
-        return requests.get(f"{stack.url}/health/live", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
-def test_a_full_queue_is_429_with_a_truthful_retry_after(slow_model: Path) -> None:
+def test_a_full_queue_is_429_and_retry_after_is_long_enough(slow_model: Path) -> None:
     stack = Stack(INFERENCE_MODEL=slow_model, INPUT_BATCH=4, SCHEDULER_QUEUE_SIZE=8)
     try:
         stack.start_worker()
@@ -152,18 +146,19 @@ SLOW_UPLOAD = (
 )
 
 
-def test_slow_uploads_and_idle_connections_hold_up_nobody() -> None:
+def test_slow_uploads_and_idle_connections_delay_no_other_request() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(
-        resource.RLIMIT_NOFILE, (1024, hard)
-    )  # what most systems give; the gateway asks for more
+    # 1,024 is the limit on most systems; the gateway raises its own limit.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     stack = Stack()
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
         stack.start_worker()
-        with contextlib.ExitStack() as others:
+        with contextlib.ExitStack() as connections:
             for number in range(2000):
-                each = others.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=10))
+                each = connections.enter_context(
+                    socket.create_connection(("127.0.0.1", stack.port), timeout=10)
+                )
                 if number % 2:
                     each.send(SLOW_UPLOAD)
             files = {"blob": (demo.SAMPLES / "siete.jpg").read_bytes()}

@@ -1,4 +1,4 @@
-"""The commands that a container's health is asked with."""
+"""Tests the commands of the containers' health checks."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 from tests.stack import ROOT, Stack, eventually, free_port
 
 
-def ask(stack: Stack, module: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def check_health(stack: Stack, module: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", module],
         cwd=ROOT,
@@ -18,18 +18,20 @@ def ask(stack: Stack, module: str, **environ: str) -> subprocess.CompletedProces
 
 
 def test_a_worker_with_a_warm_model_is_healthy(stack: Stack) -> None:
-    assert ask(stack, "worker.worker_health").returncode == 0
-    elsewhere = ask(stack, "worker.worker_health", REDIS_URL=f"{stack.valkey.url}?db=9")
-    assert (elsewhere.returncode, "no worker" in elsewhere.stderr) == (1, True)
-    away = ask(stack, "worker.worker_health", REDIS_URL=f"redis://127.0.0.1:{free_port()}")
-    assert away.returncode == 1 and "Traceback" not in away.stderr
+    assert check_health(stack, "worker.worker_health").returncode == 0
+    other_database = check_health(stack, "worker.worker_health", REDIS_URL=f"{stack.valkey.url}?db=9")
+    assert (other_database.returncode, "no worker" in other_database.stderr) == (1, True)
+    unreachable = check_health(stack, "worker.worker_health", REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    assert unreachable.returncode == 1 and "Traceback" not in unreachable.stderr
 
 
-def test_a_sender_of_webhooks_is_healthy_once_it_is_at_work(stack: Stack) -> None:
-    assert ask(stack, "webhooks.sender_health").returncode == 1
+def test_a_webhook_sender_is_healthy_when_it_runs(stack: Stack) -> None:
+    assert check_health(stack, "webhooks.sender_health").returncode == 1
     sender = stack.start("webhooks", "webhooks")
     try:
-        eventually(lambda: ask(stack, "webhooks.sender_health").returncode == 0, 20, "the sender is at work")
+        eventually(
+            lambda: check_health(stack, "webhooks.sender_health").returncode == 0, 20, "the sender runs"
+        )
     finally:
         sender.terminate()
         sender.wait(20)

@@ -18,7 +18,7 @@ from shared.settings import Settings
 from tests.e2e.conftest import SECRET
 from tests.e2e.test_classify import DIGITS, best, digit_class
 from tests.integration.test_webhooks import Receiver
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.stack import Stack, eventually, free_port
 
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 import demo
-from tests.figures import WorkerMetrics, scrape
+from tests.metrics import MetricValues, scrape
 from tests.stack import ROOT, Stack, eventually
 
 PHOTO = demo.SAMPLES / "siete.jpg"
@@ -41,7 +41,7 @@ def counted() -> Iterator[Stack]:
     stack.close()
 
 
-def runs(stack: Stack, inputs: int) -> WorkerMetrics:
+def runs(stack: Stack, inputs: int) -> MetricValues:
     """The metrics, as soon as the worker has reported this total of inputs."""
     return eventually(
         lambda: (found := scrape(stack.url))("batch_inputs_sum") >= inputs and found,

@@ -1,4 +1,4 @@
-"""What those who run the service see: who is ready, what is served, and why not; a change of the model."""
+"""Tests what operators see: readiness, models, failed starts, and a change of the model."""
 
 import signal
 import threading
@@ -16,10 +16,10 @@ from tests.e2e.test_classify import DIGITS, best, digit_class
 from tests.e2e.test_faults import slow_model
 from tests.stack import Stack, eventually
 
-__all__ = ["slow_model"]  # the fixture
+__all__ = ["slow_model"]  # a fixture
 IMAGE = demo.SAMPLES / "siete.jpg"
 NEW = "Nova "
-"""What the other model's class names begin with."""
+"""The prefix of the other model's class names."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def other(slow_model: Path, tmp_path: Path) -> dict[str, str]:
-    """Another model: other weights, the same answers under other names."""
+    """Return the settings of a model with other weights and the same answers under other names."""
     classes, thresholds = tmp_path / "classes.txt", tmp_path / "thresholds.csv"
     classes.write_text("".join(f"{NEW}{name}\n" for name in demo.CLASSES.read_text().splitlines()))
     head, *rows = demo.THRESHOLDS.read_text().splitlines(keepends=True)
@@ -56,7 +56,7 @@ def cfg(stack: Stack) -> dict:
 
 
 def check(stack: Stack, number: int, new: str) -> str:
-    """Classify a digit; return the model that answered, which is right by its own names."""
+    """Classify a digit, check the answer by the answering model's names, and return this model."""
     image = DIGITS[number % len(DIGITS)]
     answer = stack.classify(image)
     assert answer.status_code == 200, answer.text
@@ -66,7 +66,7 @@ def check(stack: Stack, number: int, new: str) -> str:
     return model
 
 
-def test_models_on_one_queue_are_told_apart(stack: Stack, other: dict[str, str]) -> None:
+def test_models_on_one_queue_are_reported_separately(stack: Stack, other: dict[str, str]) -> None:
     stack.start_worker()
     old = cfg(stack)["model"]
     stack.start_worker(**other)
@@ -83,33 +83,33 @@ def test_models_on_one_queue_are_told_apart(stack: Stack, other: dict[str, str])
     assert f"version {version()}" in stack.logs("gateway")
 
 
-def test_the_model_is_changed_without_stopping(stack: Stack, other: dict[str, str]) -> None:
+def test_the_model_is_changed_without_interruption(stack: Stack, other: dict[str, str]) -> None:
     first = stack.start_worker()
-    old, ended, found = cfg(stack)["model"], threading.Event(), []
+    old, stopped, found = cfg(stack)["model"], threading.Event(), []
     stack.start_worker(wait=False, **other)
 
     def load(number: int) -> None:
-        while not ended.is_set():
+        while not stopped.is_set():
             found.append(check(stack, number, changed["model"]))
 
     eventually(lambda: cfg(stack)["workers"] == 2, 60, "the new worker serves")
     changed = cfg(stack)
     with ThreadPoolExecutor(8) as pool:
         clients = [pool.submit(load, number) for number in range(8)]
-        eventually(lambda: set(found) == {old, changed["model"]}, 30, "both answer")
+        eventually(lambda: set(found) == {old, changed["model"]}, 30, "both models answer")
         first.send_signal(signal.SIGTERM)
         assert first.wait(20) == 0
-        eventually(lambda: len(cfg(stack)["models"]) == 1, 20, "the new model alone")
+        eventually(lambda: len(cfg(stack)["models"]) == 1, 20, "only the new model is reported")
         del found[:-16]
-        eventually(lambda: len(found) > 100, 30, "the new one goes on")
-        ended.set()
+        eventually(lambda: len(found) > 100, 30, "the new model answers more requests")
+        stopped.set()
         assert not [client.result() for client in clients if client.result()]
     assert found[-1] == changed["model"]
     assert requests.get(f"{stack.url}/classes", timeout=10).json()[0].startswith(NEW)
     assert check(stack, 3, changed["model"]) == changed["model"]
 
 
-def test_a_worker_that_cannot_load_its_model_says_why(stack: Stack, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_load_its_model_reports_the_reason(stack: Stack, tmp_path: Path) -> None:
     broken = tmp_path / "model.h5"
     broken.write_bytes(b"<html>not found</html>")
     failed = stack.start("worker", "worker", INFERENCE_MODEL=str(broken))
@@ -120,39 +120,41 @@ def test_a_worker_that_cannot_load_its_model_says_why(stack: Stack, tmp_path: Pa
     stack.start_worker()
     assert ready(stack).json()["start_failures"] == []
     assert stack.start("worker", "worker", INFERENCE_MODEL=str(broken)).wait(60) == 2
-    (told,) = ready(stack).json()["start_failures"]
-    assert "a web page" in told["reason"] and ready(stack).status_code == 200
+    (failure,) = ready(stack).json()["start_failures"]
+    assert "a web page" in failure["reason"] and ready(stack).status_code == 200
 
 
-def test_a_gateway_takes_requests_until_a_balancer_has_noticed_that_it_stops() -> None:
+def test_a_stopping_gateway_accepts_requests_until_a_load_balancer_has_noticed() -> None:
     stack = Stack(SERVER_DRAIN_SECONDS=2)
     try:
         stack.start_worker()
-        assert live(stack) == '{"status":"live"}\n'  # what deploy/haproxy.cfg looks for
+        assert live(stack) == '{"status":"live"}\n'  # deploy/haproxy.cfg expects this text
         stack.gateway.send_signal(signal.SIGTERM)
-        told = time.monotonic()
-        eventually(lambda: "stopping" in live(stack), 1, "a new connection is told that it stops")
+        signaled = time.monotonic()
+        eventually(lambda: "stopping" in live(stack), 1, "a new connection receives the status `stopping`")
         assert ready(stack).status_code == 503
-        while time.monotonic() < told + 1.8:
+        while time.monotonic() < signaled + 1.8:
             assert stack.classify(IMAGE).status_code == 200
         assert stack.gateway.wait(5) == 0
-        assert time.monotonic() - told >= 2
+        assert time.monotonic() - signaled >= 2
     finally:
         stack.close()
 
 
-def test_a_gateway_that_stops_is_not_ready_and_ends_what_it_has_begun(
+def test_a_stopping_gateway_is_not_ready_and_answers_accepted_requests(
     slow_model: Path,
 ) -> None:
     stack = Stack(INFERENCE_MODEL=slow_model, INPUT_BATCH=16)
     try:
         stack.start_worker()
         with requests.Session() as session, ThreadPoolExecutor(64) as pool:
-            assert ready(stack, session).status_code == 200  # its connection is kept
+            assert ready(stack, session).status_code == 200  # the session keeps its connection
             answers = [pool.submit(stack.classify, IMAGE) for _ in range(64)]
             eventually(lambda: stack.valkey.client.zcard("rq:wip:interactive") > 16, 20, "the model is busy")
             stack.gateway.send_signal(signal.SIGTERM)
-            eventually(lambda: "stopping" in ready(stack, session).text, 5, "it says that it stops")
+            eventually(
+                lambda: "stopping" in ready(stack, session).text, 5, "the gateway reports that it stops"
+            )
             assert [each.result().status_code for each in answers] == [200] * 64
         assert stack.gateway.wait(20) == 0
     finally:

@@ -1,9 +1,6 @@
-"""RQ's own tools on a running system."""
+"""Tests RQ's own tools on a running service."""
 
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,29 +10,29 @@ import pytest
 import requests
 
 import demo
-from tests.stack import Stack, eventually, free_port
+from tests.stack import Stack, eventually, free_port, responds, rq_command
 
 
 def rq(stack: Stack, *arguments: str) -> str:
-    environ = os.environ | {"RQ_SERIALIZER": "rq.serializers.JSONSerializer"}
-    command = [sys.executable, "-m", "rq.cli", *arguments, "--url", stack.valkey.url]
-    return subprocess.run(command, capture_output=True, text=True, env=environ, check=True, timeout=60).stdout
+    return rq_command(stack.valkey.url, *arguments)
 
 
 def test_rq_info_shows_the_worker_and_its_queues(stack: Stack) -> None:
     assert stack.classify(demo.SAMPLES / "siete.jpg").status_code == 200
     assert "queue interactive 0" in rq(stack, "info", "--raw")
-    # Its state is written with its heartbeat, every two seconds.
+    # The worker writes its state with its heartbeat, every two seconds.
     worker = eventually(
-        lambda: re.search(r"worker \S+ .* idle interactive, bulk\..*", rq(stack, "info", "--raw")), 10, "idle"
+        lambda: re.search(r"worker \S+ .* idle interactive, bulk\..*", rq(stack, "info", "--raw")),
+        10,
+        "the worker is idle",
     )
     assert re.search(r"jobs: [1-9]\d* finished", worker[0])
 
 
-def test_rq_suspend_holds_requests_and_resume_answers_them(stack: Stack) -> None:
+def test_requests_wait_after_rq_suspend_until_rq_resume(stack: Stack) -> None:
     rq(stack, "suspend")
     try:
-        time.sleep(1.5)  # a worker that was waiting for work looks again after a second at most
+        time.sleep(1.5)  # a worker that waits for jobs checks for a suspension after at most one second
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(stack.classify, demo.SAMPLES / "siete.jpg")
             eventually(lambda: stack.valkey.client.llen("rq:queue:interactive") == 1, 5, "the request waits")
@@ -47,7 +44,7 @@ def test_rq_suspend_holds_requests_and_resume_answers_them(stack: Stack) -> None
         rq(stack, "resume")
 
 
-def test_a_finished_job_is_read_by_rq(stack: Stack) -> None:
+def test_rq_reads_a_finished_job(stack: Stack) -> None:
     from rq.job import Job
     from rq.serializers import JSONSerializer
 
@@ -64,39 +61,33 @@ def test_a_finished_job_is_read_by_rq(stack: Stack) -> None:
 
 @pytest.fixture
 def dashboard(stack: Stack) -> Iterator[str]:
-    """rq-dashboard, started as docs/rq-dashboard.md says."""
-    url, port = "http://127.0.0.1", free_port()
+    """Start rq-dashboard as docs/rq-dashboard.md describes."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
     options = ("--json", "--redis-url", stack.valkey.url, "--bind", "127.0.0.1", "--port", str(port))
     process = stack.start("dashboard", "rq_dashboard", *options)
-
-    def is_up() -> bool:
-        try:
-            return requests.get(f"{url}:{port}/", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    eventually(is_up, 30, "the dashboard answers")
-    yield f"{url}:{port}/0"
+    eventually(lambda: responds(url), 30, "the dashboard answers")
+    yield f"{url}/0"
     process.terminate()
     process.wait(10)
 
 
 def test_rq_dashboard_shows_queues_workers_and_jobs(stack: Stack, dashboard: str) -> None:
-    def told(path: str) -> Any:
+    def data(path: str) -> Any:
         return requests.get(f"{dashboard}/data/{path}.json", timeout=10).json()
 
     good = stack.classify(demo.SAMPLES / "siete.jpg").headers["X-Job-Id"]
     cut = {"blob": ("cut.jpg", (demo.SAMPLES / "siete.jpg").read_bytes()[:7000])}
     (job,) = requests.post(f"{stack.url}/jobs", files=cut, timeout=10).json()["jobs"]
     assert requests.get(f"{stack.url}{job['href']}?wait=30", timeout=40).json()["status"] == "failed"
-    queues = {each["name"]: each for each in told("queues")["queues"]}
+    queues = {each["name"]: each for each in data("queues")["queues"]}
     assert {"interactive", "bulk"} <= set(queues)
     assert queues["interactive"]["finished_job_registry_count"] > 0
-    (worker,) = told("workers")["workers"]
+    (worker,) = data("workers")["workers"]
     assert worker["queues"] == ["interactive", "bulk"]
-    assert job["id"] in [each["id"] for each in told("jobs/bulk/failed/100/desc/1")["jobs"]]
-    assert "damaged" in told(f"job/{job['id']}")["exc_info"]
-    found = told(f"job/{good}")
+    assert job["id"] in [each["id"] for each in data("jobs/bulk/failed/100/desc/1")["jobs"]]
+    assert "damaged" in data(f"job/{job['id']}")["exc_info"]
+    found = data(f"job/{good}")
     assert (found["status"], found["description"]) == ("finished", "classify 1 input(s), top 5")
     assert found["result"]["result"]["regions"][0]["predictions"][0]["class"] == "Digitus septem albus"
     assert good in requests.get(f"{dashboard}/view/job/{good}", timeout=10).text

@@ -1,4 +1,4 @@
-"""Redis behind a password and TLS: all works, JSON alone is stored, and no secret is written to a log."""
+"""Tests the service with Redis behind a password and TLS: it stores only JSON and logs no secret."""
 
 import base64
 import io
@@ -104,7 +104,7 @@ def send_raw(stack: Stack, header: str) -> bytes:
 
 
 def values(redis: Redis) -> Iterator[tuple[bytes, bytes]]:
-    """Every string that stands in Redis, with its key: members, fields and values alike."""
+    """Yield every string in Redis with its key: values, fields, list entries and members."""
     for key in redis.keys("*"):
         kind = redis.type(key).decode()
         if kind == "string":
@@ -123,7 +123,7 @@ def values(redis: Redis) -> Iterator[tuple[bytes, bytes]]:
 
 
 def forms(value: bytes) -> Iterator[bytes]:
-    """A value as it stands, and unpacked as RQ packs."""
+    """Yield the stored value and its unpacked forms, for the packings that RQ uses."""
     yield value
     for unpack in (zlib.decompress, lambda each: base64.b64decode(each, validate=True)):
         try:
@@ -136,7 +136,7 @@ def is_pickle(value: bytes) -> bool:
     return value[:1] == b"\x80" and value[1:2] in b"\0\1\2\3\4\5" and value.endswith(b".")
 
 
-def test_all_works_behind_a_password_and_tls_and_stores_json_alone(stack: Stack) -> None:
+def test_the_service_works_behind_a_password_and_tls_and_stores_only_json(stack: Stack) -> None:
     receiver = Receiver()
     sender = stack.start("webhooks", "webhooks")
     answer = send(stack, "/classify", photo())
@@ -145,14 +145,18 @@ def test_all_works_behind_a_password_and_tls_and_stores_json_alone(stack: Stack)
     assert send(stack, "/jobs", photo(), webhook=f"{receiver.url}/{HOOK_TOKEN}").status_code == 202
     assert send(stack, "/jobs", photo(), webhook=f"{receiver.url}/410/{HOOK_TOKEN}").status_code == 202
     assert send(stack, "/jobs", photo(), webhook=f"http://127.0.0.1:9/500/{HOOK_TOKEN}").status_code == 202
-    eventually(lambda: len(receiver.got) == 2, 30, "two messages")
+    eventually(lambda: len(receiver.got) == 2, 30, "two messages arrive")
     eventually(
-        lambda: stack.valkey.client.zcard("rq:scheduled:webhooks"), 20, "the third is tried again later"
+        lambda: stack.valkey.client.zcard("rq:scheduled:webhooks"),
+        20,
+        "the third message is scheduled for a retry",
     )
     found = list(values(stack.valkey.client))
     assert len(found) > 100
     assert not [key for key, value in found for form in forms(value) if is_pickle(form)]
-    assert any(is_pickle(form) for form in forms(zlib.compress(pickle.dumps([1])))), "a pickle would be seen"
+    assert any(is_pickle(form) for form in forms(zlib.compress(pickle.dumps([1])))), (
+        "the check finds a pickle"
+    )
     sender.terminate()
     assert sender.wait(30) == 0
 
@@ -177,18 +181,20 @@ def test_no_secret_and_no_image_is_in_any_output(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "error", "words"),
+    ("wrong", "error", "text"),
     [
         pytest.param({"query": "db=0"}, ConnectionError, "CERTIFICATE_VERIFY_FAILED", id="unknown CA"),
-        pytest.param({"host": "127.0.0.1"}, ConnectionError, "CERTIFICATE_VERIFY_FAILED", id="another name"),
+        pytest.param(
+            {"host": "127.0.0.1"}, ConnectionError, "CERTIFICATE_VERIFY_FAILED", id="wrong host name"
+        ),
         pytest.param({"password": "wr0ng-passw0rd"}, AuthenticationError, "invalid", id="wrong password"),
         pytest.param({"password": ""}, AuthenticationError, "invalid", id="no password"),
     ],
 )
-def test_what_is_not_right_is_no_connection(
-    stack: Stack, relay: Relay, wrong: dict[str, str], error: type[RedisError], words: str
+def test_a_wrong_certificate_or_password_prevents_the_connection(
+    stack: Stack, relay: Relay, wrong: dict[str, str], error: type[RedisError], text: str
 ) -> None:
-    with pytest.raises(error, match=words) as caught:
+    with pytest.raises(error, match=text) as caught:
         connect(address(relay, **wrong), retries=0).ping()
     assert not [each for each in (PASSWORD, "wr0ng-passw0rd") if each in str(caught.value)]
 
@@ -204,7 +210,7 @@ def test_what_is_not_right_is_no_connection(
         ),
     ],
 )
-def test_a_wrong_address_of_redis_ends_the_start_and_is_not_printed(module: tuple[str, ...]) -> None:
+def test_an_invalid_redis_url_ends_the_start_and_is_not_printed(module: tuple[str, ...]) -> None:
     environ = {
         "PATH": "/usr/bin:/bin",
         "REDIS_URL": f"redis://:{PASSWORD}@localhost:6379",

@@ -1,4 +1,4 @@
-"""Fail-over by Sentinels under load: what the replica had is not lost, and no part is started anew."""
+"""Tests fail-over by Sentinels under load: no replicated job is lost, and no part of the service restarts."""
 
 import contextlib
 import json
@@ -46,13 +46,13 @@ def stack(sentinels: Sentinels) -> Iterator[Stack]:
 
 
 class Load:
-    """Threads that ask for answers and submit jobs, and what became of these; it ends with the `with`."""
+    """Runs threads that classify images and submit jobs until the `with` block ends; keeps the results."""
 
     def __init__(self, stack: Stack, sentinels: Sentinels) -> None:
         self.accepted: dict[str, int] = {}
-        """The number of the image of each job that was answered with 202, in the order of the answers."""
+        """The number of each accepted job's image, by job id in the order of the answers."""
         self.confirmed: set[str] = set()
-        """Those of them that the replica had when it was asked."""
+        """The ids of the accepted jobs that the replica confirmed."""
         self.refused: list[requests.Response] = []
         self.answered = 0
         self.hooks = Receiver()
@@ -92,12 +92,12 @@ class Load:
             return
         job_id = answer.json()["jobs"][0]["id"]
         self.accepted[job_id] = number
-        with contextlib.suppress(RedisError):  # where the master is dead, nobody can say
+        with contextlib.suppress(RedisError):  # a dead master cannot confirm a job
             if confirmed(self._master):
                 self.confirmed.add(job_id)
 
-    def all_right(self, job_ids: set[str]) -> bool:
-        """Whether these jobs have ended, each with the class of its image."""
+    def all_finished(self, job_ids: set[str]) -> bool:
+        """Return whether these jobs have finished; check that each answer has the class of its image."""
         found = states(self._stack, sorted(job_ids))
         assert {each["status"] for each in found} <= {"queued", "started", "finished"}
         if any(each["status"] != "finished" for each in found):
@@ -107,8 +107,8 @@ class Load:
             assert region["predictions"][0]["class"] == digit_class(DIGITS[self.accepted[each["id"]]])
         return True
 
-    def told(self) -> set[str]:
-        """The jobs whose ends came by webhook."""
+    def reported(self) -> set[str]:
+        """Return the jobs whose webhooks have arrived."""
         return {json.loads(body)["data"]["id"] for _, _, body in self.hooks.got}
 
 
@@ -125,38 +125,41 @@ def kill(sentinels: Sentinels) -> None:
     sentinels.kill(sentinels.master())
 
 
-def ask_for_another(sentinels: Sentinels) -> None:
-    """The Sentinels tell the old master ten seconds later; till then it must not write without a replica."""
+def request_failover(sentinels: Sentinels) -> None:
+    """Let the Sentinels change the master.
+
+    They inform the old master ten seconds later. Until then it must not write without a replica.
+    """
     sentinels.client(sentinels.master()).config_set("min-replicas-to-write", "1")
     sentinels.client(sentinels.sentinels[0]).execute_command("SENTINEL", "FAILOVER", SERVICE)
 
 
-@pytest.mark.parametrize("change", [kill, ask_for_another])
-def test_what_the_replica_had_is_not_lost(
+@pytest.mark.parametrize("change", [kill, request_failover])
+def test_no_replicated_job_is_lost(
     sentinels: Sentinels, stack: Stack, change: Callable[[Sentinels], None]
 ) -> None:
     old = sentinels.master()
     sentinels.ensure_replica()
     with Load(stack, sentinels) as load:
-        eventually(lambda: len(load.confirmed) >= 50, 20, "jobs that the replica has")
+        eventually(lambda: len(load.confirmed) >= 50, 20, "the replica has jobs")
         change(sentinels)
-        eventually(lambda: sentinels.master() != old, 20, "another master")
+        eventually(lambda: sentinels.master() != old, 20, "the master has changed")
         before, answered = len(load.accepted), load.answered
-        eventually(lambda: len(load.accepted) >= before + 100, 20, "jobs with the new master")
-        eventually(lambda: load.answered >= answered + 20, 20, "answers with the new master")
-    # Some threads' answers may have been on their way from the old master.
+        eventually(lambda: len(load.accepted) >= before + 100, 20, "the new master accepts jobs")
+        eventually(lambda: load.answered >= answered + 20, 20, "requests are answered with the new master")
+    # Answers from the old master may still have been in flight to some of the six threads.
     later = set([*load.accepted][before + 6 :])
-    eventually(lambda: load.all_right(load.confirmed | later), 20, "no confirmed job is lost")
-    eventually(lambda: load.told() >= later, 60, "the sender has found the new master too")
+    eventually(lambda: load.all_finished(load.confirmed | later), 20, "no confirmed job is lost")
+    eventually(lambda: load.reported() >= later, 60, "the webhook sender has found the new master")
     assert {answer.status_code for answer in load.refused} <= {503}
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in load.refused)
 
 
-def test_a_read_that_a_signal_ends_leaves_no_answer_to_the_next(sentinels: Sentinels) -> None:
-    def stop(number: int, frame: object) -> None:
+def test_a_read_interrupted_by_a_signal_leaves_no_reply_for_the_next_command(sentinels: Sentinels) -> None:
+    def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, stop)
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with connect(sentinels.url) as client:
             with pytest.raises(KeyboardInterrupt):
@@ -174,7 +177,7 @@ def test_no_password_is_in_a_log(stack: Stack) -> None:
     )
 
 
-def test_without_a_master_errors_pile_nothing_up(sentinels: Sentinels) -> None:
+def test_errors_without_a_master_open_no_further_connections(sentinels: Sentinels) -> None:
     url = sentinels.url.replace(f"/{SERVICE}/", "/another/")
     with connect(url, retries=0) as client:
         for _ in range(20):

@@ -5,14 +5,12 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
-import requests
 
 import demo
 from tests.e2e.test_classify import best
-from tests.stack import Stack, eventually, free_port
+from tests.stack import Stack, eventually, free_port, responds
 
 IMAGE = (demo.SAMPLES / "siete.jpg").read_bytes()
 FORM = (
@@ -22,28 +20,12 @@ HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data
 
 
 @pytest.fixture(scope="module")
-def port(stack: Stack) -> Iterator[int]:
+def port(stack: Stack) -> int:
     """The port of a gateway with a shorter grace."""
     port = free_port()
-    stack.start(
-        *(
-            "hurried",
-            "gunicorn",
-            "-c",
-            "python:gateway.gunicorn_conf",
-            "tests.e2e.hurried_gateway:create_app()",
-        ),
-        SERVER_PORT=str(port),
-    )
-    eventually(lambda: is_up(port), 30, "the gateway is up")
+    stack.start_gunicorn("short-grace", "tests.e2e.short_grace_gateway", SERVER_PORT=str(port))
+    eventually(lambda: responds(f"http://127.0.0.1:{port}/health/ready"), 30, "the gateway is ready")
     return port
-
-
-def is_up(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).ok
-    except requests.RequestException:
-        return False
 
 
 def answer(connection: socket.socket) -> bytes:
@@ -65,7 +47,7 @@ def drip(connection: socket.socket, data: bytes, pause: float) -> threading.Thre
                 connection.sendall(data[start : start + 1])
                 if select.select([connection], [], [], pause)[0]:
                     return
-        except (OSError, ValueError):  # closed
+        except (OSError, ValueError):  # the connection is closed
             return
 
     thread = threading.Thread(target=run)
@@ -73,7 +55,7 @@ def drip(connection: socket.socket, data: bytes, pause: float) -> threading.Thre
     return thread
 
 
-def test_a_header_that_does_not_end_is_cut_off(port: int) -> None:
+def test_an_endless_header_ends_the_connection(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         dripping = drip(connection, HEAD + b"X-Slow: " + b"x" * 200, 0.2)
         assert answer(connection) == b""
@@ -90,10 +72,10 @@ def test_a_form_that_arrives_byte_by_byte_is_refused(port: int) -> None:
     assert "The form arrived too slowly" in found and "faster connection" in found
 
 
-def test_a_form_that_is_only_slow_is_answered(port: int) -> None:
+def test_a_slow_form_is_answered(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(FORM))
-        pieces = 8  # for two seconds, twice the grace
+        pieces = 8  # sent in two seconds, twice the grace
         for number in range(pieces):
             connection.sendall(FORM[number * len(FORM) // pieces : (number + 1) * len(FORM) // pieces])
             time.sleep(0.25)
@@ -139,5 +121,5 @@ def test_hundreds_of_uploads_at_a_byte_per_second_block_no_other_request(stack: 
         finally:
             over.set()
             dripping.join()
-        assert not select.select(slow, [], [], 0)[0], "they are still being read"
+        assert not select.select(slow, [], [], 0)[0], "the slow uploads ended early"
     assert sorted(times)[len(times) // 2] < 0.5 and max(times) < 3

@@ -1,4 +1,4 @@
-"""The short form of `make soak`."""
+"""Runs the short form of `make soak`."""
 
 import pytest
 

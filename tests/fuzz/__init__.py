@@ -1,1 +1,1 @@
-"""Fuzzing: every parser that takes bytes from outside, a harness each. `python -m tests.fuzz --help`."""
+"""Fuzzes every parser of external data; each parser has a harness. See `python -m tests.fuzz --help`."""

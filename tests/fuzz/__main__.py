@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: the long run over all targets, one process after the other, and a table of it."""
+"""Fuzz all targets one after another and print a table of the outcomes: `python -m tests.fuzz`."""
 
 import argparse
 import re
@@ -16,56 +16,58 @@ MAX_SECONDS = 6 * 3600
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a target's process did: the cases that it ran, and its last words where it failed."""
+    """The number of cases that a target's process ran, its time, and its error message if it failed."""
 
     cases: int
     seconds: float
-    fault: str
+    error: str
 
 
 def fuzz(target: Target, cases: int, seed: int, folder: Path) -> Outcome:
-    """Run a target's cases; an input that breaks it is left in `folder`."""
+    """Run a target's cases in a process; save an input that fails in `folder`."""
     command = [sys.executable, "-m", "tests.fuzz.run", target.name, str(cases), str(seed), str(folder)]
     start = time.monotonic()
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=MAX_SECONDS, check=False
     )
-    told = done.stdout + done.stderr
-    ran = re.search(r"number_of_executed_units: (\d+)", told)
-    fault = f"status {done.returncode}\n{_last_words(told)}" if done.returncode else ""
-    return Outcome(int(ran[1]) if ran else 0, time.monotonic() - start, fault)
+    output = done.stdout + done.stderr
+    ran = re.search(r"number_of_executed_units: (\d+)", output)
+    error = f"status {done.returncode}\n{_error_message(output)}" if done.returncode else ""
+    return Outcome(int(ran[1]) if ran else 0, time.monotonic() - start, error)
 
 
-def _last_words(told: str) -> str:
-    """The exception, or what libFuzzer says of a crash, and where the input is."""
-    start = max(told.find(word) for word in ("=== Uncaught", "==ERROR", "=== Timeout", "Traceback"))
-    written = re.search(r"(Test unit written to|input:) .*", told)
-    return f"{told[start:][:3000] if start >= 0 else told[-2000:]}\n{written[0] if written else ''}"
+def _error_message(output: str) -> str:
+    """Return the exception or libFuzzer's report of a crash, and the path of the saved input."""
+    start = max(output.find(marker) for marker in ("=== Uncaught", "==ERROR", "=== Timeout", "Traceback"))
+    written = re.search(r"(Test unit written to|input:) .*", output)
+    return f"{output[start:][:3000] if start >= 0 else output[-2000:]}\n{written[0] if written else ''}"
 
 
 def main() -> int:
-    """Run all targets, or those that are named; return the exit status."""
+    """Run the named targets (default: all); return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     names = [each.name for each in TARGETS]
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(names)} (default: all)")
-    parser.add_argument("--cases", type=int, default=10_000_000, help="of all targets together")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the chance")
-    parser.add_argument("--found", type=Path, default=Path("fuzz-found"), help="folder for inputs that break")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{', '.join(names)} (default: all)")
+    parser.add_argument(
+        "--cases", type=int, default=10_000_000, help="number of cases of all targets together"
+    )
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="seed of the random numbers")
+    parser.add_argument("--found", type=Path, default=Path("fuzz-found"), help="folder for inputs that fail")
     options = parser.parse_args()
     if unknown := set(options.targets) - set(names):
-        parser.error(f"there is no target {', '.join(sorted(unknown))}")
+        parser.error(f"TARGET: expected names of targets, got {', '.join(sorted(unknown))}. See --help.")
     options.found.mkdir(parents=True, exist_ok=True)
     chosen = [each for each in TARGETS if not options.targets or each.name in options.targets]
     return _run(chosen, options.cases, options.seed % 2**31, options.found.absolute())
 
 
 def _run(targets: list[Target], cases: int, seed: int, found: Path) -> int:
-    whole, total, failed = sum(each.share for each in targets), 0, 0
+    shares, total, failed = sum(each.share for each in targets), 0, 0
     print(f"seed {seed}\n{'target':<12} {'cases':>12} {'seconds':>8}", flush=True)
     for target in targets:
-        outcome = fuzz(target, round(cases * target.share / whole), seed, found)
-        total, failed = total + outcome.cases, failed + bool(outcome.fault)
-        print(f"{target.name:<12} {outcome.cases:>12,} {outcome.seconds:>8.0f}  {outcome.fault}", flush=True)
+        outcome = fuzz(target, round(cases * target.share / shares), seed, found)
+        total, failed = total + outcome.cases, failed + bool(outcome.error)
+        print(f"{target.name:<12} {outcome.cases:>12,} {outcome.seconds:>8.0f}  {outcome.error}", flush=True)
     print(f"{'all':<12} {total:>12,}  {failed or 'none'} failed", flush=True)
     return 1 if failed else 0
 

@@ -1,7 +1,7 @@
-"""`python -m tests.fuzz.run TARGET CASES SEED FOLDER`: the cases of one parser, in a process of their own.
+"""Fuzz one parser in this process: `python -m tests.fuzz.run TARGET CASES SEED FOLDER`.
 
-Guided by coverage, by atheris (libFuzzer); where that can't be installed, by chance alone. An input that
-breaks the harness is written to FOLDER, and the process fails.
+Atheris (libFuzzer) generates the inputs, guided by coverage. If atheris is not installed, the inputs are
+random changes of the seeds. An input that fails is saved in FOLDER, and the process fails.
 """
 
 import importlib
@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.case import bounded
+from tests.fuzz.case import limited
 from tests.fuzz.targets import TARGETS, Target
 
 GUIDED = ["gateway", "multipart", "PIL", "shared", "werkzeug", "worker"]
-"""Packages whose branches atheris sees: ours, and those in Python that parse for us."""
-
+"""Packages whose coverage guides atheris: our packages and the Python packages that parse for them."""
 
 HANG_SECONDS = 30
-"""After which a case that does not end, in C too, ends the process."""
+"""Maximum time of a case in seconds; then the process ends, even if the case hangs in C code."""
 
 
 def main() -> int:
@@ -32,18 +31,18 @@ def main() -> int:
     try:
         import atheris
     except ImportError:
-        return _by_chance(*arguments)
+        return _run_random(*arguments)
     with atheris.instrument_imports(include=GUIDED, enable_loader_override=False):
         harness = importlib.import_module(f"tests.fuzz.targets.{name}")
     with tempfile.TemporaryDirectory(prefix="fuzz") as scratch:
-        words = _options(harness, *arguments, Path(scratch))
-        atheris.Setup([sys.argv[0], *words], bounded(harness.run))
+        options = _options(harness, *arguments, Path(scratch))
+        atheris.Setup([sys.argv[0], *options], limited(harness.run))
         atheris.Fuzz()
     return 0
 
 
 def _options(harness: Any, target: Target, cases: int, seed: int, folder: Path, scratch: Path) -> list[str]:
-    """What libFuzzer is told: its options, then the folder of inputs to begin with."""
+    """Return libFuzzer's arguments: its options, then the folder with the seeds."""
     (scratch / "inputs").mkdir()
     for number, each in enumerate(harness.SEEDS):
         (scratch / "inputs" / str(number)).write_bytes(each)
@@ -52,7 +51,7 @@ def _options(harness: Any, target: Target, cases: int, seed: int, folder: Path, 
     options = {
         "runs": cases,
         "seed": seed,
-        "max_len": target.most_bytes,
+        "max_len": target.max_bytes,
         "rss_limit_mb": 4096,
         "timeout": HANG_SECONDS,
         "artifact_prefix": f"{folder}/{target.name}-",
@@ -63,34 +62,34 @@ def _options(harness: Any, target: Target, cases: int, seed: int, folder: Path, 
     return [*(f"-{name}={value}" for name, value in options.items()), str(scratch / "inputs")]
 
 
-def _by_chance(target: Target, cases: int, seed: int, folder: Path) -> int:
+def _run_random(target: Target, cases: int, seed: int, folder: Path) -> int:
     harness = importlib.import_module(f"tests.fuzz.targets.{target.name}")
-    chance, run = random.Random(seed), bounded(harness.run)
+    rng, run = random.Random(seed), limited(harness.run)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for number in range(cases):
         data = harness.SEEDS[number % len(harness.SEEDS)]
-        for _ in range(chance.choice((0, 1, 1, 2, 4, 8))):
-            data = _changed(data, chance, harness.WORDS)[: target.most_bytes]
+        for _ in range(rng.choice((0, 1, 1, 2, 4, 8))):
+            data = _changed(data, rng, harness.WORDS)[: target.max_bytes]
         signal.alarm(HANG_SECONDS)
         try:
             run(data)
         except BaseException:
-            place = folder / f"{target.name}-crash-{number}"
-            place.write_bytes(data)
-            print(f"input: {place}", file=sys.stderr)
+            path = folder / f"{target.name}-crash-{number}"
+            path.write_bytes(data)
+            print(f"input: {path}", file=sys.stderr)
             raise
-    print(f"stat::number_of_executed_units: {cases}")  # as libFuzzer says it
+    print(f"stat::number_of_executed_units: {cases}")  # the same format as in libFuzzer
     return 0
 
 
-def _changed(data: bytes, chance: random.Random, words: Sequence[bytes]) -> bytes:
-    """A piece of it replaced: by noise, by nothing, by itself again, or by what computers stumble over."""
-    start = chance.randrange(len(data) + 1)
-    end = min(start + chance.choice((0, 1, 1, 2, 4, 16)), len(data))
+def _changed(data: bytes, rng: random.Random, words: Sequence[bytes]) -> bytes:
+    """Replace a piece of the data: by noise, by nothing, by copies of itself, or by a special value."""
+    start = rng.randrange(len(data) + 1)
+    end = min(start + rng.choice((0, 1, 1, 2, 4, 16)), len(data))
     piece = data[start:end]
-    noise = chance.randbytes(chance.choice((1, 1, 2, 4)))
-    odd = chance.choice((b"\0", b"\xff\xff\xff\xff", b"-1", b"1e999", b"\r\n", b'"', b"[" * 200, *words))
-    return data[:start] + chance.choice((noise, odd, b"", piece * 3)) + data[end:]
+    noise = rng.randbytes(rng.choice((1, 1, 2, 4)))
+    special = rng.choice((b"\0", b"\xff\xff\xff\xff", b"-1", b"1e999", b"\r\n", b'"', b"[" * 200, *words))
+    return data[:start] + rng.choice((noise, special, b"", piece * 3)) + data[end:]
 
 
 if __name__ == "__main__":

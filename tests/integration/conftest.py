@@ -5,7 +5,7 @@ from redis import Redis
 
 from shared.redis_connection import connect
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.valkey import Valkey
 
 

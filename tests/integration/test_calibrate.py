@@ -24,7 +24,7 @@ from demo.labelled import write_labelled
 from shared.job import Options
 from shared.settings import Settings
 from tests.browser import CHROMIUM, needs_chromium
-from tests.pictures import oriented, saved, scene
+from tests.images import oriented, saved, scene
 from worker.__main__ import _load
 from worker.decode import decode
 from worker.labels import COLUMNS, read_thresholds

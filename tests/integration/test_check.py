@@ -16,7 +16,7 @@ from cli.check.model_file import layers_of, read_model_file
 from cli.check.preprocessing_guess import KNOWN_LAYERS, effect, guess, same_effect
 from cli.main import main
 from shared.settings import PREPROCESS_NAMES
-from tests.pictures import saved, scene
+from tests.images import saved, scene
 
 HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
 layers = keras.layers

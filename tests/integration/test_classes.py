@@ -8,7 +8,7 @@ import pytest
 import demo
 from cli.classes.class_names import read_class_names
 from cli.main import main
-from tests.pictures import saved, scene
+from tests.images import saved, scene
 
 
 def test_folders_are_in_the_order_of_keras(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from shared.queue.messages import Reply, Settlement, WorkerStatus
 from shared.redis_connection import connect
 from shared.settings import Settings
 from tests.bad_input import encoded
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 MODEL = {
     "id": "m",

@@ -15,7 +15,7 @@ from shared.queue.messages import Reply, Settlement
 from shared.settings import Settings
 from tests.bad_input import encoded
 from tests.integration.test_gateway import MODEL, RESULT, make, post, worker
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 FIELDS = {
     "id",

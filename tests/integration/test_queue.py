@@ -1,10 +1,9 @@
-"""The queue on a real server: bounds, leases, attempts, fencing, and RQ's own tools on our records."""
+"""Tests the queue on a real server: limits, leases, attempts, fencing, and RQ's own tools on our records."""
 
 import dataclasses
 import itertools
 import os
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -25,7 +24,8 @@ from shared.job import JobFailure, Options, Region
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim, ClaimOutcome, NewJob, QueueFull, Reply, Settlement, WorkerStatus
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
+from tests.stack import rq_command
 from tests.valkey import Valkey
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
@@ -70,7 +70,7 @@ def bad(claim: Claim, *, keep_image: bool = False) -> Settlement:
 
 
 def die(redis: Redis) -> None:
-    """Every lease runs out, as if the workers had died a while ago."""
+    """End every lease, as if the workers had died a while ago."""
     for name in (INTERACTIVE, BULK):
         for member in redis.zrange(f"rq:wip:{name}", 0, -1):
             redis.zadd(f"rq:wip:{name}", {member: time.time() - 1})
@@ -91,7 +91,7 @@ def test_a_batch_is_claimed_in_order_and_answered(queue: JobQueue) -> None:
     assert replies[0].timing == {"infer": 2.0}
 
 
-def test_a_claim_carries_what_was_asked(queue: JobQueue) -> None:
+def test_a_claim_contains_the_requested_options(queue: JobQueue) -> None:
     options = Options(regions=(Region(1, 2, 30), Region(4, 5, 6)), top_n=7, consolidate=True)
     submit(queue, "a", options=options)
     (claim,) = take(queue)
@@ -100,7 +100,7 @@ def test_a_claim_carries_what_was_asked(queue: JobQueue) -> None:
     assert claim.seconds_left is not None and 58 < claim.seconds_left <= 60
 
 
-def test_nothing_stays_in_redis_without_a_ttl(queue: JobQueue, redis: Redis) -> None:
+def test_no_job_data_stays_in_redis_without_a_ttl(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a", "b")
     first, second = take(queue)
     queue.settle("w1", [good(first), bad(second)])
@@ -111,15 +111,15 @@ def test_nothing_stays_in_redis_without_a_ttl(queue: JobQueue, redis: Redis) -> 
     assert not redis.exists("image:a", "image:b", "classification:bytes")
 
 
-def test_a_failure_is_answered_with_its_reason(queue: JobQueue) -> None:
+def test_a_failed_job_is_answered_with_the_reason(queue: JobQueue) -> None:
     submit(queue, "a")
     queue.settle("w1", [bad(claim) for claim in take(queue)])
     (reply,) = queue.replies("replies")
     assert reply.failure is not None and reply.failure.to_json() == {"code": "model-failed", "detail": "no"}
 
 
-def test_the_bound_of_waiting_jobs_is_exact_under_concurrency(queue: JobQueue, redis: Redis) -> None:
-    def one(i: int) -> bool:
+def test_the_maximum_of_waiting_jobs_is_exact_under_concurrency(queue: JobQueue, redis: Redis) -> None:
+    def submit_one(i: int) -> bool:
         try:
             submit(queue, f"j{i}")
         except QueueFull:
@@ -127,11 +127,11 @@ def test_the_bound_of_waiting_jobs_is_exact_under_concurrency(queue: JobQueue, r
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        accepted = sum(pool.map(one, range(60)))
+        accepted = sum(pool.map(submit_one, range(60)))
     assert accepted == 8 == redis.llen("rq:queue:interactive") == len(redis.keys("image:*"))
 
 
-def test_the_bound_of_bytes_holds_for_both_queues_together(queue: JobQueue, redis: Redis) -> None:
+def test_the_maximum_of_bytes_applies_to_both_queues_together(queue: JobQueue, redis: Redis) -> None:
     queue.submit(*large("a", BULK))
     with pytest.raises(QueueFull, match="bytes"):
         queue.submit(*large("b"))
@@ -140,7 +140,7 @@ def test_the_bound_of_bytes_holds_for_both_queues_together(queue: JobQueue, redi
     assert redis.get("classification:bytes") == b"6000"
 
 
-def test_retry_after_is_the_queue_over_the_measured_rate(queue: JobQueue, redis: Redis) -> None:
+def test_retry_after_is_the_queue_length_divided_by_the_measured_rate(queue: JobQueue, redis: Redis) -> None:
     redis.sadd("rq:workers:interactive", "rq:worker:w1", "rq:worker:w2")
     for worker in ("w1", "w2"):
         queue.fleet.publish(worker, {"id": "m"}, WorkerStatus(0.5, 32, 0.0))
@@ -156,7 +156,7 @@ def test_a_repeated_submission_is_one_job(queue: JobQueue, redis: Redis) -> None
     assert redis.get("classification:bytes") == b"10"
 
 
-def test_jobs_submitted_together_are_accepted_each_by_itself(queue: JobQueue, redis: Redis) -> None:
+def test_jobs_submitted_together_are_accepted_individually(queue: JobQueue, redis: Redis) -> None:
     submit(queue, *"abcdef")
     jobs = [NewJob(name, b"image", Options(), "", "replies") for name in ("g", "h", "i", "j")]
     first, second, *refused = queue.submit_each([(job, None) for job in jobs])
@@ -167,13 +167,13 @@ def test_jobs_submitted_together_are_accepted_each_by_itself(queue: JobQueue, re
 
 
 @pytest.mark.parametrize("size", [1000, 100_000])
-def test_images_small_and_large_arrive_whole(queue: JobQueue, redis: Redis, size: int) -> None:
+def test_small_and_large_images_arrive_unchanged(queue: JobQueue, redis: Redis, size: int) -> None:
     image = os.urandom(size)
-    roomy = JobQueue(redis, Settings())
-    roomy.submit_each([(NewJob("a", image, Options()), 60.0)])
-    roomy.submit([NewJob("b", image, Options())])
-    claims = take(roomy)
-    assert roomy.images(claims) == [image, image]
+    large_queue = JobQueue(redis, Settings())
+    large_queue.submit_each([(NewJob("a", image, Options()), 60.0)])
+    large_queue.submit([NewJob("b", image, Options())])
+    claims = take(large_queue)
+    assert large_queue.images(claims) == [image, image]
     assert 86_000 < redis.ttl("image:a") <= 86_400
 
 
@@ -185,7 +185,7 @@ def test_a_batch_is_counted_in_inputs(queue: JobQueue) -> None:
     assert ids(take(queue)) == ["b"]
 
 
-def test_a_job_larger_than_a_batch_goes_alone(queue: JobQueue) -> None:
+def test_a_job_larger_than_a_batch_runs_alone(queue: JobQueue) -> None:
     submit(queue, "a", options=Options(regions=tuple(Region(0, 0, 9) for _ in range(70))))
     submit(queue, "b")
     assert ids(take(queue)) == ["a"]
@@ -229,7 +229,7 @@ def test_a_late_attempt_cannot_overwrite_the_next_one(queue: JobQueue, redis: Re
     assert queue.states(["a"])["a"].reply == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
 
 
-def test_of_many_attempts_at_a_job_one_alone_delivers(redis: Redis) -> None:
+def test_only_one_of_many_attempts_delivers_the_result(redis: Redis) -> None:
     queue = JobQueue(redis, Settings(job_lease=0.03, job_max_attempts=1000))
     names = [f"j{number}" for number in range(40)]
     submit(queue, *names)
@@ -239,7 +239,7 @@ def test_of_many_attempts_at_a_job_one_alone_delivers(redis: Redis) -> None:
         end = time.monotonic() + 20
         while len(delivered) < len(names) and time.monotonic() < end:
             claims = take(queue, worker, interactive=3)
-            time.sleep(random.choice((0.0, 0.06)))  # in time, or past the lease
+            time.sleep(random.choice((0.0, 0.06)))  # shorter or longer than the lease
             queue.reap()
             written = queue.settle(worker, [good(each) for each in claims]) if claims else []
             delivered.extend(itertools.compress(ids(claims), written))
@@ -254,7 +254,7 @@ def test_of_many_attempts_at_a_job_one_alone_delivers(redis: Redis) -> None:
     assert max(attempts) > 1
 
 
-def test_a_renewed_lease_holds_and_a_lost_one_is_told(queue: JobQueue, redis: Redis) -> None:
+def test_a_renewed_lease_holds_and_a_lost_lease_is_reported(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a", "b")
     claims = take(queue)
     die(redis)
@@ -263,14 +263,14 @@ def test_a_renewed_lease_holds_and_a_lost_one_is_told(queue: JobQueue, redis: Re
     assert queue.reap() == []
 
 
-def test_after_the_last_attempt_a_job_fails_with_a_reason(queue: JobQueue, redis: Redis) -> None:
+def test_a_job_fails_with_a_reason_after_the_last_attempt(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a")
-    words = []
+    outcomes = []
     for _ in range(3):
         take(queue)
         die(redis)
-        words += queue.reap()
-    assert words == [("a", "requeued"), ("a", "requeued"), ("a", "failed")]
+        outcomes += queue.reap()
+    assert outcomes == [("a", "requeued"), ("a", "requeued"), ("a", "failed")]
     (reply,) = queue.replies("replies")
     assert reply.failure is not None and reply.failure.code == "attempts-exhausted"
     assert FailedJobRegistry("interactive", connection=redis).get_job_ids() == ["a"]
@@ -319,7 +319,7 @@ def test_retried_jobs_are_not_starved_by_the_other_queue(queue: JobQueue, redis:
     assert (busy.jobs, busy.outcome) == ([], ClaimOutcome.NEEDS_IDLE)
     assert ids(take(queue)) == ["a"]
     order = []
-    for number in range(10):  # a caller's job is there whenever the worker is idle
+    for number in range(10):  # an interactive job waits whenever the worker is idle
         submit(queue, f"i{number}")
         order += ids(take(queue))
     assert "b" in order
@@ -351,20 +351,20 @@ def test_a_waiting_worker_wakes_at_once(queue: JobQueue) -> None:
     assert woken[0] - start < 1.0
 
 
-def test_states_tell_ended_waiting_and_unknown_jobs_apart(queue: JobQueue) -> None:
+def test_states_distinguish_ended_waiting_and_unknown_jobs(queue: JobQueue) -> None:
     submit(queue, "a", "b", "c", "d")
     done, failed, _ = take(queue, interactive=3)
     queue.settle("w1", [good(done), bad(failed)])
-    found = queue.states(["a", "b", "c", "d", "nobody"], positions=True)
+    found = queue.states(["a", "b", "c", "d", "unknown"], positions=True)
     assert [found[name].status for name in "abcd"] == ["finished", "failed", "started", "queued"]
     assert [found[name].position for name in "abcd"] == [None, None, None, 1]
     assert found["a"].reply == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
     assert found["b"].reply is not None and found["b"].reply.failure is not None
     assert found["c"].reply is None and found["c"].attempts == 1 and found["c"].started_at
-    assert "nobody" not in found
+    assert "unknown" not in found
 
 
-def test_jobs_are_accepted_all_or_none(queue: JobQueue, redis: Redis) -> None:
+def test_either_all_jobs_of_a_request_are_accepted_or_none(queue: JobQueue, redis: Redis) -> None:
     nine = [NewJob(f"j{i}", b"x", Options()) for i in range(9)]
     with pytest.raises(QueueFull):
         queue.submit(nine)
@@ -374,10 +374,10 @@ def test_jobs_are_accepted_all_or_none(queue: JobQueue, redis: Redis) -> None:
     assert redis.get("classification:bytes") == b"8"
 
 
-def test_a_watched_job_replies_to_each_that_watches(queue: JobQueue) -> None:
+def test_a_watched_job_replies_to_every_watcher(queue: JobQueue) -> None:
     submit(queue, "a", "b")
     (claim,) = take(queue, interactive=1)
-    assert queue.watch(["a", "b", "nobody"], "other") == {"nobody"}
+    assert queue.watch(["a", "b", "unknown"], "other") == {"unknown"}
     assert queue.watch(["a"], "other") == set()
     queue.settle("w1", [good(claim)])
     assert [reply.job_id for reply in queue.replies("replies")] == ["a"]
@@ -385,10 +385,10 @@ def test_a_watched_job_replies_to_each_that_watches(queue: JobQueue) -> None:
     assert queue.watch(["a", "b"], "other") == {"a"}
 
 
-def test_a_waiting_job_is_canceled_and_leaves_nothing(queue: JobQueue, redis: Redis) -> None:
+def test_a_canceled_waiting_job_leaves_no_data(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a", "b", "c")
     take(queue, interactive=1)
-    assert [queue.cancel(name) for name in ("a", "b", "b", "nobody")] == [
+    assert [queue.cancel(name) for name in ("a", "b", "b", "unknown")] == [
         "started",
         "canceled",
         "canceled",
@@ -402,7 +402,7 @@ def test_a_waiting_job_is_canceled_and_leaves_nothing(queue: JobQueue, redis: Re
     assert CanceledJobRegistry("interactive", connection=redis).get_job_ids() == ["b"]
 
 
-def test_a_foreign_function_is_never_named_a_job_of_ours(queue: JobQueue, redis: Redis) -> None:
+def test_a_job_with_a_foreign_function_is_refused(queue: JobQueue, redis: Redis) -> None:
     Queue("interactive", connection=redis, serializer=JSONSerializer).enqueue("os.system", "touch /tmp/owned")
     Queue("interactive", connection=redis).enqueue("os.system", "touch /tmp/owned")
     for claim in take(queue):
@@ -410,7 +410,9 @@ def test_a_foreign_function_is_never_named_a_job_of_ours(queue: JobQueue, redis:
             claim.options()
 
 
-def test_a_server_out_of_memory_takes_no_job_and_finishes_those_it_has(queue: JobQueue, redis: Redis) -> None:
+def test_a_server_out_of_memory_refuses_new_jobs_and_finishes_accepted_jobs(
+    queue: JobQueue, redis: Redis
+) -> None:
     submit(queue, "a", "b", "c")
     (done,) = take(queue, interactive=1)
     redis.config_set("maxmemory", "1mb")
@@ -433,7 +435,7 @@ def test_a_server_out_of_memory_takes_no_job_and_finishes_those_it_has(queue: Jo
     assert [reply.job_id for reply in queue.replies("replies")] == ["a"]
 
 
-# -------------------------------------------------------------------- against RQ itself
+# -------------------------------------------------------------------- comparison with RQ
 
 
 def rq_job(redis: Redis, job_id: str) -> Job:
@@ -441,7 +443,7 @@ def rq_job(redis: Redis, job_id: str) -> Job:
 
 
 def run_stock_worker(redis: Redis, monkeypatch: pytest.MonkeyPatch, run: object) -> None:
-    """RQ's own SimpleWorker runs whatever waits, with `run` in the place of our function."""
+    """Run all waiting jobs with RQ's own SimpleWorker, with `run` instead of our function."""
     module = types.ModuleType("worker.task")
     module.classify = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "worker.task", module)
@@ -453,7 +455,7 @@ def hash_fields(redis: Redis, key: str) -> set[str]:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_our_records_are_those_of_rqs_own_worker(
+def test_our_records_equal_the_records_of_rqs_own_worker(
     queue: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     def stock(**kwargs: object) -> dict[str, object]:
@@ -494,7 +496,9 @@ def test_our_records_are_those_of_rqs_own_worker(
     assert all(3500 < ttl <= 3600 for ttl in ttls)
 
 
-def test_a_started_job_looks_like_rqs(queue: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_started_job_has_the_same_record_as_in_rq(
+    queue: JobQueue, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = {}
 
     def stock(**kwargs: object) -> None:
@@ -519,19 +523,11 @@ def snapshot(redis: Redis, job_id: str) -> dict[str, object]:
     }
 
 
-def rq_command(valkey: Valkey, *arguments: str) -> str:
-    env = {**os.environ, "RQ_SERIALIZER": "rq.serializers.JSONSerializer"}
-    command = [sys.executable, "-m", "rq.cli", *arguments, "--url", valkey.url]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_rq_info_and_the_registries_read_a_used_queue(queue: JobQueue, redis: Redis, valkey: Valkey) -> None:
     submit(queue, "a", "b", "c")
     first, second, third = take(queue)
     queue.settle("w1", [good(first), bad(second)])
-    text = rq_command(valkey, "info", "--raw")
+    text = rq_command(valkey.url, "info", "--raw")
     assert "queue interactive 0" in text
     queue_of_rq = Queue("interactive", connection=redis, serializer=JSONSerializer)
     assert FinishedJobRegistry(queue=queue_of_rq).get_job_ids() == ["a"]
@@ -544,20 +540,20 @@ def test_a_failed_job_runs_again_after_rq_requeue(queue: JobQueue, redis: Redis,
     submit(queue, "a")
     queue.settle("w1", [bad(claim, keep_image=True) for claim in take(queue)])
     queue.replies("replies")
-    rq_command(valkey, "requeue", "--queue", "interactive", "a")
+    rq_command(valkey.url, "requeue", "--queue", "interactive", "a")
     claims = take(queue)
     assert ids(claims) == ["a"] and queue.images(claims) == [b"image of a"]
     assert queue.settle("w1", [good(claims[0])]) == [True]
     assert queue.states(["a"])["a"].reply == Reply("a", {"answer": "a"}, None, {"infer": 2.0})
 
 
-def test_a_second_copy_from_rqs_cleanup_is_dropped(queue: JobQueue, redis: Redis) -> None:
+def test_a_job_that_rqs_cleanup_queued_twice_runs_once(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a")
     take(queue, "dead")
     die(redis)
     queue.reap()
     (running,) = take(queue, "w2")
-    redis.hset("rq:job:a", "status", "queued")  # what RQ's cleanup writes when it comes too late
+    redis.hset("rq:job:a", "status", "queued")  # RQ's cleanup writes this after the job was requeued
     redis.rpush("rq:queue:interactive", "a")
     assert take(queue, "w3") == []
     assert queue.settle("w2", [good(running)]) == [True]
@@ -568,15 +564,15 @@ def test_rqs_own_cleanup_requeues_a_dead_workers_job(queue: JobQueue, redis: Red
     submit(queue, "a")
     take(queue, "dead")
     die(redis)
-    rq_command(valkey, "info")
+    rq_command(valkey.url, "info")
     claims = queue.claim("w2", ROOM, idle=True)
     assert ids(claims.jobs) == ["a"] and claims.outcome is ClaimOutcome.RETRIED
 
 
-def test_a_cancelled_job_is_not_run(queue: JobQueue, redis: Redis) -> None:
+def test_a_job_canceled_with_rq_does_not_run(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a", "b")
     rq_job(redis, "a").cancel()
-    redis.lpush("rq:queue:interactive", "a")  # a copy that RQ did not find
+    redis.lpush("rq:queue:interactive", "a")  # a second entry that RQ did not find
     assert ids(take(queue)) == ["b"]
     assert not redis.exists("image:a") and redis.get("classification:bytes") == b"10"
 
@@ -589,19 +585,17 @@ def test_rq_suspend_stops_the_claims(queue: JobQueue, redis: Redis) -> None:
     assert ids(take(queue)) == ["a"]
 
 
-def test_the_record_is_json_never_pickle(queue: JobQueue, redis: Redis) -> None:
+def test_the_record_is_json_and_not_a_pickle(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a")
     data = zlib.decompress(redis.hget("rq:job:a", "data"))
     assert data.startswith(b'["worker.task.classify", null, [], {')
 
 
-def test_what_workers_serve_ends_with_their_heartbeat(
-    queue: JobQueue, redis: Redis, settings: Settings
-) -> None:
-    quick = JobQueue(redis, dataclasses.replace(settings, job_lease=1))
+def test_a_worker_without_heartbeats_is_not_listed(queue: JobQueue, redis: Redis, settings: Settings) -> None:
+    short_lease = JobQueue(redis, dataclasses.replace(settings, job_lease=1))
     redis.sadd("rq:workers:interactive", "rq:worker:w1")
-    quick.fleet.publish("w1", {"id": "m", "classes": ["á"]}, WorkerStatus(3.0, 32, 0.0))
-    served = quick.fleet.served()
+    short_lease.fleet.publish("w1", {"id": "m", "classes": ["á"]}, WorkerStatus(3.0, 32, 0.0))
+    served = short_lease.fleet.served()
     assert served is not None and served.model["classes"] == ["á"] and served.workers == 1
     time.sleep(1.1)
-    assert quick.fleet.served() is None
+    assert short_lease.fleet.served() is None

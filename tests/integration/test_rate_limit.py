@@ -14,7 +14,7 @@ from shared.redis_connection import connect
 from shared.settings import Settings
 from tests.bad_input import encoded
 from tests.integration.test_gateway import make, post
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.valkey import Valkey
 
 KEYS = {"phone": "0123456789abcdef", "web": "fedcba9876543210"}

@@ -5,7 +5,7 @@ import pytest
 from redis import Redis
 
 from tests.integration.test_queue import submit, take
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from worker.batch import DecodedJob
 from worker.decide import Decider
 from worker.inference_stage import Scored

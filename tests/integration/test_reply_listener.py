@@ -16,7 +16,7 @@ from shared.queue.gateway_client import reply_list
 from shared.queue.messages import NewJob, Reply, Settlement
 from shared.redis_connection import connect
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.valkey import Valkey
 
 ROOM = {INTERACTIVE: 32, BULK: 32}

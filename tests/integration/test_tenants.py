@@ -13,7 +13,7 @@ from shared.settings import Settings
 from tests.bad_input import encoded
 from tests.integration.test_auth import guarded
 from tests.integration.test_gateway import RESULT
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 ONE, TWO = ({"X-API-Key": digit * 16} for digit in "12")
 ENTRIES = (f"one:{'1' * 16}", f"two:{'2' * 16}")

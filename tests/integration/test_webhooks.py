@@ -25,7 +25,7 @@ from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import NewJob, Reply, Settlement
 from shared.settings import Settings
 from shared.webhook import Allowed, Forbidden
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.stack import eventually
 from tests.valkey import Valkey
 from webhooks import deliver

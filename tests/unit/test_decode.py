@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from shared.image_header import ImageError
 from shared.job import Region
-from tests.pictures import CORNERS, STORED, oriented, quadrants, saved, scene
+from tests.images import CORNERS, STORED, oriented, quadrants, saved, scene
 from worker.decode import PixelSpec, decode
 
 # pytest sets its own filters for each test.

@@ -10,7 +10,7 @@ from gateway.job_submitter import EAGER_JOBS, JobSubmitter
 from gateway.reply_listener import PendingReply
 from shared.job import Options
 from shared.queue.messages import NewJob
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 
 class Commands:

@@ -17,8 +17,8 @@ from shared.queue import BULK, INTERACTIVE
 from shared.queue.fleet import Fleet
 from shared.queue.messages import Served
 from shared.settings import Settings
-from tests.figures import read
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
+from tests.metrics import read
 from tests.unit.test_batch import prepared
 from worker.worker_metrics import WorkerMetrics
 

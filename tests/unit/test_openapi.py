@@ -13,7 +13,7 @@ from gateway.openapi import EXAMPLES, document
 from shared.api_keys import ApiKey
 from shared.redis_connection import connect
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 ALL = Settings(

@@ -7,7 +7,7 @@ from shared.job import Options, Region
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import NewJob, QueueFull, Reply, Settlement
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
 

@@ -7,7 +7,7 @@ import worker.fetch_stage
 from shared.job import Options
 from shared.queue.messages import Claim, ClaimOutcome, Claims, NewJob
 from shared.queue.wire import job_fields
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 from tests.unit.test_batch import names
 from worker.batch import NextBatch
 from worker.decode import PixelSpec

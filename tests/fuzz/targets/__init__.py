@@ -1,5 +1,7 @@
-"""The harnesses: in each module `SEEDS`, inputs to begin with, `WORDS` to put into them, and `run`, which
-raises only what is a fault.
+"""The harnesses of the parsers.
+
+Each module has `SEEDS` (the first inputs), `WORDS` (byte strings to insert) and `run`, which raises an error
+only for a fault.
 """
 
 from dataclasses import dataclass
@@ -7,13 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """How much a parser is tried: `cases` in the tests, a `share` of a long run; inputs of `most_bytes`."""
+    """A parser, the number of its `cases` in the tests, its `share` of a long run, and its maximum input."""
 
     name: str
     parses: str
     cases: int
     share: float
-    most_bytes: int = 4096
+    max_bytes: int = 4096
 
 
 TARGETS = (
@@ -26,5 +28,5 @@ TARGETS = (
     Target("classes", "the classes file: worker/labels.py", 12_000, 0.05),
     Target("models", "a model file, bytes of HDF5 and ZIP: worker/model_allowlist.py", 3_000, 0.05, 16_384),
     Target("configs", "a model's configuration, JSON: worker/model_allowlist.py", 5_000, 0.05),
-    Target("records", "what a worker and a gateway read from Redis: shared/queue/wire.py", 30_000, 0.1),
+    Target("records", "records in Redis: shared/queue/wire.py", 30_000, 0.1),
 )

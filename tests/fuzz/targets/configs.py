@@ -1,4 +1,4 @@
-"""A model's configuration in a whole .keras file: only names that are known get through."""
+"""The configuration in a complete .keras file: only names of the allowlist are accepted."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The text of the fields, in lines: regions, top_n, consolidate."""
+"""The text of the form fields regions, top_n and consolidate, one per line."""
 
 from gateway.error_responses import Problem
 from gateway.upload_fields import read_upload

@@ -1,4 +1,4 @@
-"""A file that is written anew for each case, for the harnesses of files."""
+"""Writes each case to a file, for the harnesses of file parsers."""
 
 import atexit
 import os
@@ -11,7 +11,7 @@ atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 
 def written(data: bytes) -> Path:
-    """The file, with these bytes."""
+    """Write the data to the file; return its path."""
     path = _FOLDER / "input"
     path.write_bytes(data)
     return path

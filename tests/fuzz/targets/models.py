@@ -1,4 +1,4 @@
-"""A model file: what it says of itself, or a `ModelError` of one line."""
+"""A model file: the result is its description or a `ModelError` of one line."""
 
 import io
 import json
@@ -72,7 +72,9 @@ def run(data: bytes) -> None:
             os._exit(1)
         os._exit(0)
     _, status = os.waitpid(child, 0)
-    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0, "see the traceback above"
+    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0, (
+        "the child failed, see the traceback above"
+    )
 
 
 def look(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A line of the Content-Type, then the body: a form, or an error that is the caller's."""
+"""A line with the Content-Type, then the body: the result is a form or an error for the caller."""
 
 import contextlib
 import io
@@ -17,10 +17,10 @@ SETTINGS = Settings(max_upload_bytes=2048, max_jobs_per_request=4, max_image_pix
 
 
 def form_of(*parts: tuple[str, bytes]) -> bytes:
-    made = b"multipart/form-data; boundary=x\n"
-    for words, data in parts:
-        made += f"--x\r\nContent-Disposition: form-data; {words}\r\n\r\n".encode() + data + b"\r\n"
-    return made + b"--x--\r\n"
+    body = b"multipart/form-data; boundary=x\n"
+    for header, data in parts:
+        body += f"--x\r\nContent-Disposition: form-data; {header}\r\n\r\n".encode() + data + b"\r\n"
+    return body + b"--x--\r\n"
 
 
 SEEDS = [

@@ -1,13 +1,13 @@
-"""A byte that chooses what is asked, then an image: the model's pixels, or an `ImageError`."""
+"""A byte that selects the options, then an image: the result is the model's pixels or an `ImageError`."""
 
 import contextlib
 
 from shared.image_header import ImageError
 from shared.job import Region
-from tests.fuzz.targets.pictures import SEEDS as PICTURES
+from tests.fuzz.targets.images import SEEDS as IMAGES
 from worker.decode import PixelSpec, decode
 
-SEEDS = [bytes([number % 8]) + picture for number, picture in enumerate(PICTURES)]
+SEEDS = [bytes([number % 8]) + image for number, image in enumerate(IMAGES)]
 SPECS = [
     PixelSpec(8, 6, 3, max_pixels=1_000_000),
     PixelSpec(8, 6, 1, max_pixels=1_000_000),

@@ -1,6 +1,6 @@
-"""What stands in Redis, as one who may write there would have it: a byte that chooses, then the bytes.
+"""Records in Redis, as anyone with access to Redis may write them: a byte selects the reader of the others.
 
-Whatever they are, a worker ends the job with a reason, and a gateway answers; neither breaks.
+With any bytes, a worker ends the job with a reason and a gateway answers.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ REPLY = {
     "result": {"regions": [{"region": None, "predictions": []}]},
     "timing": {"queue": 1.5},
 }
-# A gateway answers these with a 500, whose reason is in its log; its listener goes on.
+# For these errors a gateway answers with 500 and logs the reason; its listener continues.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 SEEDS = [
     b"\0" + zlib.compress(CALL),
@@ -55,9 +55,9 @@ def _options(data: bytes) -> None:
 
 
 def _claim(data: bytes) -> None:
-    """The numbers are those of the script, which made them."""
-    words = [*data.split(b"\n"), b"", b""]
-    read = read_claim("bulk", [words[0], b"execution", data, b"-1.5", 2, words[1], b"0.1", b""])
+    """Read a claim. The Lua script computes its numbers, so they are not fuzzed."""
+    fields = [*data.split(b"\n"), b"", b""]
+    read = read_claim("bulk", [fields[0], b"execution", data, b"-1.5", 2, fields[1], b"0.1", b""])
     assert read.data == data
 
 
@@ -73,7 +73,7 @@ def _state(data: bytes) -> None:
         read_state("id", [*fields[:-1], b""], [(b"1-0", {b"return_value": data})])
 
 
-WAYS = (
+READERS = (
     _options,
     lambda data: _options(zlib.compress(data)),
     _claim,
@@ -83,4 +83,4 @@ WAYS = (
 
 
 def run(data: bytes) -> None:
-    WAYS[data[0] % len(WAYS) if data else 0](data[1:])
+    READERS[data[0] % len(READERS) if data else 0](data[1:])

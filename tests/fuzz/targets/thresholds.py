@@ -1,4 +1,4 @@
-"""The thresholds file: numbers that can be compared, or a `ModelError` of one line."""
+"""The thresholds file: the result is finite numbers or a `ModelError` of one line."""
 
 from math import isfinite
 

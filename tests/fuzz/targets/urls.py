@@ -1,10 +1,10 @@
-"""A webhook's address, and below it the text of WEBHOOK_ALLOW: nothing that is not public gets through."""
+"""A webhook's address, then a line with WEBHOOK_ALLOW: only public addresses are accepted."""
 
 import ipaddress
 
 from shared.webhook import Allowed, check_url
 
-NOBODY = Allowed()
+NO_EXCEPTIONS = Allowed()
 SEEDS = [
     b"https://example.org/hook?job=1",
     b"http://127.0.0.1:8080/",
@@ -35,7 +35,7 @@ WORDS = [
 def run(data: bytes) -> None:
     text, _, allow = data.decode("utf-8", "replace").partition("\n")
     try:
-        url = check_url(text, NOBODY)
+        url = check_url(text, NO_EXCEPTIONS)
     except ValueError:
         url = None
     if url is not None:

@@ -1,4 +1,4 @@
-"""Equal jobs: one run for those in flight, kept answers for those that come later, and no job stranded."""
+"""Tests that equal jobs share one run or a stored answer, and that every waiting job ends."""
 
 import dataclasses
 import time
@@ -13,7 +13,7 @@ from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim, NewJob, QueueFull, Reply, Settlement
 from shared.queue.wire import digest
 from shared.settings import Settings
-from tests.queue_sides import JobQueue
+from tests.job_queue import JobQueue
 
 ROOM = {INTERACTIVE: 32, BULK: 32}
 SERVED = {"id": "m", "fingerprint": "f" * 64, "thresholds": "t" * 64}
@@ -35,7 +35,7 @@ def take(queue: JobQueue) -> list[Claim]:
 
 
 def run(queue: JobQueue, failure: JobFailure | None = None, model: str = "m") -> list[str]:
-    """Play the worker once; return the jobs that it ran."""
+    """Run the waiting jobs as a worker would; return their ids."""
     claims = take(queue)
     replies = [Reply(c.job_id, None if failure else {"answer": 1}, failure, {"infer": 2.0}) for c in claims]
     queue.settle("w1", [Settlement(c, reply) for c, reply in zip(claims, replies, strict=True)], model)
@@ -62,7 +62,7 @@ def test_equal_jobs_in_flight_share_one_run(queue: JobQueue, redis: Redis) -> No
     assert nothing_waits(redis)
 
 
-def test_a_job_that_was_begun_is_still_joined(queue: JobQueue) -> None:
+def test_an_equal_job_joins_a_running_job(queue: JobQueue) -> None:
     submit(queue, "a")
     (claim,) = take(queue)
     assert submit(queue, "b", queue_name=INTERACTIVE) == ["collapsed"]
@@ -88,14 +88,14 @@ def test_a_later_equal_job_is_answered_at_once(queue: JobQueue, redis: Redis) ->
     assert 50 < redis.ttl(f"classification:result:{EQUAL}") <= 60
 
 
-def test_answers_are_given_even_where_the_queue_is_full(queue: JobQueue) -> None:
+def test_stored_answers_are_returned_even_if_the_queue_is_full(queue: JobQueue) -> None:
     submit(queue, "a")
     run(queue)
     queue.submit([NewJob(f"other{i}", b"x", Options()) for i in range(8)])
     assert submit(queue, "b", queue_name=INTERACTIVE) == ["hit"]
 
 
-def test_those_that_wait_for_an_equal_job_count_as_waiting(queue: JobQueue) -> None:
+def test_jobs_that_wait_for_an_equal_job_count_as_waiting(queue: JobQueue) -> None:
     submit(queue, *"abcdefgh", queue_name=INTERACTIVE)
     with pytest.raises(QueueFull, match="8 jobs wait"):
         submit(queue, "i", queue_name=INTERACTIVE)
@@ -111,25 +111,25 @@ def test_those_that_wait_for_an_equal_job_count_as_waiting(queue: JobQueue) -> N
         "",
     ],
 )
-def test_what_differs_is_run(queue: JobQueue, other: str) -> None:
+def test_a_different_job_runs(queue: JobQueue, other: str) -> None:
     submit(queue, "a")
     assert queue.submit([NewJob("b", b"image", Options(), digest=other)]).cache == ["stored" if other else ""]
 
 
-def test_an_answer_of_another_model_is_not_kept(queue: JobQueue) -> None:
+def test_an_answer_from_another_model_is_not_stored(queue: JobQueue) -> None:
     submit(queue, "a")
     run(queue, model="another")
     assert submit(queue, "b") == ["stored"]
 
 
-def test_nothing_is_kept_while_the_cache_is_off(redis: Redis, settings: Settings) -> None:
+def test_no_answer_is_stored_while_the_cache_is_off(redis: Redis, settings: Settings) -> None:
     queue = JobQueue(redis, settings)
     submit(queue, "a")
     run(queue)
     assert not redis.keys("classification:result:*")
 
 
-def test_a_failure_is_shared_and_not_kept(queue: JobQueue) -> None:
+def test_a_failure_is_shared_but_not_stored(queue: JobQueue) -> None:
     submit(queue, "a", "b")
     run(queue, JobFailure("image-damaged", "no"))
     assert statuses(queue, "a", "b") == ["failed", "failed"]
@@ -145,7 +145,7 @@ def test_an_interactive_job_does_not_wait_for_a_queued_bulk_job(queue: JobQueue)
 
 
 @pytest.mark.parametrize("why", ["canceled", "expired"])
-def test_the_first_that_waits_takes_the_place_of_one_that_was_stopped(
+def test_the_first_follower_replaces_a_canceled_or_expired_job(
     queue: JobQueue, redis: Redis, why: str
 ) -> None:
     submit(queue, "a", "b", "c", "d")
@@ -165,7 +165,7 @@ def test_the_first_that_waits_takes_the_place_of_one_that_was_stopped(
 
 
 @pytest.mark.parametrize("way", ["cancel", "delete"])
-def test_none_is_stranded_by_rqs_own_tools(queue: JobQueue, redis: Redis, way: str) -> None:
+def test_no_follower_is_lost_when_rqs_tools_remove_a_job(queue: JobQueue, redis: Redis, way: str) -> None:
     submit(queue, "a", "b", "c")
     job = Job.fetch("a", connection=redis, serializer=JSONSerializer)
     job.cancel() if way == "cancel" else job.delete()
@@ -176,7 +176,7 @@ def test_none_is_stranded_by_rqs_own_tools(queue: JobQueue, redis: Redis, way: s
 
 
 @pytest.mark.parametrize("why", ["finished", "canceled"])
-def test_thousands_that_wait_for_one_job_end_or_go_on(redis: Redis, why: str) -> None:
+def test_thousands_of_followers_end_with_their_job_or_continue_without_it(redis: Redis, why: str) -> None:
     queue = JobQueue(redis, Settings(result_cache_ttl=60, bulk_queue_size=20_000))
     names = [f"j{n}" for n in range(9000)]
     for start in range(0, len(names), 1000):
@@ -190,7 +190,7 @@ def test_thousands_that_wait_for_one_job_end_or_go_on(redis: Redis, why: str) ->
     assert redis.get("classification:bytes") == b"0"
 
 
-def test_a_death_of_the_one_that_runs_is_survived_by_all(queue: JobQueue, redis: Redis) -> None:
+def test_followers_end_although_the_worker_of_their_job_died(queue: JobQueue, redis: Redis) -> None:
     submit(queue, "a", "b")
     take(queue)
     redis.zadd("rq:wip:bulk", {redis.zrange("rq:wip:bulk", 0, 0)[0]: time.time() - 1})

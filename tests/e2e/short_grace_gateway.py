@@ -1,4 +1,4 @@
-"""The gateway with a second's grace for uploads, so that a test need not wait for half a minute."""
+"""The gateway with one second of grace for slow uploads instead of 30, to keep the tests short."""
 
 import gateway.slow_upload
 from gateway.app import create_app

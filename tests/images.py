@@ -1,4 +1,4 @@
-"""Pictures that tests can recognise again."""
+"""Images whose position, rotation and colours tests can recognise."""
 
 import io
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 CORNERS = ((250, 20, 20), (20, 230, 20), (20, 20, 240), (240, 240, 20))
-"""The colours of the upright picture: top left, top right, bottom left, bottom right."""
+"""The colours of the upright image: top left, top right, bottom left, bottom right."""
 
 STORED = {
     1: None,
@@ -19,11 +19,11 @@ STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""How the upright picture is stored under each EXIF orientation."""
+"""The operation that turns the upright image into the stored image, by EXIF orientation."""
 
 
 def quadrants(width: int = 120, height: int = 80) -> Image.Image:
-    """Four colours, one a corner; wider than high, so that a turn shows."""
+    """Return an image with one colour per corner. It is wider than high, so that a rotation is visible."""
     image = Image.new("RGB", (width, height))
     for i, color in enumerate(CORNERS):
         x, y = (i % 2) * width // 2, (i // 2) * height // 2
@@ -32,7 +32,7 @@ def quadrants(width: int = 120, height: int = 80) -> Image.Image:
 
 
 def scene(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Something like a photo: large soft shapes and some fine grain."""
+    """Return an image that resembles a photo: large soft shapes and fine grain."""
     random = np.random.default_rng(seed)
     layers = [random.integers(0, 256, (n, n, 3), np.uint8) for n in (5, 24)]
     soft = [
@@ -43,16 +43,16 @@ def scene(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def saved(image: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
-    """The picture's bytes in a format of Pillow's."""
+    """Return the image's bytes in one of Pillow's formats."""
     out = io.BytesIO()
     image.save(out, form, **({"quality": 95, "subsampling": 0} if form == "JPEG" else {}) | options)
     return out.getvalue()
 
 
 def oriented(orientation: int, form: str = "JPEG") -> bytes:
-    """The quadrants, stored turned, with the EXIF orientation that turns them back."""
-    turn = STORED[orientation]
-    image = quadrants() if turn is None else quadrants().transpose(turn)
+    """Return `quadrants` as a file whose EXIF orientation makes the stored pixels upright."""
+    operation = STORED[orientation]
+    image = quadrants() if operation is None else quadrants().transpose(operation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     return saved(image, form, exif=exif)

@@ -1,4 +1,4 @@
-"""Both sides of the queue in one object, for tests that play gateway and worker."""
+"""A client of the queue for tests that act as the gateway and the worker."""
 
 from redis import Redis
 
@@ -8,7 +8,7 @@ from shared.settings import Settings
 
 
 class JobQueue(GatewayQueue, WorkerQueue):
-    """A gateway's and a worker's client of one server."""
+    """Has the methods of the gateway's and of the worker's client."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         WorkerQueue.__init__(self, redis, settings)

@@ -1,4 +1,4 @@
-"""Small pictures of every format and mode that is read, for the harnesses of images."""
+"""Small images of every supported format and mode, for the harnesses of images."""
 
 import io
 
@@ -7,12 +7,12 @@ from PIL import Image
 
 def _saved(form: str, mode: str, **options: object) -> bytes:
     out = io.BytesIO()
-    picture = Image.linear_gradient("L").resize((16, 12)).convert(mode if mode != "I;16" else "L")
-    (picture.convert("I;16") if mode == "I;16" else picture).save(out, form, **options)
+    image = Image.linear_gradient("L").resize((16, 12)).convert(mode if mode != "I;16" else "L")
+    (image.convert("I;16") if mode == "I;16" else image).save(out, form, **options)
     return out.getvalue()
 
 
-def _turned() -> bytes:
+def _rotated() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
     return _saved("JPEG", "RGB", exif=exif)
@@ -22,7 +22,7 @@ SEEDS = [
     _saved("JPEG", "RGB"),
     _saved("JPEG", "L", progressive=True),
     _saved("JPEG", "CMYK"),
-    _turned(),
+    _rotated(),
     _saved("PNG", "RGBA"),
     _saved("PNG", "P"),
     _saved("PNG", "I;16"),
