@@ -18,7 +18,7 @@ from PIL import Image
 
 from shared.settings import PREPROCESS_NAMES, Settings
 from worker.model_allowlist import ModelError
-from worker.model_inspection import inspect_apart
+from worker.inspection_process import inspect_in_subprocess
 from worker.model_loader import LoadedModel, import_tensorflow, load, one_line
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Engine:
         Raises:
             ModelError: the model can't be served, or not with these settings.
         """
-        inspection = inspect_apart(settings.model)
+        inspection = inspect_in_subprocess(settings.model)
         _prepare_devices(settings.threads)
         model = load(settings.model, inspection)
         shape = _input_shape(model, settings)

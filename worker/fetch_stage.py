@@ -9,7 +9,7 @@ from typing import Any
 from shared.image_header import ImageError
 from shared.queue.messages import Claim, Settlement
 from shared.queue.worker_client import WorkerQueue
-from worker.batch import DecodedJob, NextBatch
+from worker.next_batch import DecodedJob, NextBatch
 from worker.decode import PixelSpec, decode
 from worker.leased_jobs import LeasedJobs
 from worker.redis_retry import RedisRetry

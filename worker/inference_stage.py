@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.queue.messages import Claim, Settlement
-from worker.batch import DecodedJob, NextBatch
+from worker.next_batch import DecodedJob, NextBatch
 from worker.leased_jobs import LeasedJobs
 from worker.worker_metrics import WorkerMetrics
 

@@ -128,7 +128,7 @@ _LOOKS_LIKE = {
 }
 
 
-def inspect(path: Path) -> Inspection:
+def inspect_model(path: Path) -> Inspection:
     """Say what is in a model file (.h5, .hdf5, .keras) or SavedModel folder.
 
     Of a SavedModel only its operations are checked: it holds no Python, but each holds `SaveV2` and

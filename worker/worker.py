@@ -28,7 +28,7 @@ from shared.queue import QUEUES
 from shared.queue.messages import WorkerStatus
 from shared.queue.worker_client import WorkerQueue
 from shared.settings import Settings
-from worker.batch import NextBatch
+from worker.next_batch import NextBatch
 from worker.decide import Decider
 from worker.decode import PixelSpec
 from worker.fetch_stage import FetchStage

@@ -19,7 +19,7 @@ from shared.metric_names import (
     Histogram,
 )
 from shared.queue.messages import Claim
-from worker.batch import DecodedJob
+from worker.next_batch import DecodedJob
 
 logger = logging.getLogger(__name__)
 

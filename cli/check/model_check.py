@@ -5,14 +5,14 @@ from cli.check.model_file import ModelFile, read_model_file
 from cli.check.preprocessing_guess import effect, guess, same_effect
 from shared.settings import Settings
 from worker.engine import Engine
-from worker.model_allowlist import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect_model
 
 
 def look_at_file(report: Report, settings: Settings) -> ModelFile | None:
     """Inspect the file as a start does, and tell what is in it, also where it is refused."""
     file = None
     with report.faults_of("model"):
-        inspection = inspect(settings.model)
+        inspection = inspect_model(settings.model)
         report.facts["fingerprint"] = inspection.fingerprint
     if settings.model.exists():
         try:

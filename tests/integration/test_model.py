@@ -14,7 +14,7 @@ import demo
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import Maker
 from worker.engine import Engine, batch_sizes, preprocessor
-from worker.model_allowlist import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect_model
 
 GetModel = Callable[[str, str, str], Path]
 
@@ -242,21 +242,21 @@ def test_files_that_are_no_models_are_named_for_what_they_are(
     path = tmp_path / "model.h5"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=words):
-        inspect(path)
+        inspect_model(path)
 
 
 def test_missing_files_and_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no file"):
-        inspect(tmp_path / "none.h5")
+        inspect_model(tmp_path / "none.h5")
     with pytest.raises(ModelError, match=r"no saved_model\.pb"):
-        inspect(tmp_path)
+        inspect_model(tmp_path)
 
 
 def test_a_zip_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "model.h5", "w") as archive:
         archive.writestr("photo.txt", "x")
     with pytest.raises(ModelError, match="not a Keras model"):
-        inspect(tmp_path / "model.h5")
+        inspect_model(tmp_path / "model.h5")
 
 
 @pytest.mark.parametrize(
@@ -275,12 +275,12 @@ def test_a_configuration_that_names_functions_is_refused(tmp_path: Path, layer: 
         )
         archive.writestr("metadata.json", "{}")
     with pytest.raises(ModelError):
-        inspect(tmp_path / "model.keras")
+        inspect_model(tmp_path / "model.keras")
 
 
 def test_the_fingerprint_is_that_of_the_bytes(model: GetModel, tmp_path: Path) -> None:
-    found = inspect(demo.MODEL)
+    found = inspect_model(demo.MODEL)
     assert found.format == "h5" and len(found.fingerprint) == 64 and "Dense" in found.layers
     copy = tmp_path / "copy.h5"
     copy.write_bytes(demo.MODEL.read_bytes())
-    assert inspect(copy).fingerprint == found.fingerprint
+    assert inspect_model(copy).fingerprint == found.fingerprint

@@ -19,7 +19,7 @@ from shared.queue.messages import Served
 from shared.settings import Settings
 from tests.figures import read
 from tests.queue_sides import JobQueue
-from tests.unit.test_batch import prepared
+from tests.unit.test_next_batch import prepared
 from worker.worker_metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent.parent

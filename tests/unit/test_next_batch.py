@@ -7,7 +7,7 @@ import pytest
 from shared.job import Options
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim
-from worker.batch import DecodedJob, NextBatch
+from worker.next_batch import DecodedJob, NextBatch
 from worker.leased_jobs import LeasedJobs
 
 

@@ -19,7 +19,7 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session as c_api
 from tf_keras.src.utils.generic_utils import func_dump
 
-from worker.model_allowlist import _BEYOND, KNOWN, ModelError, inspect
+from worker.model_allowlist import _BEYOND, KNOWN, ModelError, inspect_model
 from worker.model_loader import LoadedModel, load
 
 KERASES = [pytest.param(keras, id="keras"), pytest.param(tf_keras, id="tf_keras")]
@@ -36,7 +36,7 @@ NO_PLACES = {"counter_prefix", "is_files", "top_paths"}
 
 
 def open_model(path: Path) -> LoadedModel:
-    return load(path, inspect(path))
+    return load(path, inspect_model(path))
 
 
 def answers(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
@@ -237,7 +237,7 @@ def test_no_operation_that_reads_or_writes_files_is_unknown() -> None:
 def test_a_saved_model_that_reaches_beyond_itself_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"\x0a\x01w\x12" + bytes([len(name)]) + name.encode())
     with pytest.raises(ModelError, match=f"holds the operation {name},"):
-        inspect(tmp_path)
+        inspect_model(tmp_path)
 
 
 def test_a_saved_model_without_a_signature_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.logs import JsonFormatter
 from shared.queue.messages import Settlement
-from tests.unit.test_batch import claim, prepared
-from worker.batch import NextBatch
+from tests.unit.test_next_batch import claim, prepared
+from worker.next_batch import NextBatch
 from worker.inference_stage import InferenceStage, Scored, Throughput
 from worker.leased_jobs import LeasedJobs
 from worker.redis_retry import RedisRetry

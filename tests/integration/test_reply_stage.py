@@ -6,7 +6,7 @@ from redis import Redis
 
 from tests.integration.test_queue import submit, take
 from tests.queue_sides import JobQueue
-from worker.batch import DecodedJob
+from worker.next_batch import DecodedJob
 from worker.decide import Decider
 from worker.inference_stage import Scored
 from worker.leased_jobs import LeasedJobs

@@ -8,8 +8,8 @@ from shared.job import Options
 from shared.queue.messages import Claim, Claims, NewJob
 from shared.queue.wire import job_words
 from tests.queue_sides import JobQueue
-from tests.unit.test_batch import names
-from worker.batch import NextBatch
+from tests.unit.test_next_batch import names
+from worker.next_batch import NextBatch
 from worker.decode import PixelSpec
 from worker.fetch_stage import FetchStage
 from worker.leased_jobs import LeasedJobs

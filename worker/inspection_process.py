@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from worker.model_allowlist import Inspection, ModelError, inspect
+from worker.model_allowlist import Inspection, ModelError, inspect_model
 
 CPU_SECONDS = 120
 """For a file of some gigabytes, most of it for the SHA-256."""
@@ -22,7 +22,7 @@ _MEMORY_BYTES = 8 * 2**30
 _ROOT = Path(__file__).parent.parent
 
 
-def inspect_apart(path: Path, seconds: int = CPU_SECONDS) -> Inspection:
+def inspect_in_subprocess(path: Path, seconds: int = CPU_SECONDS) -> Inspection:
     """Say what is in a model file, as `inspect` does, with `seconds` of processor time for it.
 
     Raises:
@@ -30,7 +30,7 @@ def inspect_apart(path: Path, seconds: int = CPU_SECONDS) -> Inspection:
     """
     # The packages are found as here, and nothing of the current folder's in their place.
     environ = os.environ | {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", "worker.model_inspection", str(path), str(seconds)]
+    command = [sys.executable, "-P", "-m", "worker.inspection_process", str(path), str(seconds)]
     done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own)
     if done.returncode:
         raise ModelError(
@@ -55,7 +55,7 @@ def _main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        told = asdict(inspect(path))
+        told = asdict(inspect_model(path))
     except ModelError as error:
         told = {"error": str(error)}
     json.dump(told, sys.stdout)
