@@ -9,7 +9,7 @@ from pathlib import Path
 # Each library in a process of its own: what a worker meets, and no state shared between the two.
 SCRIPT = """
 import json, sys, zlib
-from worker.model_loader import NOT_FOR_SERVING
+from worker.keras_compat import NOT_FOR_SERVING
 sys.modules.update(dict.fromkeys(NOT_FOR_SERVING))  # to start sooner, as a worker does
 told, sys.stdout = sys.stdout, sys.stderr  # Keras prints
 import numpy as np

@@ -1,7 +1,7 @@
-"""The look into a model file, in a process of its own.
+"""The inspection of a model file in a process of its own, with limited processor time and memory.
 
-On some damaged files the HDF5 library crashes or never comes back. Then that process does, within bounds of
-processor time and memory, and the worker can say so.
+On some damaged files the HDF5 library crashes or never returns. Then only that process ends, and the worker
+can report the file.
 """
 
 import json
@@ -15,34 +15,34 @@ from pathlib import Path
 
 from worker.model_allowlist import Inspection, ModelError, inspect_model
 
-CPU_SECONDS = 120
-"""For a file of some gigabytes, most of it for the SHA-256."""
+MAX_CPU_SECONDS = 120
+"""Maximum processor time in seconds, enough for the SHA-256 of a file of some gigabytes."""
 
-_MEMORY_BYTES = 8 * 2**30
+_MAX_MEMORY_BYTES = 8 * 2**30
 _ROOT = Path(__file__).parent.parent
 
 
-def inspect_in_subprocess(path: Path, seconds: int = CPU_SECONDS) -> Inspection:
-    """Say what is in a model file, as `inspect` does, with `seconds` of processor time for it.
+def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspection:
+    """Inspect a model file as `inspect_model` does, within `seconds` of processor time.
 
     Raises:
-        ModelError: as `inspect`, or reading the file breaks the process that does.
+        ModelError: the file does not pass, or reading it ends the process.
     """
-    # The packages are found as here, and nothing of the current folder's in their place.
+    # The process must import this project's packages, and none of the same name in the current folder.
     environ = os.environ | {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "worker.inspection_process", str(path), str(seconds)]
     done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own)
     if done.returncode:
         raise ModelError(
-            f"{path} can't be read: {_end(done.returncode)}; the file is damaged, or made to harm"
+            f"{path} can't be read: {_describe_end(done.returncode)}. The file is damaged or malicious."
         )
-    told = json.loads(done.stdout)
-    if "error" in told:
-        raise ModelError(told["error"])
-    return Inspection(**told | {"layers": tuple(told["layers"])})
+    found = json.loads(done.stdout)
+    if "error" in found:
+        raise ModelError(found["error"])
+    return Inspection(**found | {"layers": tuple(found["layers"])})
 
 
-def _end(status: int) -> str:
+def _describe_end(status: int) -> str:
     if status == -signal.SIGXCPU:
         return "reading it does not end"
     name = signal.Signals(-status).name if status < 0 else f"status {status}"
@@ -52,13 +52,13 @@ def _end(status: int) -> str:
 def _main() -> None:
     path, seconds = Path(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        told = asdict(inspect_model(path))
+        found = asdict(inspect_model(path))
     except ModelError as error:
-        told = {"error": str(error)}
-    json.dump(told, sys.stdout)
+        found = {"error": str(error)}
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

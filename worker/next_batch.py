@@ -1,4 +1,4 @@
-"""The batch that fills while the model is busy."""
+"""The next batch, which fills with decoded jobs while the model is busy."""
 
 import threading
 import time
@@ -12,8 +12,8 @@ from shared.job import Options
 from shared.queue import BULK, QUEUES
 from shared.queue.messages import Claim
 
-TURNS = 8
-"""Batches in a row for which a batch of bulk jobs waits here, while interactive ones keep coming."""
+MAX_INTERACTIVE_IN_A_ROW = 8
+"""Maximum number of consecutive interactive batches while a batch of bulk jobs waits."""
 
 
 @dataclass(frozen=True)
@@ -24,84 +24,84 @@ class DecodedJob:
     options: Options
     pixels: NDArray[np.uint8]
     decode_seconds: float
-    since: float = field(default_factory=time.monotonic)
+    decoded_at: float = field(default_factory=time.monotonic)
 
-    def seconds_waited(self, start: float) -> float:
-        """The time in the queue and in the next batch, until the model was started at the time `start`."""
-        return self.claim.seconds_waited + start - self.since
+    def seconds_waited(self, moment: float) -> float:
+        """Return the seconds spent in the queue, and here from the end of the decoding until `moment`."""
+        return self.claim.seconds_waited + moment - self.decoded_at
 
 
 class NextBatch:
-    """At most one batch of each queue, decoded ahead of the model; safe between threads.
+    """Holds at most one batch of each queue, decoded ahead of the model; safe between threads.
 
-    Batching is work-conserving: `take` answers as soon as anything is here. With a flush interval it
-    holds a partial batch open for that long at most.
+    `take` returns as soon as any job is here. A flush interval delays a partial batch by that time at most.
     """
 
-    def __init__(self, full: int, flush_interval: float = 0.0) -> None:
-        self._full, self._flush_interval = full, flush_interval
-        # In the order of QUEUES: interactive jobs go first.
-        self._lanes: dict[str, list[DecodedJob]] = {queue: [] for queue in QUEUES}
+    def __init__(self, max_inputs: int, flush_interval: float = 0.0) -> None:
+        self._max_inputs, self._flush_interval = max_inputs, flush_interval
+        # Interactive jobs go first, because QUEUES begins with their queue.
+        self._jobs: dict[str, list[DecodedJob]] = {queue: [] for queue in QUEUES}
         self._changed = threading.Condition()
         self._closed = False
-        self._passed_over = 0
+        self._interactive_in_a_row = 0
 
     def room(self) -> dict[str, int]:
-        """How many more inputs fit, for each queue."""
+        """Return how many more inputs fit, for each queue."""
         with self._changed:
-            return {queue: max(self._full - _inputs(lane), 0) for queue, lane in self._lanes.items()}
+            return {queue: max(self._max_inputs - _inputs(jobs), 0) for queue, jobs in self._jobs.items()}
 
-    def add(self, prepared: Sequence[DecodedJob]) -> None:
+    def add(self, jobs: Sequence[DecodedJob]) -> None:
         """Put decoded jobs into the next batch."""
         with self._changed:
-            for each in prepared:
-                self._lanes[each.claim.queue].append(each)
+            for job in jobs:
+                self._jobs[job.claim.queue].append(job)
             self._changed.notify_all()
 
     def take(self) -> list[DecodedJob]:
-        """Wait for the next batch and return it; interactive jobs first, `TURNS` times. Empty once closed."""
+        """Wait for the next batch and return it; the batch is empty after `close`.
+
+        Interactive jobs come first, but waiting bulk jobs come after `MAX_INTERACTIVE_IN_A_ROW` batches.
+        """
         with self._changed:
             while not self._closed:
-                lane = self._next_lane()
-                wait = self._seconds_to_flush(lane) if lane else None
-                if lane and wait == 0.0:
-                    return self._empty(lane)
+                queue = self._next_queue()
+                wait = self._seconds_to_flush(self._jobs[queue]) if queue else None
+                if queue and wait == 0.0:
+                    return self._remove(queue)
                 self._changed.wait(wait)
             return []
 
-    def _next_lane(self) -> list[DecodedJob] | None:
-        if self._passed_over >= TURNS and self._lanes[BULK]:
-            return self._lanes[BULK]
-        return next((lane for lane in self._lanes.values() if lane), None)
+    def _next_queue(self) -> str | None:
+        if self._interactive_in_a_row >= MAX_INTERACTIVE_IN_A_ROW and self._jobs[BULK]:
+            return BULK
+        return next((queue for queue, jobs in self._jobs.items() if jobs), None)
 
-    def _empty(self, lane: list[DecodedJob]) -> list[DecodedJob]:
-        bulk = self._lanes[BULK]
-        self._passed_over = 0 if lane is bulk or not bulk else self._passed_over + 1
-        batch = lane[:]
-        lane.clear()
+    def _remove(self, queue: str) -> list[DecodedJob]:
+        bulk_waits = queue != BULK and bool(self._jobs[BULK])
+        self._interactive_in_a_row = self._interactive_in_a_row + 1 if bulk_waits else 0
+        batch, self._jobs[queue] = self._jobs[queue], []
         self._changed.notify_all()
         return batch
 
-    def wait_taken(self, seconds: float) -> None:
-        """Return when a batch was taken, or after `seconds`."""
+    def wait_for_room(self, seconds: float) -> None:
+        """Return when the next batch has changed, or after `seconds`."""
         with self._changed:
             self._changed.wait(seconds)
 
     def close(self) -> list[DecodedJob]:
-        """Hand out no more batches, and return what was not begun."""
+        """Hand out no more batches, and return the jobs that were in none."""
         with self._changed:
             self._closed = True
-            rest = [each for lane in self._lanes.values() for each in lane]
-            for lane in self._lanes.values():
-                lane.clear()
+            rest = [job for jobs in self._jobs.values() for job in jobs]
+            self._jobs = {queue: [] for queue in QUEUES}
             self._changed.notify_all()
             return rest
 
-    def _seconds_to_flush(self, lane: Sequence[DecodedJob]) -> float:
-        if _inputs(lane) >= self._full:
+    def _seconds_to_flush(self, jobs: Sequence[DecodedJob]) -> float:
+        if _inputs(jobs) >= self._max_inputs:
             return 0.0
-        return max(lane[0].since + self._flush_interval - time.monotonic(), 0.0)
+        return max(jobs[0].decoded_at + self._flush_interval - time.monotonic(), 0.0)
 
 
-def _inputs(lane: Sequence[DecodedJob]) -> int:
-    return sum(len(each.pixels) for each in lane)
+def _inputs(jobs: Sequence[DecodedJob]) -> int:
+    return sum(len(job.pixels) for job in jobs)

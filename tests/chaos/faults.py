@@ -25,7 +25,7 @@ from tests.pictures import saved
 from tests.stack import Stack, eventually
 
 LEASE, BATCH_TIMEOUT = 2, 2
-TOO_LATE = "comes too late and is dropped"
+TOO_LATE = "discarded: its lease had ended"
 """What a worker logs of a result that it may not write any more."""
 
 
@@ -59,7 +59,9 @@ class Bench:
         """Return when two workers serve."""
         self.replace()
         eventually(
-            lambda: self.stack.logs("worker").count("takes jobs") == len(self.stack.workers), 90, "they serve"
+            lambda: self.stack.logs("worker").count("worker started: ") == len(self.stack.workers),
+            90,
+            "they serve",
         )
         eventually(lambda: self.answers(), 60, "the service answers")
 

@@ -253,7 +253,7 @@ def test_classes_and_model_must_fit(
 ) -> None:
     (tmp_path / "classes.txt").write_text("\n".join(NAMES[:-1]))
     assert run("--classes", str(tmp_path / "classes.txt")) == 2
-    assert "the model has 20 outputs and" in capsys.readouterr().err
+    assert "expected 20 classes, one for each output of the model" in capsys.readouterr().err
 
 
 def test_where_no_image_can_be_read_the_first_reason_is_told(

@@ -16,10 +16,12 @@ import pytest
 import tensorflow as tf
 
 import demo
-import worker.engine
+import worker.precision_check
 from shared.settings import Settings
-from worker.engine import Engine, plan_runs, preprocessor
+from worker.batch_plan import plan_runs
+from worker.engine import Engine, preprocessor
 from worker.model_allowlist import ModelError
+from worker.warm_up import warm_up
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)
 
@@ -59,7 +61,7 @@ def test_a_batch_that_is_run_in_parts_has_the_same_scores() -> None:
 
 def test_the_warm_up_plans_every_number_of_inputs() -> None:
     engine = build(input_batch=6)
-    engine.warm_up()
+    warm_up(engine)
     assert {count: sum(runs) >= count for count, runs in engine.plans.items()} == dict.fromkeys(
         range(1, 7), True
     )
@@ -76,7 +78,7 @@ def test_a_moment_in_which_the_machine_is_slow_spoils_no_plan() -> None:
         return np.zeros((len(pixels), 20), np.float32)
 
     engine = replace(quick, graph=graph, costs={}, plans={})
-    engine.warm_up()
+    warm_up(engine)
     assert set(engine.plans.values()) == {(1,), (2,), (3,), (4,), (6,), (8,)}
 
 
@@ -97,7 +99,7 @@ def test_runs_are_planned_by_what_they_cost() -> None:
 def test_bfloat16_is_used_when_asked_and_only_then() -> None:
     exact = build().run(PIXELS)
     reduced = build(precision="bfloat16").run(PIXELS)
-    if worker.engine._has_bfloat16():
+    if worker.precision_check.has_bfloat16():
         assert 0 < np.abs(reduced - exact).max() <= 0.1
     # The switch is the whole process's: the next engine must turn it back.
     assert (build().run(PIXELS) == exact).all()
@@ -106,7 +108,7 @@ def test_bfloat16_is_used_when_asked_and_only_then() -> None:
 def test_a_processor_without_bfloat16_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker.engine, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(worker.precision_check, "has_bfloat16", lambda: False)
     build(precision="bfloat16")
     assert "has no bfloat16" in caplog.text
 
@@ -128,7 +130,7 @@ def test_a_precision_that_changes_the_answers_is_refused(
     exact: np.ndarray, reduced: np.ndarray, words: str
 ) -> None:
     with pytest.raises(ModelError, match=f"INFERENCE_PRECISION=bfloat16.*{words}"):
-        worker.engine._compare(exact, reduced)
+        worker.precision_check.check_precision(exact, reduced)
 
 
 def test_a_model_in_mixed_precision_answers_in_float32(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_model_with_damaged_weights_is_refused(tmp_path: Path) -> None:
         keras.layers.Flatten(),
         keras.layers.Dense(4, bias_initializer=keras.initializers.Constant(np.nan)),
     ]
-    with pytest.raises(ModelError, match="scores that are not numbers"):
+    with pytest.raises(ModelError, match="scores that are not finite numbers"):
         build(saved(tmp_path / "model.h5", *layers))
 
 
@@ -158,17 +160,17 @@ def test_an_input_that_the_model_cannot_take_is_named_on_one_line(tmp_path: Path
 
 
 def test_an_image_of_other_channels_is_named_with_both_numbers() -> None:
-    with pytest.raises(ModelError, match="INPUT_CHANNELS=1, but the model takes 3"):
+    with pytest.raises(ModelError, match="INPUT_CHANNELS: expected the model's 3, got 1"):
         build(input_channels=1)
 
 
 def test_a_grey_model_is_told_which_preprocessing_fits(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.h5", keras.layers.Flatten(), keras.layers.Dense(4), entry=(8, 8, 1))
     with pytest.raises(
-        ModelError, match=r"resnet50 is for 3 channels, and the model takes 1; these take 1: (.*)"
+        ModelError, match=r"expected one for 1 channels, got resnet50\. Set another: (.*)"
     ) as e:
         build(path, preprocess="resnet50")
-    named = str(e.value).split("these take 1: ")[1].split(", ")
+    named = str(e.value).split("Set another: ")[1].split(", ")
     assert "inception_v3" in named and "mobilenet_v2" in named and "vgg16" not in named
     for name in named:
         assert build(path, preprocess=name).run(PIXELS[:, :8, :8, :1]).shape == (12, 4)
@@ -210,9 +212,9 @@ def test_the_model_has_as_many_threads_as_it_is_given_cores() -> None:
         """In a process of its own, for TensorFlow makes its pool once."""
         program = (
             "import dataclasses, os, demo; from shared.settings import Settings; "
-            "from worker.engine import Engine; "
+            "from worker.engine import Engine; from worker.warm_up import warm_up; "
             f"settings = dataclasses.replace(Settings(), model=demo.MODEL, threads={cores}); "
-            "Engine.build(settings).warm_up(); print(len(os.listdir('/proc/self/task')))"
+            "warm_up(Engine.build(settings)); print(len(os.listdir('/proc/self/task')))"
         )
         return int(subprocess.check_output([sys.executable, "-c", program], timeout=120))
 
@@ -239,7 +241,7 @@ def test_a_batch_that_is_too_much_for_the_memory_is_run_by_halves_from_then_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     whole, ran = build(), []
-    whole.warm_up()
+    warm_up(whole)
     # Measured costs may have it that two runs of 4 are cheaper than one of 8, which then never is too much.
     whole.costs = dict.fromkeys(whole.sizes, 1.0)
     whole.plans = plan_runs(whole.costs)
@@ -254,7 +256,7 @@ def test_a_batch_that_is_too_much_for_the_memory_is_run_by_halves_from_then_on(
 
 def test_the_warm_up_finds_what_the_memory_is_enough_for() -> None:
     engine = starved(build(), 5, [])
-    engine.warm_up()
+    warm_up(engine)
     assert engine.input_batch == 3  # half of 6, the smallest that was too much
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        starved(build(), 0, []).warm_up()
+        warm_up(starved(build(), 0, []))

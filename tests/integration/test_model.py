@@ -13,8 +13,10 @@ import tensorflow as tf
 import demo
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import Maker
-from worker.engine import Engine, batch_sizes, preprocessor
+from worker.batch_plan import batch_sizes
+from worker.engine import Engine, preprocessor
 from worker.model_allowlist import ModelError, inspect_model
+from worker.warm_up import warm_up
 
 GetModel = Callable[[str, str, str], Path]
 
@@ -131,7 +133,7 @@ def test_every_preprocessing_of_keras_is_a_setting() -> None:
 
 def test_preprocessing_for_colour_does_not_fit_a_grey_model(model: GetModel) -> None:
     with pytest.raises(
-        ModelError, match=r"INFERENCE_PREPROCESS=vgg16 is for 3 channels.* takes 1.*inception_v3"
+        ModelError, match=r"INFERENCE_PREPROCESS: expected one for 1 channels, got vgg16.*inception_v3"
     ):
         build(model("keras", "grey", "h5"), preprocess="vgg16")
 
@@ -167,7 +169,7 @@ def test_the_input_size_is_the_models_or_the_settings(model: GetModel) -> None:
 
 
 def test_a_setting_that_contradicts_the_model_names_both_numbers() -> None:
-    with pytest.raises(ModelError, match="INPUT_HEIGHT=299, but the model takes 32"):
+    with pytest.raises(ModelError, match="INPUT_HEIGHT: expected the model's 32, got 299"):
         build(demo.MODEL, input_height=299)
 
 
@@ -179,7 +181,7 @@ def test_batches_are_padded_to_few_sizes(most: int, wanted: tuple[int, ...]) -> 
 
 
 def test_warming_up_measures_a_full_batch() -> None:
-    assert 0 < build(demo.MODEL, input_batch=4).warm_up() < 5
+    assert 0 < warm_up(build(demo.MODEL, input_batch=4)) < 5
 
 
 # -------------------------------------------------------------------- what is refused, before it is loaded

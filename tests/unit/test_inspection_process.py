@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import demo
-from worker.model_allowlist import ModelError, inspect_model
 from worker.inspection_process import inspect_in_subprocess
+from worker.model_allowlist import ModelError, inspect_model
 
 ENDLESS = Path(__file__).parent.parent / "fuzz" / "found" / "models-endless.h5"
 

@@ -22,7 +22,11 @@ def test_classes_are_read_from_any_editors_file(tmp_path: Path, text: str) -> No
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a\n\nb", "line 2: is empty"), ("a\nb\na", "line 3: repeats 'a' of line 1"), ("", "is empty")],
+    [
+        ("a\n\nb", "line 2: expected a class name, got an empty line"),
+        ("a\nb\na", "line 3: repeats 'a' of line 1"),
+        ("", "expected class names, got an empty file"),
+    ],
 )
 def test_a_wrong_classes_file_names_its_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
@@ -48,8 +52,8 @@ def test_thresholds_are_read_and_what_is_missing_is_minus_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        pytest.param(f"{CLASSES[0]},0.9,1.0", "line 2: has 3 cells; a row has 6", id="short"),
-        pytest.param(f"{CLASSES[0]},1,1,1,1,1,1", "line 2: has 7 cells", id="long"),
+        pytest.param(f"{CLASSES[0]},0.9,1.0", "line 2: expected 6 cells, got 3", id="short"),
+        pytest.param(f"{CLASSES[0]},1,1,1,1,1,1", "line 2: expected 6 cells, got 7", id="long"),
         pytest.param("Abies,1,1,1,1,1", "'Abies' is not in the classes file", id="unknown class"),
         pytest.param(f"{CLASSES[0]},1,1,1,1,1\n{CLASSES[0]},1,1,1,1,1", "line 3: a second row", id="twice"),
     ],
@@ -62,13 +66,21 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, words: str) 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("", "line 1: has 0 cells; the header has 6", id="empty file"),
-        pytest.param("class;top1_minval\n", "line 1: has 1 cells", id="other separator"),
-        pytest.param(f"{CLASSES[0]},,,,,\n", "line 1: is a class's row", id="a class and no header"),
-        pytest.param("Abies,0.9,1,0.1,0.5,0.8\n", "line 1: is a class's row", id="numbers and no header"),
+        pytest.param("", "line 1: expected 6 cells, got 0", id="empty file"),
+        pytest.param("class;top1_minval\n", "line 1: expected 6 cells, got 1", id="other separator"),
+        pytest.param(
+            f"{CLASSES[0]},,,,,\n",
+            "line 1: expected the header, got a class's row",
+            id="a class and no header",
+        ),
+        pytest.param(
+            "Abies,0.9,1,0.1,0.5,0.8\n",
+            "line 1: expected the header, got a class's row",
+            id="numbers and no header",
+        ),
         pytest.param(
             "class,top1_minval,top2_minval,top1_maxval,top2_maxval,correct_percentage\n",
-            "line 1: has top2_minval in another place",
+            "line 1: expected top1_maxval, got top2_minval",
             id="other order",
         ),
     ],
@@ -91,7 +103,7 @@ def test_what_is_not_a_number_is_missing(tmp_path: Path, cell: str) -> None:
 
 
 def test_what_is_not_csv_is_named_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="line 2: is not CSV"):
+    with pytest.raises(ModelError, match="line 2: expected CSV, got an error"):
         read_thresholds(write(tmp_path, f"{HEADER}{'x' * 200_000},1,1,1,1,1"), CLASSES)
 
 
@@ -102,5 +114,5 @@ def test_the_threshold_is_the_originals_formula() -> None:
 
 def test_as_many_classes_as_outputs() -> None:
     check_labels(3, CLASSES, Path("classes.txt"))
-    with pytest.raises(ModelError, match=r"10 outputs and classes\.txt names 3 classes"):
+    with pytest.raises(ModelError, match=r"classes\.txt: expected 10 classes.*, got 3"):
         check_labels(10, CLASSES, Path("classes.txt"))

@@ -173,9 +173,9 @@ class Receiver:
 def test_a_batch_is_counted_by_its_jobs_and_its_run() -> None:
     figures, receiver = WorkerMetrics(), Receiver()
     first, second = prepared("a"), prepared("b", 3, BULK)
-    figures.begin([first, second], max(first.since, second.since) + 0.02)
-    figures.run(4, 0.3)
-    figures.answered([first, second], max(first.since, second.since) + 0.32)
+    figures.count_started([first, second], max(first.decoded_at, second.decoded_at) + 0.02)
+    figures.count_run(4, 0.3)
+    figures.count_answered([first, second], max(first.decoded_at, second.decoded_at) + 0.32)
     figures.send(receiver.count)
     ((_, amounts),) = receiver.sent
     assert (amounts[f"{BATCH_INPUTS.name}::4"], amounts[f"{BATCH_INPUTS.name}::sum"]) == (1, 4)
@@ -188,7 +188,7 @@ def test_a_batch_is_counted_by_its_jobs_and_its_run() -> None:
 @pytest.mark.parametrize(("inputs", "bound"), [(1, 1), (2, 2), (3, 4), (1024, 1024), (1025, inf)])
 def test_a_value_counts_in_the_first_bucket_that_it_does_not_pass(inputs: int, bound: float) -> None:
     figures, receiver = WorkerMetrics(), Receiver()
-    figures.run(inputs, 0.3)
+    figures.count_run(inputs, 0.3)
     figures.send(receiver.count)
     assert receiver.sent[0][1][f"batch_inputs::{bound}"] == 1
 
@@ -196,7 +196,7 @@ def test_a_value_counts_in_the_first_bucket_that_it_does_not_pass(inputs: int, b
 def test_nothing_new_is_not_sent() -> None:
     figures, receiver = WorkerMetrics(), Receiver()
     figures.send(receiver.count)
-    figures.run(1, 0.3)
+    figures.count_run(1, 0.3)
     figures.send(receiver.count)
     figures.send(receiver.count)
     assert receiver.calls == 1
@@ -204,10 +204,10 @@ def test_nothing_new_is_not_sent() -> None:
 
 def test_what_redis_refused_is_sent_again_under_its_number_and_apart_from_what_came_since() -> None:
     figures, receiver = WorkerMetrics(), Receiver(1)
-    figures.run(1, 0.3)
+    figures.count_run(1, 0.3)
     with pytest.raises(RedisConnectionError):
         figures.send(receiver.count)
-    figures.run(2, 0.3)
+    figures.count_run(2, 0.3)
     figures.send(receiver.count)
     numbers = [number for number, _ in receiver.sent]
     assert len(numbers) == 2 and numbers == sorted(set(numbers)) and numbers[0] >= 1
@@ -216,10 +216,10 @@ def test_what_redis_refused_is_sent_again_under_its_number_and_apart_from_what_c
 
 def test_attempts_that_came_too_late_are_told_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     figures, receiver = WorkerMetrics(), Receiver()
-    figures.late([prepared("a").claim, prepared("b").claim])
+    figures.count_late([prepared("a").claim, prepared("b").claim])
     figures.send(receiver.count)
     ((_, amounts),) = receiver.sent
     assert amounts == {"late:interactive:": 2}
-    assert "job a: attempt 1 comes too late" in caplog.text
+    assert "job a: attempt 1 discarded" in caplog.text
     told = read(client_of(Queue(**amounts)).get("/metrics").text)
     assert told("late_attempts_total", queue="interactive") == 2

@@ -7,8 +7,8 @@ import pytest
 from shared.job import Options
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim
-from worker.next_batch import DecodedJob, NextBatch
 from worker.leased_jobs import LeasedJobs
+from worker.next_batch import DecodedJob, NextBatch
 
 
 def claim(name: str, queue: str = INTERACTIVE) -> Claim:
@@ -82,16 +82,16 @@ def test_a_waiter_for_room_is_woken_by_the_taker() -> None:
     batch.add([prepared("a")])
     threading.Timer(0.05, batch.take).start()
     start = time.monotonic()
-    batch.wait_taken(10)
+    batch.wait_for_room(10)
     assert time.monotonic() - start < 5 and batch.room()[INTERACTIVE] == 1
 
 
 def test_held_jobs_are_told_lost_and_dropped() -> None:
     held = LeasedJobs()
     held.add([claim("a"), claim("b")])
-    held.lose({"a-execution", "of-another"})
+    held.mark_lost({"a-execution", "of-another"})
     assert [held.is_lost(each) for each in held.all()] == [True, False]
-    held.drop([claim("a"), claim("b")])
+    held.remove([claim("a"), claim("b")])
     assert held.wait_empty(0) and len(held) == 0
 
 
