@@ -59,7 +59,7 @@ class Bench:
         """Return when two workers serve."""
         self.replace()
         eventually(
-            lambda: self.stack.logs("worker").count("worker started: ") == len(self.stack.workers),
+            lambda: self.stack.logs("worker").count("worker started") == len(self.stack.workers),
             90,
             "they serve",
         )

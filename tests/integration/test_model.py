@@ -215,7 +215,7 @@ def test_the_lambda_would_run_if_it_were_loaded(model: GetModel) -> None:
         pytest.param("keras", "custom", "keras", "Mine", id="custom layer in .keras"),
         pytest.param("keras", "grey", "weights.h5", "only weights.*model.save", id="weights of Keras 3"),
         pytest.param("tf_keras", "grey", "weights.h5", "only weights.*model.save", id="weights of tf_keras"),
-        pytest.param("keras", "two outputs", "h5", "1 inputs and 2 outputs", id="two outputs"),
+        pytest.param("keras", "two outputs", "h5", "got 1 inputs, 2 outputs", id="two outputs"),
         pytest.param("keras", "vector", "h5", "input of shape", id="no images"),
         pytest.param("keras", "image", "h5", "output of shape", id="no scores"),
     ],
@@ -231,7 +231,7 @@ def test_models_that_are_not_served_are_refused(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param(b"", "not an HDF5 file: empty", id="empty"),
+        pytest.param(b"", "not an HDF5 file: it is empty", id="empty"),
         pytest.param(b"<!DOCTYPE html>", "web page", id="web page"),
         pytest.param(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull", id="Git LFS pointer"),
         pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(200), "damaged HDF5", id="damaged"),

@@ -170,7 +170,7 @@ def test_a_file_that_neither_can_load_says_what_each_says(tmp_path: Path) -> Non
 def test_a_model_with_one_score_is_refused(tmp_path: Path) -> None:
     layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid")]
     keras.Sequential(layers).save(tmp_path / "model.h5")
-    with pytest.raises(ModelError, match="expected an output of shape .*2 or more classes.*, 1\)"):
+    with pytest.raises(ModelError, match=r"expected an output of shape .*2 or more classes.*, 1\)"):
         open_model(tmp_path / "model.h5")
 
 
