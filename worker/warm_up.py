@@ -7,6 +7,7 @@ import numpy as np
 
 from worker.batch_plan import plan_runs
 from worker.engine import Engine
+from worker.tensorflow_compat import release_freed_memory
 
 SHORT_SECONDS = 0.05
 """Maximum seconds of a run that is timed repeatedly, because short times vary more."""
@@ -27,6 +28,7 @@ def warm_up(engine: Engine) -> float:
     short = [size for size, cost in engine.costs.items() if cost < SHORT_SECONDS]
     for _, size in product(range(ROUNDS), short):
         engine.costs[size] = min(engine.costs[size], _time_run(engine, size))
+    release_freed_memory()
     engine.plans = plan_runs(engine.costs)
     return sum(engine.costs[size] for size in engine.plans[engine.input_batch])
 
