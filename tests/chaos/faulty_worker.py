@@ -1,10 +1,9 @@
 """A worker with faults that tests switch on: `python -m tests.chaos.faulty_worker`.
 
-The file that CHAOS_FILE names says which: "hang" (once, in the model), "hang decoder" (once), "oom" (more
-than two inputs at once).
-Each run of the model takes CHAOS_PAUSE seconds longer. Its clock is wrong by as many seconds as the file of
-CHAOS_CLOCK says. A magenta image makes the model raise; one with POISON behind its data kills the process
-that decodes it.
+CHAOS_FILE is the path of a file with the name of the fault: "hang" (once, in the model), "hang decoder" (once)
+or "oom" (for more than two inputs at once). CHAOS_PAUSE lengthens each run of the model by its seconds.
+CHAOS_CLOCK is the path of a file with the seconds by which the worker's clock is wrong. On a magenta image the
+model raises. An image with POISON after its data kills the process that decodes it.
 """
 
 import contextlib
@@ -28,14 +27,14 @@ _run, _decode, _time = Engine.run_size, worker.fetch_stage.decode, time.time
 
 
 def switched() -> str:
-    """The fault that is switched on, if any."""
+    """Return the fault that is switched on, or an empty string."""
     with contextlib.suppress(FileNotFoundError):
         return Path(os.environ["CHAOS_FILE"]).read_text()
     return ""
 
 
 def run(self: Engine, pixels: Any, size: int) -> Any:
-    """The engine's, with its faults."""
+    """Run the model as the engine does, with the faults of the model."""
     time.sleep(float(os.environ.get("CHAOS_PAUSE", "0")))
     fault = switched()
     if fault == "hang":
@@ -46,12 +45,12 @@ def run(self: Engine, pixels: Any, size: int) -> Any:
 
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
     if (pixels == MAGENTA).all(axis=(1, 2, 3)).any():
-        raise ValueError("this model can't bear magenta")
+        raise ValueError("magenta image")
     return _run(self, pixels, size)
 
 
 def decode(data: bytes, *arguments: Any) -> Any:
-    """The worker's, with its faults."""
+    """Decode as the worker does, with the faults of the decoder."""
     if data.endswith(POISON):
         os.kill(os.getpid(), signal.SIGSEGV)
     if switched() == "hang decoder":
@@ -61,17 +60,17 @@ def decode(data: bytes, *arguments: Any) -> Any:
 
 
 def wrong_time() -> float:
-    """The time, as a clock that was set wrong tells it. libfaketime breaks Python's `sleep`."""
+    """Return the time of a wrong clock. (libfaketime is no alternative, because it breaks `sleep`.)"""
     clock = os.environ.get("CHAOS_CLOCK")
     return _time() + (float(Path(clock).read_text() or 0) if clock else 0.0)
 
 
 class WrongDatetime(datetime.datetime):
-    """What writes the times in Redis, by that clock."""
+    """The class that writes the times in Redis, by the wrong clock."""
 
     @classmethod
     def now(cls, tz: datetime.tzinfo | None = None) -> "WrongDatetime":
-        """The time that the clock tells."""
+        """Return the time of the wrong clock."""
         return cls.fromtimestamp(wrong_time(), tz)
 
 

@@ -54,7 +54,7 @@ def assert_same_answers(engine: Engine, pixels: np.ndarray, wanted: np.ndarray, 
     for count in (1, 2, 3, 5, 8, 13, 31, 32, 33, 64, 70):
         assert np.abs(engine.run(pixels[:count]) - wanted[:count]).max() <= tolerance, count
     random = np.random.default_rng(0)
-    for count in (1, 7, 32, 70):  # any mix of neighbours, and the same image more than once
+    for count in (1, 7, 32, 70):  # Neighbours are mixed, and images repeat.
         mix = random.integers(0, len(pixels), count)
         assert np.abs(engine.run(pixels[mix]) - wanted[mix]).max() <= tolerance, mix
 
@@ -87,7 +87,7 @@ def test_the_demos_answers_are_those_of_predict() -> None:
         pytest.param("tf_keras", "saved", "savedmodel", id="SavedModel of tf_keras"),
     ],
 )
-def test_every_form_is_served(model: GetModel, library: str, ending: str, loader: str) -> None:
+def test_every_form_is_supported(model: GetModel, library: str, ending: str, loader: str) -> None:
     path = model(library, "grey", ending)
     engine = build(path)
     pixels, wanted = expected(path)
@@ -95,7 +95,7 @@ def test_every_form_is_served(model: GetModel, library: str, ending: str, loader
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-4
 
 
-def test_what_keras_3_cannot_read_is_read_by_tf_keras(model: GetModel) -> None:
+def test_a_file_that_keras_3_can_not_read_is_read_by_tf_keras(model: GetModel) -> None:
     path = model("tf_keras", "xception", "h5")
     engine = build(path)
     pixels, wanted = expected(path)
@@ -103,7 +103,7 @@ def test_what_keras_3_cannot_read_is_read_by_tf_keras(model: GetModel) -> None:
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-3
 
 
-def test_a_file_of_any_name_is_served(model: GetModel, tmp_path: Path) -> None:
+def test_a_file_of_any_name_is_supported(model: GetModel, tmp_path: Path) -> None:
     for ending in ("h5", "keras"):
         path = tmp_path / f"mounted-{ending}"
         path.symlink_to(model("keras", "grey", ending))
@@ -138,7 +138,7 @@ def test_preprocessing_for_colour_does_not_fit_a_grey_model(model: GetModel) -> 
         build(model("keras", "grey", "h5"), preprocess="vgg16")
 
 
-def test_logits_are_said_and_softmax_is_applied_when_asked(
+def test_logits_are_reported_and_softmax_is_applied_when_it_is_set(
     model: GetModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = model("keras", "logits", "h5")
@@ -174,10 +174,10 @@ def test_a_setting_that_contradicts_the_model_names_both_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "wanted"), [(1, (1,)), (5, (1, 2, 3, 4, 5)), (32, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32))]
+    ("maximum", "wanted"), [(1, (1,)), (5, (1, 2, 3, 4, 5)), (32, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32))]
 )
-def test_batches_are_padded_to_few_sizes(most: int, wanted: tuple[int, ...]) -> None:
-    assert batch_sizes(most) == wanted
+def test_batches_are_padded_to_few_sizes(maximum: int, wanted: tuple[int, ...]) -> None:
+    assert batch_sizes(maximum) == wanted
 
 
 def test_warming_up_measures_a_full_batch() -> None:
@@ -191,14 +191,14 @@ def test_warming_up_measures_a_full_batch() -> None:
 def test_code_in_a_model_file_is_refused_and_not_run(model: GetModel, library: str) -> None:
     path = model(library, "lambda", "h5")
     ran = Path(f"{path}.ran")
-    ran.unlink(missing_ok=True)  # saving has run it
+    ran.unlink(missing_ok=True)  # Saving the model has run the code.
     with pytest.raises(ModelError, match="Lambda layer"):
         build(path)
     assert not ran.exists()
 
 
 def test_the_lambda_would_run_if_it_were_loaded(model: GetModel) -> None:
-    """What makes the test above one that can fail."""
+    """Prove that the test above can fail."""
     import tf_keras
 
     path = model("tf_keras", "lambda", "h5")
@@ -220,7 +220,7 @@ def test_the_lambda_would_run_if_it_were_loaded(model: GetModel) -> None:
         pytest.param("keras", "image", "h5", "output of shape", id="no scores"),
     ],
 )
-def test_models_that_are_not_served_are_refused(
+def test_unsupported_models_are_refused(
     model: GetModel, library: str, name: str, ending: str, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words) as caught:
@@ -238,7 +238,7 @@ def test_models_that_are_not_served_are_refused(
         pytest.param(b"anything", "not HDF5's", id="other"),
     ],
 )
-def test_files_that_are_no_models_are_named_for_what_they_are(
+def test_files_of_another_type_are_reported_with_their_type(
     tmp_path: Path, content: bytes, words: str
 ) -> None:
     path = tmp_path / "model.h5"

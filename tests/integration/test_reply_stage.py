@@ -1,4 +1,4 @@
-"""The worker's last stage on a real server."""
+"""The worker's reply stage on a real Redis server."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ from worker.redis_retry import RedisRetry
 
 
 class OneJob(JobQueue):
-    """A queue with one job, whose image has come with it."""
+    """A queue with one job, whose claim includes its image."""
 
     def __init__(self) -> None:
         pass

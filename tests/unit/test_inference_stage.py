@@ -18,7 +18,7 @@ from worker.worker_metrics import WorkerMetrics
 
 
 class Doubler:
-    """Scores each input by twice its first pixel; refuses any batch that holds a 13."""
+    """Scores each input with twice its first pixel; fails on any batch with a pixel of 13."""
 
     input_batch = 32
 

@@ -1,4 +1,4 @@
-"""The look into a model file in a process of its own. No tensorflow here."""
+"""The inspection of a model file in a process of its own. These tests do not import TensorFlow."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from worker.model_allowlist import ModelError, inspect_model
 ENDLESS = Path(__file__).parent.parent / "fuzz" / "found" / "models-endless.h5"
 
 
-def test_it_says_what_inspect_says() -> None:
+def test_it_returns_the_facts_of_inspect_model() -> None:
     assert inspect_in_subprocess(demo.MODEL) == inspect_model(demo.MODEL)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04"])
-def test_it_refuses_as_inspect_refuses(tmp_path: Path, content: bytes) -> None:
+def test_it_refuses_files_as_inspect_model_does(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.h5").write_bytes(content)
     with pytest.raises(ModelError) as apart:
         inspect_in_subprocess(tmp_path / "model.h5")
@@ -30,7 +30,7 @@ def test_a_file_whose_reading_does_not_end_is_refused() -> None:
         inspect_in_subprocess(ENDLESS, seconds=1)
 
 
-def test_packages_of_the_current_folder_are_not_taken(
+def test_packages_of_the_current_folder_are_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "worker").mkdir()

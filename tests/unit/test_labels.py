@@ -28,12 +28,12 @@ def test_classes_are_read_from_any_editors_file(tmp_path: Path, text: str) -> No
         ("", "expected class names, got an empty file"),
     ],
 )
-def test_a_wrong_classes_file_names_its_line(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_classes_file_is_reported_with_its_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         read_classes(write(tmp_path, text))
 
 
-def test_a_missing_or_binary_file_is_named_with_its_setting(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_reported_with_its_setting(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"INFERENCE_CLASSES_FILE: .*none can't be read"):
         read_classes(tmp_path / "none")
     (tmp_path / "latin1").write_bytes(b"\xf1\xff")
@@ -41,7 +41,7 @@ def test_a_missing_or_binary_file_is_named_with_its_setting(tmp_path: Path) -> N
         read_thresholds(tmp_path / "latin1", CLASSES)
 
 
-def test_thresholds_are_read_and_what_is_missing_is_minus_one(tmp_path: Path) -> None:
+def test_thresholds_are_read_and_missing_cells_are_minus_one(tmp_path: Path) -> None:
     rows = f"{CLASSES[0]},0.9,1.0,0.1,0.5,0.8\r\n{CLASSES[1]},0.7,,,n/a,nan\n\n"
     assert read_thresholds(write(tmp_path, HEADER + rows), CLASSES) == {
         CLASSES[0]: Threshold(0.9, 0.5, 0.8),
@@ -58,7 +58,7 @@ def test_thresholds_are_read_and_what_is_missing_is_minus_one(tmp_path: Path) ->
         pytest.param(f"{CLASSES[0]},1,1,1,1,1\n{CLASSES[0]},1,1,1,1,1", "line 3: a second row", id="twice"),
     ],
 )
-def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, words: str) -> None:
+def test_an_invalid_row_is_reported_with_its_line(tmp_path: Path, row: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         read_thresholds(write(tmp_path, HEADER + row), CLASSES)
 
@@ -91,18 +91,18 @@ def test_a_first_line_that_is_no_header_is_refused(tmp_path: Path, text: str, wo
 
 
 @pytest.mark.parametrize("header", ["Clase,a1,a2,b1,b2,p\n", HEADER.upper(), HEADER.replace(",", " , ")])
-def test_a_header_in_other_words_is_taken(tmp_path: Path, header: str) -> None:
+def test_a_header_with_other_names_is_accepted(tmp_path: Path, header: str) -> None:
     found = read_thresholds(write(tmp_path, f"{header}{CLASSES[0]},0.9,1.0,0.1,0.5,0.8"), CLASSES)
     assert found == {CLASSES[0]: Threshold(0.9, 0.5, 0.8)}
 
 
 @pytest.mark.parametrize("cell", ["inf", "-inf", "1e999", "nan", "n/a", "0,5", ""])
-def test_what_is_not_a_number_is_missing(tmp_path: Path, cell: str) -> None:
+def test_a_cell_that_is_not_a_finite_number_is_missing(tmp_path: Path, cell: str) -> None:
     found = read_thresholds(write(tmp_path, f'{HEADER}{CLASSES[0]},"{cell}",1,0.1,0.5,0.8'), CLASSES)
     assert found[CLASSES[0]].top1_min == -1.0
 
 
-def test_what_is_not_csv_is_named_with_its_line(tmp_path: Path) -> None:
+def test_invalid_csv_is_reported_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="line 2: expected CSV, got an error"):
         read_thresholds(write(tmp_path, f"{HEADER}{'x' * 200_000},1,1,1,1,1"), CLASSES)
 
@@ -112,7 +112,7 @@ def test_the_threshold_is_the_originals_formula() -> None:
     assert Threshold(0.7, -1.0, -1.0).value == pytest.approx(0.7 - 2 * 1.7 / 2)
 
 
-def test_as_many_classes_as_outputs() -> None:
+def test_the_classes_must_be_as_many_as_the_outputs() -> None:
     check_labels(3, CLASSES, Path("classes.txt"))
     with pytest.raises(ModelError, match=r"classes\.txt: expected 10 classes.*, got 3"):
         check_labels(10, CLASSES, Path("classes.txt"))
