@@ -79,17 +79,18 @@ def _load(settings: Settings) -> "Service":
     Raises:
         ModelError: model, classes, thresholds and settings don't fit together.
     """
+    from worker.classes_file import check_class_count, read_classes
     from worker.decide import Decider
     from worker.decode import PixelSpec
     from worker.engine import Engine
-    from worker.labels import check_labels, read_classes, read_thresholds
+    from worker.thresholds_file import read_thresholds
     from worker.warm_up import warm_up
     from worker.worker import Service
 
     classes = read_classes(settings.classes_file)
     thresholds = read_thresholds(settings.thresholds_file, classes)
     engine = Engine.build(settings)
-    check_labels(engine.outputs, classes, settings.classes_file)
+    check_class_count(engine.outputs, classes, settings.classes_file)
     batch_seconds = warm_up(engine)
     values = {name: threshold.value for name, threshold in thresholds.items()}
     return Service(

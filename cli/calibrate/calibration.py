@@ -12,9 +12,9 @@ from cli.calibrate.labelled_images import CalibrationError, Labelled
 from cli.calibrate.report_notes import notes
 from cli.calibrate.scoring import Scored, score
 from shared.settings import Settings
+from worker.classes_file import check_class_count
 from worker.decode import PixelSpec
 from worker.engine import Engine
-from worker.labels import check_labels
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def calibrate(
         CalibrationError: no image can be read, or the scores are no probabilities.
     """
     engine = Engine.build(settings)
-    check_labels(engine.outputs, tuple(classes), settings.classes_file)
+    check_class_count(engine.outputs, tuple(classes), settings.classes_file)
     spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
     scored = score(images, engine, spec, settings.max_upload_bytes, step)
     _check(scored, settings)

@@ -14,10 +14,11 @@ from cli.check.model_check import look_at_engine, look_at_file
 from shared.image_header import ImageError
 from shared.job import Options
 from shared.settings import Settings, SettingsError, table, unknown_names
+from worker.classes_file import check_class_count, read_classes
 from worker.decide import Decider, species
 from worker.decode import PixelSpec, decode
 from worker.engine import Engine
-from worker.labels import Threshold, check_labels, read_classes, read_thresholds
+from worker.thresholds_file import Threshold, read_thresholds
 
 
 def check(environ: Mapping[str, str], image: Path) -> Report:
@@ -55,7 +56,7 @@ def _look_at_classes(report: Report, settings: Settings, engine: Engine | None) 
             merged = len({species(name) for name in classes})
             report.add("classes", "note", f"`consolidate` merges them into {merged} species")
         if engine:
-            check_labels(engine.outputs, classes, settings.classes_file)
+            check_class_count(engine.outputs, classes, settings.classes_file)
             report.add("classes", "ok", "as many as the model has outputs")
     return classes
 

@@ -152,7 +152,7 @@ def _checked(found: Found) -> Found:
     Raises:
         NamesError: a name is empty, comes twice, or has a line break in it.
     """
-    from worker.labels import parse_classes
+    from worker.classes_file import parse_classes
     from worker.model_allowlist import ModelError
 
     for name in found.names:

@@ -27,7 +27,7 @@ from tests.browser import CHROMIUM, needs_chromium
 from tests.pictures import oriented, saved, scene
 from worker.__main__ import _load
 from worker.decode import decode
-from worker.labels import COLUMNS, read_thresholds
+from worker.thresholds_file import COLUMNS, read_thresholds
 
 MISSING, FEW = NAMES[-1], NAMES[-3]
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinari
 
 from cli.classes.class_names import NamesError, find, from_pickle
 from cli.main import main
-from worker.labels import read_classes
+from worker.classes_file import read_classes
 
 NAMES = ["Quercus ilex hoja", "Pinus pinea tallo", "Ñandú"]
 SORTED = sorted(NAMES)

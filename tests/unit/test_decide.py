@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from shared.job import Options, Region
 from worker.decide import Decider, consolidate, species
-from worker.labels import Threshold
+from worker.thresholds_file import Threshold
 
 CLASSES = ("Quercus rugosa hoja", "Quercus rugosa tallo", "Quercus crassifolia hoja", "Pinus")
 REGIONS = (Region(1, 2, 3), Region(4, 5, 6), Region(7, 8, 9))

@@ -1,4 +1,4 @@
-"""The classes file and the thresholds file."""
+"""The thresholds file: a CSV with a row of statistics for each class."""
 
 import csv
 import math
@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.classes_file import read_text
 from worker.model_allowlist import ModelError
 
 COLUMNS = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
@@ -29,44 +30,13 @@ class Threshold:
         return self.top1_min - (1 - self.correct) * distance / 2
 
 
-def read_classes(path: Path) -> tuple[str, ...]:
-    """Read one class name per line, in the order of the model's outputs.
-
-    Raises:
-        ModelError: a line is empty or repeats another line.
-    """
-    return parse_classes(_read(path, "INFERENCE_CLASSES_FILE"), str(path))
-
-
-def parse_classes(text: str, where: str) -> tuple[str, ...]:
-    """Return the names in a classes file's text; error messages call the file `where`.
-
-    Raises:
-        ModelError: a line is empty or repeats another line.
-    """
-    text = text.rstrip()
-    names = [line.strip() for line in text.split("\n")] if text else []
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise ModelError(f"{where}, line {number}: expected a class name, got an empty line. Remove it.")
-        if name in seen:
-            raise ModelError(
-                f"{where}, line {number}: repeats {name!r} of line {seen[name]}. Rename one of them."
-            )
-        seen[name] = number
-    if not names:
-        raise ModelError(f"{where}: expected class names, got an empty file. Write one name on each line.")
-    return tuple(names)
-
-
 def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold]:
     """Read the thresholds of the classes that have a row.
 
     Raises:
         ModelError: the header or a row is invalid; the message has its line number.
     """
-    rows = csv.reader(_read(path, "INFERENCE_THRESHOLDS_FILE").split("\n"))
+    rows = csv.reader(read_text(path, "INFERENCE_THRESHOLDS_FILE").split("\n"))
     known, found = set(classes), dict[str, Threshold]()
     try:
         _check_header(f"{path}, line 1", next(rows), known)
@@ -77,19 +47,6 @@ def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold
     except csv.Error as error:
         raise ModelError(f"{path}, line {rows.line_num}: expected CSV, got an error: {error}") from None
     return found
-
-
-def check_labels(outputs: int, classes: tuple[str, ...], path: Path) -> None:
-    """Check that the classes file has a class for each output of the model.
-
-    Raises:
-        ModelError: the numbers differ.
-    """
-    if len(classes) != outputs:
-        raise ModelError(
-            f"{path}: expected {outputs} classes, one for each output of the model, got {len(classes)}. Use"
-            " the classes file of this model."
-        )
 
 
 def _check_header(where: str, cells: list[str], known: Collection[str]) -> None:
@@ -130,11 +87,3 @@ def _number(cell: str) -> float:
     except ValueError:
         return MISSING
     return value if math.isfinite(value) else MISSING
-
-
-def _read(path: Path, setting: str) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "expected UTF-8 text"
-        raise ModelError(f"{setting}: {path} can't be read: {reason}") from None

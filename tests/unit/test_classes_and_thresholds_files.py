@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.labels import Threshold, check_labels, read_classes, read_thresholds
+from worker.classes_file import check_class_count, read_classes
 from worker.model_allowlist import ModelError
+from worker.thresholds_file import Threshold, read_thresholds
 
 CLASSES = ("Pinus pinea hoja", "Pinus pinea tallo", "Quercus ilex hoja")
 HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
@@ -113,6 +114,6 @@ def test_the_threshold_is_the_originals_formula() -> None:
 
 
 def test_the_classes_must_be_as_many_as_the_outputs() -> None:
-    check_labels(3, CLASSES, Path("classes.txt"))
+    check_class_count(3, CLASSES, Path("classes.txt"))
     with pytest.raises(ModelError, match=r"classes\.txt: expected 10 classes.*, got 3"):
-        check_labels(10, CLASSES, Path("classes.txt"))
+        check_class_count(10, CLASSES, Path("classes.txt"))
