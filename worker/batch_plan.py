@@ -5,9 +5,8 @@ from collections.abc import Mapping
 
 def batch_sizes(maximum: int) -> tuple[int, ...]:
     """Return the sizes to which batches are padded: `maximum`, and below it 1, 2, 3, 4, 6, 8, 12 etc."""
-    powers = [2**n for n in range(11)]
-    between = [3 * 2**n for n in range(10)]
-    return (*sorted(size for size in (*powers, *between) if size < maximum), maximum)
+    sizes = sorted({2**n for n in range(11)} | {3 * 2**n for n in range(10)})
+    return (*(size for size in sizes if size < maximum), maximum)
 
 
 def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:

@@ -27,9 +27,7 @@ def parse_classes(text: str, where: str) -> tuple[str, ...]:
         if not name:
             raise ModelError(f"{where}, line {number}: expected a class name, got an empty line. Remove it.")
         if name in seen:
-            raise ModelError(
-                f"{where}, line {number}: repeats {name!r} of line {seen[name]}. Rename one of them."
-            )
+            raise ModelError(f"{where}, line {number}: repeats {name!r} of line {seen[name]}. Rename it.")
         seen[name] = number
     if not names:
         raise ModelError(f"{where}: expected class names, got an empty file. Write one name on each line.")
@@ -44,8 +42,8 @@ def check_class_count(outputs: int, classes: tuple[str, ...], path: Path) -> Non
     """
     if len(classes) != outputs:
         raise ModelError(
-            f"{path}: expected {outputs} classes, one for each output of the model, got {len(classes)}. Use"
-            " the classes file of this model."
+            f"{path}: expected {outputs} classes, one for each output of the model, got {len(classes)}."
+            " Use the classes file of this model."
         )
 
 

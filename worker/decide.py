@@ -41,17 +41,15 @@ class Decider:
         return {"regions": answers, "consolidated": consolidate(self._accepted(scores))}
 
     def _check(self, scores: NDArray[np.float32], inputs: int) -> None:
-        if scores.shape != (inputs, len(self.classes)):
-            expected = f"{inputs} inputs and {len(self.classes)} classes"
-            raise ValueError(f"the model returned scores of shape {scores.shape} for {expected}")
+        expected = (inputs, len(self.classes))
+        if scores.shape != expected:
+            raise ValueError(f"the model's scores: expected shape {expected}, got {scores.shape}")
         if not np.isfinite(scores).all():
-            raise ValueError("the model returned a score that is not a finite number")
+            raise ValueError("the model's scores: expected finite numbers, got nan or inf")
 
     def _accepted(self, scores: NDArray[np.float32]) -> list[tuple[str, float]]:
         """Return the accepted best class of each input, not rounded: close sums must not become equal."""
-        best = [
-            (self.classes[i], float(row[i])) for row, i in zip(scores, scores.argmax(axis=1), strict=True)
-        ]
+        best = [(self.classes[i], float(row[i])) for row, i in zip(scores, scores.argmax(1), strict=True)]
         return [(name, score) for name, score in best if score > self._threshold(name)]
 
     def _predictions(self, row: NDArray[np.float32], top_n: int) -> list[dict[str, Any]]:

@@ -85,9 +85,7 @@ def _load(opened: OpenedImage, boxes: Sequence[Box], spec: PixelSpec) -> int:
         scale = 1
     image.load()
     if image.size != (math.ceil(width / scale), math.ceil(height / scale)):
-        raise ValueError(
-            f"its header specifies {width}×{height} pixels, but its data has {image.width}×{image.height}"
-        )
+        raise ValueError(f"its header has {width}×{height} pixels, its data {image.width}×{image.height}")
     image.info.pop("transparency", None)  # OpenCV and Keras' loader ignore transparency too.
     return scale
 

@@ -53,10 +53,9 @@ class Engine:
         shape = _input_shape(model, settings)
         _check_preprocess(settings.preprocess, shape[2])
         samples = _samples(shape)
-        sizes = batch_sizes(settings.input_batch)
         try:
             frozen = freeze(_trace(model, shape, settings))
-            run = make_runner(frozen, "float32", settings.threads)
+            run, sizes = make_runner(frozen, "float32", settings.threads), batch_sizes(settings.input_batch)
             engine = cls(*shape, 0, sizes, inspection.fingerprint, model.loader, run)
             scores = engine.run(samples)
         except Exception as error:  # TensorFlow raises many kinds of exceptions.
@@ -189,18 +188,15 @@ def _trace(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) 
 def _samples(shape: tuple[int, int, int]) -> Pixels:
     """Return smooth synthetic images, always the same ones: uint8 [16, height, width, channels]."""
     height, width, channels = shape
+    size = (width, height)
     noise = np.random.default_rng(0).integers(0, 256, (16, channels, 6, 6), np.uint8)
-    planes = [
-        [Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC) for c in each] for each in noise
-    ]
+    planes = [[Image.fromarray(c).resize(size, Image.Resampling.BICUBIC) for c in each] for each in noise]
     return np.array([np.stack([np.asarray(plane) for plane in each], -1) for each in planes], np.uint8)
 
 
 def _check_scores(scores: Scores, settings: Settings) -> None:
     if not np.isfinite(scores).all():
-        raise ModelError(
-            f"{settings.model} gives scores that are not finite numbers: its weights are damaged"
-        )
+        raise ModelError(f"{settings.model} gives scores that are not finite numbers: its weights are broken")
     # Independent probabilities (sigmoid) need not sum to 1, so only values outside of 0 to 1 indicate logits.
     if settings.activation == "none" and (scores.min() < -1e-3 or scores.max() > 1 + 1e-3):
         logger.warning(

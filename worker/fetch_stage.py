@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -31,28 +32,23 @@ MAX_FULL_SECONDS = 0.05
 Group = list[tuple[Claim, bytes | None]]
 
 
+@dataclass(kw_only=True)
 class FetchStage:
     """Claims as many jobs as the next batch has room for, and adds them to that batch decoded.
 
     `refuse` receives the jobs that end before the model: damaged, expired or malformed.
     """
 
-    def __init__(
-        self,
-        *,
-        worker: str,
-        queue: WorkerQueue,
-        held: LeasedJobs,
-        batch: NextBatch,
-        spec: PixelSpec,
-        refuse: Callable[[list[Settlement]], None],
-        retry: RedisRetry,
-    ) -> None:
-        self._worker, self._queue, self._held, self._batch = worker, queue, held, batch
-        self._spec, self._refuse, self._retry = spec, refuse, retry
-        self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
-        self._recent = 0
-        self._decoding: tuple[float, Sequence[Claim]] | None = None
+    worker: str
+    queue: WorkerQueue
+    held: LeasedJobs
+    batch: NextBatch
+    spec: PixelSpec
+    refuse: Callable[[list[Settlement]], None]
+    retry: RedisRetry
+    _pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), "decode"))
+    _recent: int = 0
+    _decoding: tuple[float, Sequence[Claim]] | None = None
 
     def hung(self, seconds: float) -> Sequence[Claim]:
         """Return the jobs whose common decoding has taken longer than `seconds`, if any."""
@@ -63,37 +59,37 @@ class FetchStage:
         """Claim and decode jobs once; if there is no job to claim, wait."""
         if self._recent > 1:
             time.sleep(min(self._recent * GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS))
-        claims = self._queue.claim(self._worker, self._batch.room(), idle=not self._held)
+        claims = self.queue.claim(self.worker, self.batch.room(), idle=not self.held)
         self._recent = len(claims.jobs) or self._recent // 2
         if not claims.jobs:
             return self._wait(claims.why)
-        self._held.add(claims.jobs)
+        self.held.add(claims.jobs)
         self._decode_jobs(claims.jobs)
         # A retried job may end the process, so no other job may be here until the retried jobs are settled.
-        while claims.suspects and not self._held.wait_empty(MAX_IDLE_SECONDS):
+        while claims.suspects and not self.held.wait_empty(MAX_IDLE_SECONDS):
             pass
 
     def _wait(self, why: str) -> None:
         """Wait for the end of the reason why no job was claimed."""
         if why == "suspects":
-            self._held.wait_empty(MAX_IDLE_SECONDS)
+            self.held.wait_empty(MAX_IDLE_SECONDS)
         elif why == "room":
-            self._batch.wait_for_room(MAX_FULL_SECONDS)
+            self.batch.wait_for_room(MAX_FULL_SECONDS)
         elif why == "suspended":
             time.sleep(MAX_IDLE_SECONDS)
         else:
-            self._queue.wait_for_work(MAX_IDLE_SECONDS)
+            self.queue.wait_for_work(MAX_IDLE_SECONDS)
 
     def _decode_jobs(self, claims: Sequence[Claim]) -> None:
-        images = self._retry.call(lambda: self._queue.images(claims))
+        images = self.retry.call(lambda: self.queue.images(claims))
         self._decoding = (time.monotonic(), claims)
         groups = _groups(list(zip(claims, images, strict=True)))
         run: Any = map if len(groups) == 1 else self._pool.map
         outcomes = list(chain.from_iterable(run(self._decode_group, groups)))
         self._decoding = None
         if refused := [each for each in outcomes if isinstance(each, Settlement)]:
-            self._refuse(refused)
-        self._batch.add([each for each in outcomes if isinstance(each, DecodedJob)])
+            self.refuse(refused)
+        self.batch.add([each for each in outcomes if isinstance(each, DecodedJob)])
 
     def _decode_group(self, group: Group) -> list[DecodedJob | Settlement]:
         return [self._decode(claim, image) for claim, image in group]
@@ -104,12 +100,10 @@ class FetchStage:
         if claim.seconds_left is not None and claim.seconds_left <= 0:
             return Settlement.failed(claim, "expired", "the job's deadline had passed when its turn came")
         if image is None:
-            return Settlement.failed(
-                claim, "image-lost", "the image was no longer stored when the job's turn came"
-            )
+            return Settlement.failed(claim, "image-lost", "the image was gone when the job's turn came")
         try:
             options = claim.options()
-            pixels = decode(image, options.regions, self._spec)
+            pixels = decode(image, options.regions, self.spec)
         except ImageError as error:
             return Settlement.failed(claim, "image-damaged", str(error))
         except ValueError as error:

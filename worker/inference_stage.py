@@ -56,22 +56,17 @@ class Throughput:
         self.jobs_per_second += 0.2 * (jobs / max(end - since, 1e-6) - self.jobs_per_second)
 
 
+@dataclass(kw_only=True)
 class InferenceStage:
     """Runs the model over one batch after the other."""
 
-    def __init__(
-        self,
-        *,
-        model: Model,
-        batch: NextBatch,
-        held: LeasedJobs,
-        throughput: Throughput,
-        metrics: WorkerMetrics,
-        reply: Callable[[list[ScoredJob], list[Settlement]], None],
-    ) -> None:
-        self._model, self._batch, self._held, self._reply = model, batch, held, reply
-        self._throughput, self._metrics = throughput, metrics
-        self._running: tuple[float, Sequence[DecodedJob]] | None = None
+    model: Model
+    batch: NextBatch
+    held: LeasedJobs
+    throughput: Throughput
+    metrics: WorkerMetrics
+    reply: Callable[[list[ScoredJob], list[Settlement]], None]
+    _running: tuple[float, Sequence[DecodedJob]] | None = None
 
     def hung(self, seconds: float) -> Sequence[Claim]:
         """Return the jobs that have been in the model for longer than `seconds`, if any."""
@@ -81,32 +76,32 @@ class InferenceStage:
 
     def step(self) -> bool:
         """Run the next batch; return False once there will be no more batches."""
-        taken = self._batch.take()
+        taken = self.batch.take()
         if not taken:
             return False
-        jobs = [job for job in taken if not self._held.is_lost(job.claim)]
-        lost = [job.claim for job in taken if self._held.is_lost(job.claim)]
-        self._metrics.count_late(lost)
-        self._held.remove(lost)
+        jobs = [job for job in taken if not self.held.is_lost(job.claim)]
+        lost = [job.claim for job in taken if self.held.is_lost(job.claim)]
+        self.metrics.count_late(lost)
+        self.held.remove(lost)
         if jobs:
-            self._metrics.count_started(jobs, time.monotonic())
-            self._reply(*self._run(jobs))
+            self.metrics.count_started(jobs, time.monotonic())
+            self.reply(*self._run(jobs))
         return True
 
     def _run(self, jobs: Sequence[DecodedJob]) -> Outcomes:
         inputs, start = sum(len(job.pixels) for job in jobs), time.monotonic()
         self._running = (start, jobs)
         try:
-            scores = self._model.run(np.concatenate([job.pixels for job in jobs]))
+            scores = self.model.run(np.concatenate([job.pixels for job in jobs]))
         except Exception as error:
-            self._metrics.count_run(inputs, time.monotonic() - start)
+            self.metrics.count_run(inputs, time.monotonic() - start)
             return self._isolate(jobs, error)
         finally:
             self._running = None
         end = time.monotonic()
-        self._throughput.update(len(jobs), start, end)
-        self._metrics.count_run(inputs, end - start)
-        self._metrics.count_answered(jobs, end)
+        self.throughput.update(len(jobs), start, end)
+        self.metrics.count_run(inputs, end - start)
+        self.metrics.count_answered(jobs, end)
         _log(jobs, inputs, end - start)
         rows = np.split(scores, np.cumsum([len(job.pixels) for job in jobs])[:-1])
         return [ScoredJob(job, row, start, end - start) for job, row in zip(jobs, rows, strict=True)], []
@@ -128,10 +123,5 @@ def _log(jobs: Sequence[DecodedJob], inputs: int, seconds: float) -> None:
     logger.info(
         "batch of %d jobs, %d inputs: %.1f ms, requests %s",
         *(len(jobs), inputs, milliseconds, ", ".join(requests)),
-        extra={
-            "jobs": len(jobs),
-            "inputs": inputs,
-            "infer_ms": round(milliseconds, 1),
-            "requests": requests,
-        },
+        extra={"jobs": len(jobs), "inputs": inputs, "infer_ms": round(milliseconds, 1), "requests": requests},
     )

@@ -33,16 +33,14 @@ def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspect
     command = [sys.executable, "-P", "-m", "worker.inspection_process", str(path), str(seconds)]
     done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own)
     if done.returncode:
-        raise ModelError(
-            f"{path} can't be read: {_describe_end(done.returncode)}. The file is damaged or malicious."
-        )
+        raise ModelError(f"{path} can't be read: {_reason(done.returncode)}. It is damaged or malicious.")
     found = json.loads(done.stdout)
     if "error" in found:
         raise ModelError(found["error"])
     return Inspection(**found | {"layers": tuple(found["layers"])})
 
 
-def _describe_end(status: int) -> str:
+def _reason(status: int) -> str:
     if status == -signal.SIGXCPU:
         return "reading it does not end"
     name = signal.Signals(-status).name if status < 0 else f"status {status}"

@@ -114,9 +114,7 @@ def _h5_configuration(path: Path) -> tuple[str, str]:
     except Exception as error:  # On damaged bytes the library raises many kinds of exceptions.
         raise ModelError(f"{path} is a damaged HDF5 file: {_reason(error)}") from None
     if config is None:
-        fault = (
-            "holds only weights, not the model's architecture" if holds_weights else "is not a Keras model"
-        )
+        fault = "has only weights, not the architecture" if holds_weights else "is not a Keras model"
         raise ModelError(f"{path} {fault}. Save it with model.save(…), not model.save_weights(…).")
     return _text(config), _text(version)
 
@@ -163,7 +161,7 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: the model's configuration can't be read: {_reason(error)}") from None
     names = {str(each["class_name"]) for each in objects}
-    if any(map(_is_lambda, names)):
+    if {name.rpartition(">")[2] for name in names} & {"Lambda", "__lambda__"}:
         raise ModelError(
             f"{path} is refused: it has a Lambda layer, which is Python code that loading would run. Save the"
             " model with a layer of Keras' own instead, or export it as a SavedModel folder"
@@ -176,10 +174,6 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
             f" layer's code is installed, export the model as a SavedModel folder, and use that folder{hint}"
         )
     return Inspection(form, version, tuple(sorted(names)), _sha256(path))
-
-
-def _is_lambda(name: str) -> bool:
-    return name in ("Lambda", "__lambda__") or name.endswith(">Lambda")
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
@@ -200,12 +194,10 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 
 def _is_allowed(found: dict[str, Any]) -> bool:
     """Return whether Keras may make this object, which it finds by name, module and registered name."""
-    name, registered = str(found["class_name"]), found.get("registered_name")
+    name, alias = str(found["class_name"]), found.get("registered_name")
     package, *submodules = _module(found)
     # tf_keras uses the registered name if it does not find the class name.
-    if registered not in (None, name) and (
-        registered != f"Custom>{name}" or registered not in ALLOWED_CLASSES
-    ):
+    if alias not in (None, name) and (alias != f"Custom>{name}" or alias not in ALLOWED_CLASSES):
         return False
     if package not in ("keras", "tf_keras", "builtins") and found.get("module") != _TF_INITIALIZERS:
         return False

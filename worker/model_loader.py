@@ -77,9 +77,7 @@ def _named(path: Path, form: str) -> Iterator[str]:
 def _wrap(path: Path, model: Any, loader: str) -> LoadedModel:
     inputs, outputs = list(model.inputs), list(model.outputs)
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(
-            f"{path}: expected 1 input and 1 output, got {len(inputs)} inputs, {len(outputs)} outputs"
-        )
+        raise ModelError(f"{path}: expected 1 input and 1 output, got {len(inputs)} and {len(outputs)}")
     shapes = tuple(inputs[0].shape), tuple(outputs[0].shape)
     return _check_shapes(path, LoadedModel(lambda x: model(x, training=False), *shapes, loader))
 
@@ -108,14 +106,11 @@ def _load_saved_model(path: Path) -> LoadedModel:
 
 
 def _check_shapes(path: Path, model: LoadedModel) -> LoadedModel:
-    if len(model.input_shape) != 4:
-        raise ModelError(
-            f"{path}: expected an input of shape [images, height, width, channels], got {model.input_shape}"
-        )
-    if len(model.output_shape) != 2 or model.output_shape[1] == 1:
-        raise ModelError(
-            f"{path}: expected an output of shape [images, 2 or more classes], got {model.output_shape}"
-        )
+    given, returned = model.input_shape, model.output_shape
+    if len(given) != 4:
+        raise ModelError(f"{path}: expected an input of shape [images, height, width, channels], got {given}")
+    if len(returned) != 2 or returned[1] == 1:
+        raise ModelError(f"{path}: expected an output of shape [images, 2 or more classes], got {returned}")
     return model
 
 

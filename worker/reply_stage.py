@@ -53,17 +53,13 @@ class ReplyStage:
         self._settle([self._answer(each) for each in scored] + ended)
         return True
 
-    def _settle(self, settlements: Sequence[Settlement]) -> None:
+    def _settle(self, endings: Sequence[Settlement]) -> None:
         try:
             # A repeated settle changes nothing, because the first one ended the lease.
-            written = self.retry.call(
-                lambda: self.queue.settle(self.worker, settlements, self.description_id)
-            )
-            self.metrics.count_late(
-                each.claim for each, ok in zip(settlements, written, strict=True) if not ok
-            )
+            written = self.retry.call(lambda: self.queue.settle(self.worker, endings, self.description_id))
+            self.metrics.count_late(each.claim for each, ok in zip(endings, written, strict=True) if not ok)
         finally:
-            self.held.remove(each.claim for each in settlements)
+            self.held.remove(each.claim for each in endings)
 
     def _answer(self, scored: ScoredJob) -> Settlement:
         job, claim = scored.job, scored.job.claim
@@ -71,11 +67,8 @@ class ReplyStage:
             result = self.decider.decide(scored.scores, job.options)
         except ValueError as error:
             return Settlement.failed(claim, "model-failed", str(error))
-        seconds = {
-            "queue": job.seconds_waited(scored.started),
-            "decode": job.decode_seconds,
-            "infer": scored.infer_seconds,
-        }
+        waited = job.seconds_waited(scored.started)
+        seconds = {"queue": waited, "decode": job.decode_seconds, "infer": scored.infer_seconds}
         timing = {stage: round(each * 1000, 2) for stage, each in seconds.items()}
         return Settlement(claim, Reply(claim.job_id, {**result, **self.identity}, timing=timing))
 

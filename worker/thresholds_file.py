@@ -67,18 +67,14 @@ def _check_row(where: str, row: list[str], known: Collection[str], found: Collec
     _check_length(where, row)
     name = row[0].strip()
     if name not in known:
-        raise ModelError(
-            f"{where}: the class {name!r} is not in the classes file. Add it there or remove it."
-        )
+        raise ModelError(f"{where}: the class {name!r} is not in the classes file. Add or remove it.")
     if name in found:
         raise ModelError(f"{where}: a second row for the class {name!r}. Remove one of its rows.")
 
 
 def _check_length(where: str, cells: list[str]) -> None:
     if len(cells) != len(COLUMNS):
-        raise ModelError(
-            f"{where}: expected {len(COLUMNS)} cells, got {len(cells)}. Write the columns {_COLUMNS}."
-        )
+        raise ModelError(f"{where}: expected {len(COLUMNS)} cells, got {len(cells)}. Write {_COLUMNS}.")
 
 
 def _number(cell: str) -> float:

@@ -103,17 +103,16 @@ class BatchWorker(SimpleWorker):
     def serve(self) -> None:
         """Run jobs until a signal stops the worker; then finish the begun jobs and give back the others."""
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
-        threads = [
-            threading.Thread(target=self._repeat, args=(self._inference_stage.step,), name="infer"),
-            threading.Thread(target=self._repeat, args=(self._reply_stage.step,), name="reply"),
-        ]
-        lease = threading.Thread(target=self._repeat, args=(self._keep_leases,), name="lease", daemon=True)
+        thread = partial(threading.Thread, target=self._repeat)
+        infer = thread(args=(self._inference_stage.step,), name="infer")
+        reply = thread(args=(self._reply_stage.step,), name="reply")
+        lease = thread(args=(self._keep_leases,), name="lease", daemon=True)
         self._retry.call(lambda: self.bootstrap(logging_level=None))
-        for thread in (*threads, lease):
-            thread.start()
+        for each in (infer, reply, lease):
+            each.start()
         logger.info("worker started: %s", self.name)
         self._repeat(self._fetch)
-        self._drain(*threads)
+        self._drain(infer, reply)
 
     def _fetch(self) -> bool:
         try:
@@ -125,9 +124,7 @@ class BatchWorker(SimpleWorker):
 
     def _drain(self, infer: threading.Thread, reply: threading.Thread) -> None:
         rest = [job.claim for job in self._batch.close()]
-        logger.info(
-            "worker stopping: %s, %d jobs to finish, %d given back", self.name, len(self._held), len(rest)
-        )
+        logger.info("worker stopping: %s, %d jobs kept, %d given back", self.name, len(self._held), len(rest))
         try:
             self._retry.call(lambda: self._jobs.fleet.unpublish(self.name))
             self._retry.call(lambda: self._jobs.give_back(self.name, rest))
@@ -182,9 +179,8 @@ class BatchWorker(SimpleWorker):
         # The commands that hold or free jobs come first, because they also work on a server without memory.
         self._held.mark_lost(self._jobs.renew(self.name, self._held.all()))
         for job_id, outcome in self._jobs.reap():
-            logger.warning(
-                "job %s %s: its worker died", job_id, "requeued" if outcome == "again" else "failed"
-            )
+            end = "requeued" if outcome == "again" else "failed"
+            logger.warning("job %s %s: its worker died", job_id, end)
         if not self._stopped.is_set():
             status = WorkerStatus(
                 self._throughput.jobs_per_second, self._service.model.input_batch, self._started
@@ -229,10 +225,4 @@ class BatchWorker(SimpleWorker):
 def wait_for_redis(redis: "Redis") -> None:
     """Return when the Redis server answers; SIGTERM ends the waiting process as usual."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    while True:
-        try:
-            redis.ping()
-            return
-        except RedisError as error:
-            logger.warning("Redis unreachable: %s; waiting for it", error)
-            time.sleep(1)
+    RedisRetry(max_pause=1.0).call(redis.ping)

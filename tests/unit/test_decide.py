@@ -108,7 +108,7 @@ def test_scores_of_another_shape_are_a_failure_of_the_model(shape: tuple[int, ..
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_score_that_is_not_finite_is_a_failure_of_the_model(bad: float) -> None:
-    with pytest.raises(ValueError, match="not a finite number"):
+    with pytest.raises(ValueError, match="expected finite numbers"):
         decider().decide(scores((bad, 0, 0, 0)), Options())
 
 
