@@ -9,7 +9,7 @@ from pathlib import Path
 # Each library runs in its own process, as in a worker. So Keras and tf_keras share no state.
 SCRIPT = """
 import json, sys, zlib
-from worker.model_loader import NOT_FOR_SERVING
+from worker.keras_compat import NOT_FOR_SERVING
 sys.modules.update(dict.fromkeys(NOT_FOR_SERVING))  # starts sooner, as a worker does
 replies, sys.stdout = sys.stdout, sys.stderr  # Keras prints to stdout
 import numpy as np

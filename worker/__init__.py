@@ -1,1 +1,4 @@
-"""Jobs in, results out: take, decode, infer, decide, reply. Never flask, never the gateway."""
+"""The worker: claims jobs, decodes images, runs the model, decides and replies.
+
+It imports neither Flask nor the gateway.
+"""

@@ -1,6 +1,6 @@
-"""`python -m worker`: load the model, then serve it until told to stop.
+"""`python -m worker`: load the model, then run jobs until a signal stops the worker.
 
-Exit status 2 says that the settings or the model are at fault, with the reason on one line.
+Exit status 2 means that the settings or the model are invalid; standard error has the reason.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from shared.version import version
 
 if TYPE_CHECKING:
     from worker.engine import Engine
+    from worker.worker import Service
 
 logger = logging.getLogger("worker")
 
@@ -30,7 +31,7 @@ def main() -> int:
         settings = Settings.from_environ()
         url = redis_url(settings)
     except SettingsError as error:
-        return _refuse(str(error))
+        return _print_error(str(error))
     setup_logging(settings.log_format)
     from worker.model_allowlist import ModelError
 
@@ -39,19 +40,19 @@ def main() -> int:
     try:
         service = _load(settings)
     except ModelError as error:
-        with suppress(RedisError):  # /health/ready tells it to those who don't see this process's output
+        with suppress(RedisError):  # /health/ready shows the error to people who can't see this output
             queue.fleet.fail_start(socket.gethostname(), str(error))
-        return _refuse(str(error))
+        return _print_error(str(error))
     from worker.worker import BatchWorker, wait_for_redis
 
     wait_for_redis(redis)
-    _greet(queue, service.description)
+    _announce_start(queue, service.description)
     BatchWorker(redis, settings, service).serve()
     return 0
 
 
-def _greet(queue: WorkerQueue, description: dict[str, Any]) -> None:
-    """Say what this worker serves, and where others serve something else."""
+def _announce_start(queue: WorkerQueue, description: dict[str, Any]) -> None:
+    """Log the version and the model, and warn of workers with another model or other settings."""
     model = description["fingerprint"][:12]
     logger.info("version %s, model %s, thresholds %s", version(), model, description["thresholds"][:12])
     with suppress(RedisError):
@@ -60,35 +61,37 @@ def _greet(queue: WorkerQueue, description: dict[str, Any]) -> None:
         others = [each for each, _ in (served.models if served else ()) if each["id"] != description["id"]]
         if others:
             logger.warning(
-                "other workers of this queue serve another model or other settings (model %s): each answer"
-                " names its model; stop them, unless the model is being changed",
+                "other workers of this queue have another model or other settings (model %s). Every answer"
+                " names its model. Stop those workers, unless you are changing the model",
                 ", ".join(each["fingerprint"][:12] for each in others),
             )
 
 
-def _refuse(reason: str) -> int:
+def _print_error(reason: str) -> int:
     for line in reason.splitlines():
         print(f"classification-server: {line}", file=sys.stderr)
     return 2
 
 
-def _load(settings: Settings) -> Any:
-    """Load and warm up what is served, cheap checks first.
+def _load(settings: Settings) -> "Service":
+    """Load and warm up the model with its rules; the cheap checks come first.
 
     Raises:
         ModelError: model, classes, thresholds and settings don't fit together.
     """
+    from worker.classes_file import check_class_count, read_classes
     from worker.decide import Decider
     from worker.decode import PixelSpec
     from worker.engine import Engine
-    from worker.labels import check_labels, read_classes, read_thresholds
+    from worker.thresholds_file import read_thresholds
+    from worker.warm_up import warm_up
     from worker.worker import Service
 
     classes = read_classes(settings.classes_file)
     thresholds = read_thresholds(settings.thresholds_file, classes)
     engine = Engine.build(settings)
-    check_labels(engine.outputs, classes, settings.classes_file)
-    batch_seconds = engine.warm_up()
+    check_class_count(engine.outputs, classes, settings.classes_file)
+    batch_seconds = warm_up(engine)
     values = {name: threshold.value for name, threshold in thresholds.items()}
     return Service(
         model=engine,
@@ -100,7 +103,7 @@ def _load(settings: Settings) -> Any:
 
 
 def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) -> dict[str, Any]:
-    """What the gateways tell of this worker; `id` differs where anything that shapes an answer does."""
+    """Return the description that the gateways show. Its `id` covers everything that influences an answer."""
     description = {
         "classes": list(classes),
         "height": engine.height,

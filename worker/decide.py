@@ -1,4 +1,4 @@
-"""Stage four: scores become answers. Pure rules; docs/decisions.md says where they come from."""
+"""Stage four: thresholds turn scores into answers. Pure rules; docs/decisions.md gives their reasons."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ UNKNOWN = "Especie desconocida"
 
 @dataclass(frozen=True)
 class Decider:
-    """The classes in the order of the model's outputs, and what a score must exceed to count.
+    """The classes in the order of the model's outputs, and the thresholds of their scores.
 
-    `thresholds` need not name every class: for the others only `minimum` applies.
+    A class without an entry in `thresholds` has the threshold `minimum`, and no threshold is lower than that.
     """
 
     classes: tuple[str, ...]
@@ -25,32 +25,34 @@ class Decider:
     minimum: float
 
     def decide(self, scores: NDArray[np.float32], options: Options) -> dict[str, Any]:
-        """The result of a job from its scores, float32 [inputs, classes].
+        """Return the result of a job from its scores, float32 [inputs, classes].
 
         Raises:
-            ValueError: the scores are not as many as the inputs and classes, or one is not a number.
+            ValueError: the scores have another shape, or a score is not a finite number.
         """
-        if scores.shape != (options.inputs, len(self.classes)):
-            wanted = f"{options.inputs} inputs and {len(self.classes)} classes"
-            raise ValueError(f"the model gave scores of shape {scores.shape} for {wanted}")
-        if not np.isfinite(scores).all():
-            raise ValueError("the model gave a score that is not a number")
-        asked: list[list[int] | None] = [list(each) for each in options.regions or ()] or [None]
-        answers = [self._predictions(row, options.top_n) for row in scores]
-        regions = [{"region": r, "predictions": p} for r, p in zip(asked, answers, strict=True)]
+        self._check(scores, options.inputs)
+        regions: list[list[int] | None] = [list(each) for each in options.regions or ()] or [None]
+        answers = [
+            {"region": region, "predictions": self._predictions(row, options.top_n)}
+            for region, row in zip(regions, scores, strict=True)
+        ]
         if not options.consolidate:
-            return {"regions": regions}
-        return {"regions": regions, "consolidated": consolidate(self._accepted(scores))}
+            return {"regions": answers}
+        return {"regions": answers, "consolidated": consolidate(self._accepted(scores))}
+
+    def _check(self, scores: NDArray[np.float32], inputs: int) -> None:
+        expected = (inputs, len(self.classes))
+        if scores.shape != expected:
+            raise ValueError(f"the model's scores: expected shape {expected}, got {scores.shape}")
+        if not np.isfinite(scores).all():
+            raise ValueError("the model's scores: expected finite numbers, got nan or inf")
 
     def _accepted(self, scores: NDArray[np.float32]) -> list[tuple[str, float]]:
-        """The top answers that pass, not rounded: two sums may differ by less."""
-        tops = [
-            (self.classes[i], float(row[i])) for row, i in zip(scores, scores.argmax(axis=1), strict=True)
-        ]
-        return [(name, score) for name, score in tops if score > self._threshold(name)]
+        """Return the accepted best class of each input, not rounded: close sums must not become equal."""
+        best = [(self.classes[i], float(row[i])) for row, i in zip(scores, scores.argmax(1), strict=True)]
+        return [(name, score) for name, score in best if score > self._threshold(name)]
 
     def _predictions(self, row: NDArray[np.float32], top_n: int) -> list[dict[str, Any]]:
-        """The best `top_n` classes of one input; of equal scores the earlier class comes first."""
         return [self._prediction(self.classes[i], float(row[i])) for i in best_of(row, top_n)]
 
     def _prediction(self, name: str, score: float) -> dict[str, Any]:
@@ -67,18 +69,19 @@ class Decider:
 
 
 def best_of(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """The best `count` classes of one input, best first; of equal scores the earlier class comes first."""
+    """Return the best `count` classes of one input, best first; of equal scores the earlier class first."""
     count = min(count, len(row))
-    # Only those that can be among the best are sorted: with 10,000 classes a fiftieth of the time.
-    least = np.partition(row, -count)[-count]
-    candidates = np.flatnonzero(row >= least)
+    # Sorting only the candidates for the best takes a fiftieth of the time with 10,000 classes.
+    lowest = np.partition(row, -count)[-count]
+    candidates = np.flatnonzero(row >= lowest)
     return candidates[np.argsort(-row[candidates], kind="stable")][:count]
 
 
 def consolidate(accepted: list[tuple[str, float]]) -> list[list[Any]]:
-    """One answer for all regions: `[species, score]` pairs, best first, from the top answers that passed.
+    """Merge the accepted classes of all regions into `[species, score]` pairs, best first.
 
-    Scores are added up by species; the first one's score becomes the mean of its own, the others' 0.
+    The order is that of each species' sum of scores. The first species' score becomes the mean of its own
+    scores, the scores of the others become 0.
     """
     by_species: dict[str, list[float]] = defaultdict(list)
     for name, score in accepted:
@@ -91,6 +94,6 @@ def consolidate(accepted: list[tuple[str, float]]) -> list[list[Any]]:
 
 
 def species(name: str) -> str:
-    """`Genus species` of `Genus species organ`; any other name is a species as a whole."""
+    """Return `Genus species` of `Genus species organ`; any other name is a species as a whole."""
     words = name.split()
     return " ".join(words[:2]) if len(words) == 3 else name

@@ -1,111 +1,106 @@
-"""Stages one and two: claim jobs, fetch their images, decode them on all cores."""
+"""Stages one and two: claim jobs, fetch their images, decode the images on all cores."""
 
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from shared.image_header import ImageError
 from shared.queue.messages import Claim, ClaimOutcome, Settlement
 from shared.queue.worker_client import WorkerQueue
-from worker.batch import DecodedJob, NextBatch
 from worker.decode import PixelSpec, decode
 from worker.leased_jobs import LeasedJobs
+from worker.next_batch import DecodedJob, NextBatch
 from worker.redis_retry import RedisRetry
 
-IDLE_SECONDS = 1.0
-"""Longest wait for work. What RQ's own tools queue rings no bell, and is found after it."""
+MAX_IDLE_SECONDS = 1.0
+"""Maximum wait for work, in seconds. RQ's own tools queue jobs without a wake-up, so polling finds those."""
 
-MOMENT_PER_JOB, MAX_MOMENT = 0.00025, 0.002
-"""Seconds before the next claim, for each job of the last one, and at most: where jobs come by the dozen,
-a moment brings more of them into one batch, and a lone one never waits (docs/performance.md)."""
+GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS = 0.00025, 0.002
+"""Wait before the next claim in seconds, for each job of the last claim, and its maximum. When many jobs
+arrive, this wait brings more of them into one batch. A single job never waits (docs/performance.md)."""
 
 GROUP_BYTES = 65_536
-"""Images are decoded in groups of about this size: one small image is not worth the way to another thread."""
+"""Minimum bytes of images for one decoding thread, because handing over one small image is not worth it."""
 
-FULL_SECONDS = 0.05
-"""Longest wait while one queue's part of the next batch is full, before the other is looked at again."""
+MAX_FULL_SECONDS = 0.05
+"""Maximum wait in seconds while one queue's share of the next batch is full; the other may have jobs."""
 
 Group = list[tuple[Claim, bytes | None]]
 
 
+@dataclass(kw_only=True)
 class FetchStage:
-    """Claims what the next batch has room for, and puts it there decoded.
+    """Claims as many jobs as the next batch has room for, and adds them to that batch decoded.
 
-    `refuse` takes the jobs that end before the model: damaged, expired, not ours.
+    `refuse` receives the jobs that end before the model: damaged, expired or malformed.
     """
 
-    def __init__(
-        self,
-        worker: str,
-        queue: WorkerQueue,
-        held: LeasedJobs,
-        batch: NextBatch,
-        spec: PixelSpec,
-        refuse: Callable[[list[Settlement]], None],
-        patience: RedisRetry,
-    ) -> None:
-        self.worker, self.queue, self.held, self.batch = worker, queue, held, batch
-        self.spec, self.refuse, self.patience = spec, refuse, patience
-        self._pool = ThreadPoolExecutor(os.cpu_count(), "decode")
-        self._recent = 0
-        self._decoding: tuple[float, Sequence[Claim]] | None = None
+    worker: str
+    queue: WorkerQueue
+    held: LeasedJobs
+    batch: NextBatch
+    spec: PixelSpec
+    refuse: Callable[[list[Settlement]], None]
+    retry: RedisRetry
+    _pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), "decode"))
+    _recent: int = 0
+    _decoding: tuple[float, Sequence[Claim]] | None = None
 
     def hung(self, seconds: float) -> Sequence[Claim]:
-        """The jobs that have been decoded together for longer than `seconds`, if any."""
+        """Return the jobs whose common decoding has taken longer than `seconds`, if any."""
         decoding = self._decoding
         return decoding[1] if decoding and time.monotonic() - decoding[0] > seconds else ()
 
     def step(self) -> None:
-        """Claim once, or wait a moment for the reason why there was nothing to claim."""
+        """Claim and decode jobs once; if there is no job to claim, wait."""
         if self._recent > 1:
-            time.sleep(min(self._recent * MOMENT_PER_JOB, MAX_MOMENT))
+            time.sleep(min(self._recent * GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS))
         claims = self.queue.claim(self.worker, self.batch.room(), idle=not self.held)
         self._recent = len(claims.jobs) or self._recent // 2
-        if claims.jobs:
-            self.held.add(claims.jobs)
-            self._prepare(claims.jobs)
-            if claims.outcome is ClaimOutcome.RETRIED:  # nobody else's job may be here when they are run
-                while not self.held.wait_empty(IDLE_SECONDS):
-                    pass
-        elif claims.outcome is ClaimOutcome.NEEDS_IDLE:
-            self.held.wait_empty(IDLE_SECONDS)
-        elif claims.outcome is ClaimOutcome.NO_ROOM:
-            self.batch.wait_taken(FULL_SECONDS)
-        elif claims.outcome is ClaimOutcome.SUSPENDED:
-            time.sleep(IDLE_SECONDS)
-        else:
-            self.queue.wait_for_work(IDLE_SECONDS)
+        if not claims.jobs:
+            return self._wait(claims.outcome)
+        self.held.add(claims.jobs)
+        self._decode_jobs(claims.jobs)
+        # A retried job may end the process, so no other job may be here until the retried jobs are settled.
+        while claims.outcome is ClaimOutcome.RETRIED and not self.held.wait_empty(MAX_IDLE_SECONDS):
+            pass
 
-    def _prepare(self, claims: Sequence[Claim]) -> None:
-        images = self.patience.insist(lambda: self.queue.images(claims))
+    def _wait(self, outcome: ClaimOutcome) -> None:
+        """Wait for the end of the reason why no job was claimed."""
+        if outcome is ClaimOutcome.NEEDS_IDLE:
+            self.held.wait_empty(MAX_IDLE_SECONDS)
+        elif outcome is ClaimOutcome.NO_ROOM:
+            self.batch.wait_for_room(MAX_FULL_SECONDS)
+        elif outcome is ClaimOutcome.SUSPENDED:
+            time.sleep(MAX_IDLE_SECONDS)
+        else:
+            self.queue.wait_for_work(MAX_IDLE_SECONDS)
+
+    def _decode_jobs(self, claims: Sequence[Claim]) -> None:
+        images = self.retry.call(lambda: self.queue.images(claims))
         self._decoding = (time.monotonic(), claims)
         groups = _groups(list(zip(claims, images, strict=True)))
         run: Any = map if len(groups) == 1 else self._pool.map
-        outcomes: list[DecodedJob | Settlement] = [
-            each for group in run(self._decode_all, groups) for each in group
-        ]
+        outcomes = list(chain.from_iterable(run(self._decode_group, groups)))
         self._decoding = None
-        refused = [each for each in outcomes if isinstance(each, Settlement)]
-        if refused:
+        if refused := [each for each in outcomes if isinstance(each, Settlement)]:
             self.refuse(refused)
         self.batch.add([each for each in outcomes if isinstance(each, DecodedJob)])
 
-    def _decode_all(self, group: Group) -> list[DecodedJob | Settlement]:
+    def _decode_group(self, group: Group) -> list[DecodedJob | Settlement]:
         return [self._decode(claim, image) for claim, image in group]
 
     def _decode(self, claim: Claim, image: bytes | None) -> DecodedJob | Settlement:
-        """Return the job ready for the model, or its end with the reason."""
+        """Return the decoded job, or its end with the reason."""
         start = time.monotonic()
         if claim.seconds_left is not None and claim.seconds_left <= 0:
-            return Settlement.failed(
-                claim, "expired", "nobody waited for the answer any longer when the job's turn came"
-            )
+            return Settlement.failed(claim, "expired", "the job's deadline had passed when its turn came")
         if image is None:
-            return Settlement.failed(
-                claim, "image-lost", "the image was no longer stored when the job's turn came"
-            )
+            return Settlement.failed(claim, "image-lost", "the image was gone when the job's turn came")
         try:
             options = claim.options()
             pixels = decode(image, options.regions, self.spec)
@@ -117,7 +112,7 @@ class FetchStage:
 
 
 def _groups(fetched: Group) -> list[Group]:
-    """Neighbours together, until their images have `GROUP_BYTES`."""
+    """Split into runs of neighbours whose images have at least `GROUP_BYTES` together."""
     groups: list[Group] = []
     room = 0
     for claim, image in fetched:

@@ -1,4 +1,4 @@
-"""The jobs that this worker holds under a lease: claimed, and not yet settled."""
+"""The jobs that this worker holds under a lease: claimed, but not settled."""
 
 import threading
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ class LeasedJobs:
         return len(self._claims)
 
     def add(self, claims: Iterable[Claim]) -> None:
-        """Remember claims."""
+        """Add claims."""
         with self._changed:
             self._claims.update((claim.execution, claim) for claim in claims)
 
-    def drop(self, claims: Iterable[Claim]) -> None:
-        """Forget claims that were settled or given back."""
+    def remove(self, claims: Iterable[Claim]) -> None:
+        """Remove claims that were settled or given back."""
         with self._changed:
             for claim in claims:
                 self._claims.pop(claim.execution, None)
@@ -31,20 +31,20 @@ class LeasedJobs:
             self._changed.notify_all()
 
     def all(self) -> list[Claim]:
-        """The claims, oldest first."""
+        """Return the claims, oldest first."""
         with self._changed:
             return list(self._claims.values())
 
-    def lose(self, executions: Iterable[str]) -> None:
+    def mark_lost(self, executions: Iterable[str]) -> None:
         """Mark claims whose lease went to another worker."""
         with self._changed:
             self._lost.update(each for each in executions if each in self._claims)
 
     def is_lost(self, claim: Claim) -> bool:
-        """Whether the work on `claim` is in vain."""
+        """Return whether another worker has the lease, so that an answer would be discarded."""
         return claim.execution in self._lost
 
     def wait_empty(self, seconds: float) -> bool:
-        """Return whether nothing is held, waiting up to `seconds` for it."""
+        """Wait up to `seconds` until no job is held, and return whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._claims, seconds)

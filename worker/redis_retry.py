@@ -1,43 +1,37 @@
-"""How long the worker goes on asking a Redis server that is away."""
+"""Retry of Redis commands with backoff, while the server is unreachable."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class RedisRetry:
-    """Repeats what Redis refuses, for as long as the worker lives; once stopping, for `grace` seconds."""
+    """Retries failed commands without limit while the worker runs, and for `grace` seconds once it stops."""
 
-    def __init__(self, grace: float = 5.0, longest_pause: float = 2.0) -> None:
-        self._grace, self._longest_pause = grace, longest_pause
-        self._stopping = threading.Event()
-        self._stopped_at = float("inf")
+    def __init__(self, grace: float = 5.0, max_pause: float = 2.0) -> None:
+        self._retry = Retry(ExponentialBackoff(max_pause, 0.025), -1, (RedisError,))
+        self._grace, self._deadline = grace, float("inf")
 
-    def stop(self) -> None:
-        """The worker is to end."""
-        self._stopped_at = time.monotonic()
-        self._stopping.set()
+    def start_grace_period(self) -> None:
+        """Limit retries to the next `grace` seconds, because the worker is stopping."""
+        self._deadline = time.monotonic() + self._grace
 
-    def insist(self, ask: Callable[[], T]) -> T:
-        """Return what `ask` returns, trying again while it raises a `RedisError`.
+    def call(self, command: Callable[[], T]) -> T:
+        """Return the result of `command`, which is called again while it raises a `RedisError`.
 
         Raises:
-            RedisError: the worker is stopping, and the server is still away after the grace.
+            RedisError: the command still fails after the grace period.
         """
-        pause = 0.05
-        while True:
-            try:
-                return ask()
-            except RedisError as error:
-                if time.monotonic() - self._stopped_at > self._grace:
-                    raise
-                logger.warning("Redis does not answer (%s); trying again in %.2f s", error, pause)
-                time.sleep(pause)
-                pause = min(pause * 2, self._longest_pause)
+        return self._retry.call_with_retry(command, _log, lambda _: time.monotonic() <= self._deadline)
+
+
+def _log(error: Exception) -> None:
+    logger.warning("Redis command failed: %s; it is retried", error)

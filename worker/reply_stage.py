@@ -1,4 +1,4 @@
-"""Stages four and five: decide, and write the answers back."""
+"""Stages four and five: decide, and settle the jobs."""
 
 import logging
 from collections.abc import Sequence
@@ -8,22 +8,20 @@ from queue import SimpleQueue
 from shared.queue.messages import Reply, Settlement
 from shared.queue.worker_client import WorkerQueue
 from worker.decide import Decider
-from worker.inference_stage import Scored
+from worker.inference_stage import Outcomes, ScoredJob
 from worker.leased_jobs import LeasedJobs
 from worker.redis_retry import RedisRetry
 from worker.worker_metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
 
-Work = tuple[list[Scored], list[Settlement]]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReplyStage:
     """Turns scores into answers and settles the jobs, while the model runs the next batch.
 
-    `identity` is added to each result: which model and which thresholds gave it. `serves` is the id of what
-    the worker published.
+    `identity` is added to each result: the model and the thresholds that gave it. `description_id` is the id
+    of the description that the worker published.
     """
 
     worker: str
@@ -31,56 +29,55 @@ class ReplyStage:
     held: LeasedJobs
     decider: Decider
     identity: dict[str, str]
-    serves: str
-    patience: RedisRetry
-    figures: WorkerMetrics
-    _work: SimpleQueue[Work | None] = field(default_factory=SimpleQueue)
+    description_id: str
+    retry: RedisRetry
+    metrics: WorkerMetrics
+    _inbox: SimpleQueue[Outcomes | None] = field(default_factory=SimpleQueue)
 
-    def put(self, scored: list[Scored], ended: list[Settlement]) -> None:
-        """Hand over jobs: with scores, or ended without."""
-        self._work.put((scored, ended))
+    def put(self, scored: list[ScoredJob], ended: list[Settlement]) -> None:
+        """Hand over jobs that have scores, and jobs that ended without."""
+        self._inbox.put((scored, ended))
 
     def close(self) -> None:
-        """No more jobs will be handed over."""
-        self._work.put(None)
+        """Announce that no more jobs will be handed over."""
+        self._inbox.put(None)
 
     def step(self) -> bool:
-        """Settle what was handed over; False once there will be no more."""
-        work = self._work.get()
-        if work is None:
+        """Settle the jobs of one `put`; return False after `close`."""
+        outcomes = self._inbox.get()
+        if outcomes is None:
             return False
-        scored, ended = work
-        for ending in ended:
-            _log(ending)
-        self._settle([self._end(each) for each in scored] + ended)
+        scored, ended = outcomes
+        for settlement in ended:
+            _log_failure(settlement)
+        self._settle([self._answer(each) for each in scored] + ended)
         return True
 
     def _settle(self, endings: Sequence[Settlement]) -> None:
         try:
-            # A repeated settle changes nothing: the lease is gone after the first.
-            written = self.patience.insist(lambda: self.queue.settle(self.worker, endings, self.serves))
-            self.figures.late(each.claim for each, was in zip(endings, written, strict=True) if not was)
+            # A repeated settle changes nothing, because the first one ended the lease.
+            written = self.retry.call(lambda: self.queue.settle(self.worker, endings, self.description_id))
+            self.metrics.count_late(each.claim for each, ok in zip(endings, written, strict=True) if not ok)
         finally:
-            self.held.drop(ending.claim for ending in endings)
+            self.held.remove(each.claim for each in endings)
 
-    def _end(self, job: Scored) -> Settlement:
-        claim = job.prepared.claim
+    def _answer(self, scored: ScoredJob) -> Settlement:
+        job, claim = scored.job, scored.job.claim
         try:
-            result = self.decider.decide(job.scores, job.prepared.options)
+            result = self.decider.decide(scored.scores, job.options)
         except ValueError as error:
             return Settlement.failed(claim, "model-failed", str(error))
-        waited, decoded = job.prepared.seconds_waited(job.started), job.prepared.decode_seconds
-        timing = {"queue": waited, "decode": decoded, "infer": job.infer_seconds}
-        milliseconds = {stage: round(seconds * 1000, 2) for stage, seconds in timing.items()}
-        return Settlement(claim, Reply(claim.job_id, {**result, **self.identity}, timing=milliseconds))
+        waited = job.seconds_waited(scored.started)
+        seconds = {"queue": waited, "decode": job.decode_seconds, "infer": scored.infer_seconds}
+        timing = {stage: round(each * 1000, 2) for stage, each in seconds.items()}
+        return Settlement(claim, Reply(claim.job_id, {**result, **self.identity}, timing=timing))
 
 
-def _log(ending: Settlement) -> None:
-    """A line for a job that has no answer."""
-    claim, failure = ending.claim, ending.reply.failure
+def _log_failure(settlement: Settlement) -> None:
+    claim, failure = settlement.claim, settlement.reply.failure
     if failure is not None:
         logger.warning(
-            "job %s has no answer, %s: %s; request %s",
+            "job %s failed, %s: %s; request %s",
             *(claim.job_id, failure.code, failure.detail, claim.request_id),
             extra={"job": claim.job_id, "code": failure.code, "requests": [claim.request_id]},
         )

@@ -1,10 +1,10 @@
-"""The function that every job's record names, for RQ's tools; our own worker never calls it."""
+"""The function that every job's record names, for RQ's tools; this project's worker never calls it."""
 
 from typing import Any
 
 
 def classify(**options: Any) -> None:
-    """Say what went wrong when a stock `rq worker` takes one of our jobs.
+    """Explain the mistake when a stock `rq worker` takes a job of this project.
 
     Raises:
         RuntimeError: always.

@@ -1,9 +1,9 @@
-"""RQ's worker, with a loop that takes and settles jobs in batches.
+"""RQ's worker, with a loop that claims and settles jobs in batches.
 
-RQ's part is the shell: registration, heartbeat, signals, `rq info`. The stages run in threads:
+RQ provides the shell: registration, heartbeat, signals, `rq info`. The stages run in threads:
 
     main: claim, fetch, decode  ->  next batch  ->  "infer": the model  ->  "reply": decide, settle
-    "lease": renews what is held, tells the gateways that this worker lives, requeues dead workers' jobs
+    "lease": renews this worker's leases, publishes its status, requeues the jobs of dead workers
 """
 
 import logging
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -28,12 +29,12 @@ from shared.queue.worker_client import WorkerQueue
 from shared.redis_connection import wait_until_reachable
 from shared.rq_compat import QuietWorker
 from shared.settings import Settings
-from worker.batch import NextBatch
 from worker.decide import Decider
 from worker.decode import PixelSpec
 from worker.fetch_stage import FetchStage
 from worker.inference_stage import InferenceStage, Model, Throughput
 from worker.leased_jobs import LeasedJobs
+from worker.next_batch import NextBatch
 from worker.redis_retry import RedisRetry
 from worker.reply_stage import ReplyStage
 from worker.worker_metrics import WorkerMetrics
@@ -44,7 +45,7 @@ logging.getLogger("rq.worker").setLevel(logging.WARNING)  # RQ sets it to INFO w
 
 @dataclass(frozen=True)
 class Service:
-    """What a worker serves: the model, its rules, and the description that the gateways read."""
+    """The model, the rules of the answers, and the description that the gateways read."""
 
     model: Model
     decider: Decider
@@ -54,7 +55,7 @@ class Service:
 
 
 class BatchWorker(QuietWorker):
-    """An RQ worker for our two queues; `serve` runs until SIGTERM or SIGINT."""
+    """An RQ worker for the interactive and the bulk queue; `serve` runs until SIGTERM or SIGINT."""
 
     def __init__(self, redis: "Redis", settings: Settings, service: Service) -> None:
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
@@ -62,119 +63,136 @@ class BatchWorker(QuietWorker):
         super().__init__(queues, name, connection=redis, serializer=JSONSerializer, worker_ttl=60)
         self._settings, self._service = settings, service
         self._jobs = WorkerQueue(redis, settings)
-        self._held, self._patience = LeasedJobs(), RedisRetry()
+        self._held, self._retry = LeasedJobs(), RedisRetry()
         self._batch = NextBatch(settings.input_batch, settings.flush_interval)
-        self._pace, self._figures = Throughput(service.jobs_per_second), WorkerMetrics()
-        description = service.description
-        identity = {"model": description["fingerprint"], "thresholds": description["thresholds"]}
-        common = (self.name, self._jobs, self._held)
-        self._replier = ReplyStage(
-            *common, service.decider, identity, description["id"], self._patience, self._figures
-        )
-        self._taker = FetchStage(*common, self._batch, service.spec, self._refuse, self._patience)
-        measured = (self._pace, self._figures)
-        self._inferer = InferenceStage(service.model, self._batch, self._held, *measured, self._replier.put)
-        self._since = time.time()
+        self._throughput, self._metrics = Throughput(service.jobs_per_second), WorkerMetrics()
+        self._started = time.time()
         self._stopped = threading.Event()
         self._ended = threading.Event()
+        self._connect_stages(service.description)
+
+    def _connect_stages(self, description: dict[str, Any]) -> None:
+        self._reply_stage = ReplyStage(
+            worker=self.name,
+            queue=self._jobs,
+            held=self._held,
+            decider=self._service.decider,
+            identity={"model": description["fingerprint"], "thresholds": description["thresholds"]},
+            description_id=description["id"],
+            retry=self._retry,
+            metrics=self._metrics,
+        )
+        self._inference_stage = InferenceStage(
+            model=self._service.model,
+            batch=self._batch,
+            held=self._held,
+            throughput=self._throughput,
+            metrics=self._metrics,
+            reply=self._reply_stage.put,
+        )
+        self._fetch_stage = FetchStage(
+            worker=self.name,
+            queue=self._jobs,
+            held=self._held,
+            batch=self._batch,
+            spec=self._service.spec,
+            refuse=partial(self._reply_stage.put, []),
+            retry=self._retry,
+        )
 
     def serve(self) -> None:
-        """Take jobs until told to stop; then finish what was begun and give back the rest."""
+        """Run jobs until a signal stops the worker; then finish the begun jobs and give back the others."""
         self.install_signal_handlers()
-        threads = [
-            threading.Thread(target=self._repeat, args=(self._inferer.step,), name="infer"),
-            threading.Thread(target=self._repeat, args=(self._replier.step,), name="reply"),
-        ]
-        lease = threading.Thread(target=self._repeat, args=(self._keep_leases,), name="lease", daemon=True)
-        self._patience.insist(lambda: self.bootstrap(logging_level=None))
-        for thread in (*threads, lease):
-            thread.start()
-        logger.info("worker %s takes jobs", self.name)
-        self._repeat(self._take)
-        self._drain(*threads)
+        thread = partial(threading.Thread, target=self._repeat)
+        infer = thread(args=(self._inference_stage.step,), name="infer")
+        reply = thread(args=(self._reply_stage.step,), name="reply")
+        lease = thread(args=(self._keep_leases,), name="lease", daemon=True)
+        self._retry.call(lambda: self.bootstrap(logging_level=None))
+        for each in (infer, reply, lease):
+            each.start()
+        logger.info("worker started: %s", self.name)
+        self._repeat(self._fetch)
+        self._drain(infer, reply)
 
-    def _take(self) -> bool:
+    def _fetch(self) -> bool:
         try:
-            self._taker.step()
+            self._fetch_stage.step()
         except RedisError as error:
-            logger.warning("Redis does not answer (%s); no jobs are taken", error)
+            logger.warning("Redis unreachable: %s; no jobs are claimed", error)
             self._stopped.wait(0.5)
         return not self._stopped.is_set()
 
     def _drain(self, infer: threading.Thread, reply: threading.Thread) -> None:
-        rest = [each.claim for each in self._batch.close()]
-        logger.info(
-            "worker %s stops: %d jobs to finish, %d given back", self.name, len(self._held), len(rest)
-        )
+        rest = [job.claim for job in self._batch.close()]
+        logger.info("worker stopping: %s, %d jobs kept, %d given back", self.name, len(self._held), len(rest))
         try:
-            self._patience.insist(lambda: self._jobs.fleet.unpublish(self.name))
-            self._patience.insist(lambda: self._jobs.give_back(self.name, rest))
-            self._held.drop(rest)
+            self._retry.call(lambda: self._jobs.fleet.unpublish(self.name))
+            self._retry.call(lambda: self._jobs.give_back(self.name, rest))
+            self._held.remove(rest)
         except RedisError:
-            logger.warning("Redis is away: the jobs go to other workers when their lease is over")
+            logger.warning("Redis unreachable: other workers get the jobs when the leases end")
         infer.join()
-        self._replier.close()
+        self._reply_stage.close()
         reply.join()
         self._ended.set()
         try:
-            self._send_figures()
+            self._send_metrics()
             self.teardown()  # type: ignore[no-untyped-call]
         except RedisError as error:
-            logger.warning("Redis is away (%s): this worker's registration runs out by itself", error)
-
-    def _refuse(self, ended: list[Any]) -> None:
-        self._replier.put([], ended)
+            logger.warning("Redis unreachable: %s; this worker's registration expires later", error)
 
     def _repeat(self, step: Callable[[], bool]) -> None:
-        """A stage's loop: a stage that breaks ends the process, and its jobs go to another worker."""
+        """Run a stage until it ends. A failed stage ends the process, and other workers get its jobs."""
         try:
             while step():
                 pass
         except Exception:
             if not self._stopped.is_set():
-                logger.critical("a stage of the worker broke; the worker ends", exc_info=True)
+                logger.critical("worker stage failed; the worker ends", exc_info=True)
                 os._exit(1)
 
-    # ---------------------------------------------------------------- signs of life
+    # ---------------------------------------------------------------- leases and heartbeat
 
     def _keep_leases(self) -> bool:
         self._end_if_hung()
         try:
-            self._beat()
+            self._send_heartbeat()
         except RedisError as error:
-            logger.warning("Redis does not answer (%s); leases are not renewed", error)
+            logger.warning("Redis unreachable: %s; leases are not renewed", error)
         return not self._ended.wait(min(self._settings.job_lease / 3, 2.0))
 
     def _end_if_hung(self) -> None:
-        """What hangs is beyond help within its process; whoever started this one starts another."""
+        """End a hung process, because it can't recover from within; its supervisor starts another worker."""
         seconds = self._settings.batch_timeout
-        for stage, watched in (("the model", self._inferer), ("decoding", self._taker)):
-            if seconds and (claims := watched.hung(seconds)):
-                requests = [each.request_id or each.job_id for each in claims]
+        for name, stage in (("the model", self._inference_stage), ("decoding", self._fetch_stage)):
+            if seconds and (claims := stage.hung(seconds)):
+                requests = [claim.request_id or claim.job_id for claim in claims]
                 logger.critical(
-                    "%s has not ended for %g s (BATCH_TIMEOUT): the worker ends, others take its jobs; "
+                    "%s has not ended for %g s (BATCH_TIMEOUT): the worker ends, other workers get its jobs; "
                     "requests %s",
-                    *(stage, seconds, ", ".join(requests)),
+                    *(name, seconds, ", ".join(requests)),
                     extra={"requests": requests},
                 )
                 os._exit(1)
 
-    def _beat(self) -> None:
-        """First what holds or frees jobs: it works on a server that is out of memory, the rest does not."""
-        self._held.lose(self._jobs.renew(self.name, self._held.all()))
+    def _send_heartbeat(self) -> None:
+        # The commands that hold or free jobs come first, because they also work on a server without memory.
+        self._held.mark_lost(self._jobs.renew(self.name, self._held.all()))
         for job_id, outcome in self._jobs.reap():
-            logger.warning("job %s: its worker died; %s", job_id, outcome)
+            logger.warning("job %s %s: its worker died", job_id, outcome)
         if not self._stopped.is_set():
-            status = WorkerStatus(self._pace.jobs_per_second, self._service.model.input_batch, self._since)
+            status = WorkerStatus(
+                self._throughput.jobs_per_second, self._service.model.input_batch, self._started
+            )
             self._jobs.fleet.publish(self.name, self._service.description, status)
         self._register()
-        self._send_figures()
+        self._send_metrics()
 
-    def _send_figures(self) -> None:
-        self._figures.send(lambda number, amounts: self._jobs.count(self.name, number, amounts))
+    def _send_metrics(self) -> None:
+        self._metrics.send(lambda number, amounts: self._jobs.count(self.name, number, amounts))
 
     def _register(self) -> None:
-        """Stand in RQ's lists of workers; anew each time, for a Redis server that lost its data."""
+        """Register in RQ's lists of workers, again at each heartbeat: the Redis server may lose its data."""
         with self.connection.pipeline(transaction=False) as pipe:
             pipe.hset(self.key, mapping=self.serialize() | {"state": "busy" if self._held else "idle"})
             worker_registration.register(self, pipe)
@@ -185,16 +203,16 @@ class BatchWorker(QuietWorker):
 
     def on_stop(self) -> None:
         """Stop claiming jobs."""
-        self._patience.stop()
+        self._retry.start_grace_period()
         self._stopped.set()
 
     def on_forced_stop(self) -> None:
         """End now, and leave the held jobs to other workers."""
-        logger.warning("worker %s ends at once; %d jobs go to other workers", self.name, len(self._held))
+        logger.warning("worker ended at once: %s; other workers get %d jobs", self.name, len(self._held))
         os._exit(1)
 
 
 def wait_for_redis(redis: "Redis") -> None:
-    """Return when the Redis server answers; SIGTERM ends the wait as it ends any process."""
+    """Return when the Redis server answers; SIGTERM ends the waiting process as usual."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     wait_until_reachable(redis)

@@ -1,4 +1,4 @@
-"""`python -m worker.worker_health`: for health checks: whether a worker of this machine takes jobs."""
+"""`python -m worker.worker_health`: a health check that succeeds while a worker of this host is alive."""
 
 import socket
 import sys
@@ -11,7 +11,7 @@ from shared.settings import Settings, SettingsError, redis_url
 
 
 def main() -> int:
-    """Return 0 if Redis has heard lately of a worker here with a warm model, else 1 with the reason."""
+    """Return 0 if a worker of this host sent a heartbeat lately, else print the reason and return 1."""
     try:
         settings = Settings.from_environ()
         workers = WorkerQueue(connect(redis_url(settings), retries=0), settings).fleet.alive()
@@ -20,7 +20,7 @@ def main() -> int:
         return 1
     if any(name.startswith(f"{socket.gethostname()}-") for name in workers):
         return 0
-    print("no worker of this machine takes jobs: its model is being loaded, or it has died", file=sys.stderr)
+    print("no worker of this host is alive: its model is loading, or the worker died", file=sys.stderr)
     return 1
 
 

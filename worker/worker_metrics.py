@@ -1,4 +1,4 @@
-"""What this worker has measured, until it is added to the figures of all workers in Redis."""
+"""This worker's counts, until they are added to the metrics of all workers in Redis."""
 
 import logging
 import threading
@@ -7,19 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
-from shared.metric_names import (
-    ANSWER,
-    BATCH_INPUTS,
-    DECODE,
-    INFERENCE,
-    LATE,
-    QUEUE_WAIT,
-    SUM,
-    Count,
-    Histogram,
-)
+from shared import metric_names
 from shared.queue.messages import Claim
-from worker.batch import DecodedJob
+from worker.next_batch import DecodedJob
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +17,10 @@ Amounts = Mapping[str, float]
 
 
 class WorkerMetrics:
-    """Counts in memory, a call a batch, and hands the counts over now and then; safe between threads."""
+    """Counts in memory, with one call for each batch, until `send` hands over the counts.
+
+    Safe between threads.
+    """
 
     def __init__(self) -> None:
         self._new: defaultdict[tuple[str, str, float | str], float] = defaultdict(float)
@@ -36,56 +29,59 @@ class WorkerMetrics:
         self._number = 0
         self._sending = threading.Lock()
 
-    def begin(self, jobs: Sequence[DecodedJob], start: float) -> None:
+    def count_started(self, jobs: Sequence[DecodedJob], start: float) -> None:
         """Count jobs whose batch goes into the model at the time `start`."""
         with self._counting:
             for job in jobs:
-                self._observe(DECODE, job.decode_seconds)
-                self._observe(QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
+                self._observe(metric_names.DECODE, job.decode_seconds)
+                self._observe(metric_names.QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
 
-    def run(self, inputs: int, seconds: float) -> None:
+    def count_run(self, inputs: int, seconds: float) -> None:
         """Count one run of the model, whether it succeeded or not."""
         with self._counting:
-            self._observe(BATCH_INPUTS, inputs)
-            self._observe(INFERENCE, seconds)
+            self._observe(metric_names.BATCH_INPUTS, inputs)
+            self._observe(metric_names.INFERENCE, seconds)
 
-    def answered(self, jobs: Sequence[DecodedJob], end: float) -> None:
-        """Count jobs whose scores were there at the time `end`."""
+    def count_answered(self, jobs: Sequence[DecodedJob], end: float) -> None:
+        """Count jobs whose scores were ready at the time `end`."""
         with self._counting:
             for job in jobs:
-                self._observe(ANSWER, job.decode_seconds + job.seconds_waited(end), job.claim.queue)
+                seconds = job.decode_seconds + job.seconds_waited(end)
+                self._observe(metric_names.ANSWER, seconds, job.claim.queue)
 
-    def late(self, claims: Iterable[Claim]) -> None:
-        """Tell and count attempts in vain: their leases had gone, to others or by an earlier try."""
+    def count_late(self, claims: Iterable[Claim]) -> None:
+        """Log and count discarded attempts: another attempt, or an earlier settle, had ended their leases."""
         with self._counting:
             for claim in claims:
                 logger.warning(
-                    "job %s: attempt %d comes too late and is dropped, its lease has gone; request %s",
+                    "job %s: attempt %d discarded: its lease had ended; request %s",
                     *(claim.job_id, claim.attempt, claim.request_id),
                     extra={"job": claim.job_id, "requests": [claim.request_id]},
                 )
-                self._new[LATE, claim.queue, ""] += 1
+                self._new[metric_names.LATE, claim.queue, ""] += 1
 
-    def _observe(self, what: Histogram, value: float, label: str = "") -> None:
-        index = bisect_left(what.bounds, value)
-        bound = what.bounds[index] if index < len(what.bounds) else inf
-        self._new[what.name, label, bound] += 1
-        self._new[what.name, label, SUM] += value
+    def _observe(self, histogram: metric_names.Histogram, value: float, label: str = "") -> None:
+        index = bisect_left(histogram.bounds, value)
+        bound = histogram.bounds[index] if index < len(histogram.bounds) else inf
+        self._new[histogram.name, label, bound] += 1
+        self._new[histogram.name, label, metric_names.SUM] += value
 
     def send(self, count: Callable[[int, Amounts], None]) -> None:
-        """Hand over all that is new with `count`, which gets a number and the amounts by name.
+        """Hand over all new counts with `count`, which gets a number and the amounts by name.
 
-        Where `count` raises, nothing is lost: the same amounts are sent again under the same number, by
-        which the receiver knows those that it has counted, and whose answer alone was lost.
+        If `count` raises, the same amounts are sent again under the same number. By that number the receiver
+        recognises amounts that it has counted already, when only its reply was lost.
         """
         with self._sending:
-            while self._unsent or self._gather():
+            while self._unsent or self._collect():
                 count(self._number, self._unsent)
                 self._unsent = {}
 
-    def _gather(self) -> bool:
+    def _collect(self) -> bool:
         with self._counting:
             new, self._new = self._new, defaultdict(float)
-        self._unsent = {str(Count(name, label, str(rest))): n for (name, label, rest), n in new.items()}
+        self._unsent = {
+            str(metric_names.Count(name, label, str(rest))): n for (name, label, rest), n in new.items()
+        }
         self._number += 1
         return bool(new)

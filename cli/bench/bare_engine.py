@@ -23,6 +23,7 @@ from shared.settings import Settings
 from worker.decode import PixelSpec, decode
 from worker.engine import Engine, preprocessor
 from worker.model_allowlist import ModelError
+from worker.warm_up import warm_up
 
 
 def main() -> int:
@@ -52,7 +53,7 @@ class Bare:
     def build(cls, settings: Settings, images: Sequence[bytes]) -> "Bare":
         """Load the model and run all sizes of batches once."""
         engine = Engine.build(settings)
-        engine.warm_up()
+        warm_up(engine)
         shape = (engine.height, engine.width, engine.channels)
         return cls(engine, PixelSpec(*shape, settings.input_color, settings.input_resize), images)
 

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise CommandError(f"{error}: {install_hint('people,worker')}") from None
     from cli.calibrate.labelled_images import CalibrationError
-    from worker.labels import read_classes
+    from worker.classes_file import read_classes
     from worker.model_allowlist import ModelError
 
     settings = _settings(options)

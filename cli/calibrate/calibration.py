@@ -11,9 +11,9 @@ from cli.calibrate.labelled_images import CalibrationError, LabelledImage
 from cli.calibrate.report_notes import notes
 from cli.calibrate.scoring import ScoredImages, score
 from shared.settings import Settings
+from worker.classes_file import check_class_count
 from worker.decode import PixelSpec
 from worker.engine import Engine
-from worker.labels import check_labels
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def calibrate(
         CalibrationError: no image is readable, or the scores are no probabilities.
     """
     engine = Engine.build(settings)
-    check_labels(engine.outputs, tuple(classes), settings.classes_file)
+    check_class_count(engine.outputs, tuple(classes), settings.classes_file)
     spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
     scored = score(images, engine, spec, settings.max_upload_bytes, step)
     _check_scores(scored, settings)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli.calibrate.scoring import Answers
-from worker.labels import COLUMNS, MISSING, Threshold
+from worker.thresholds_file import COLUMNS, MISSING, Threshold
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]

@@ -5,7 +5,7 @@ from cli.check.model_file import ModelFile, read_model_file
 from cli.check.preprocessing_guess import effect, guess, same_effect
 from shared.settings import Settings
 from worker.engine import Engine
-from worker.model_allowlist import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect_model
 
 PART = "model"
 
@@ -13,7 +13,7 @@ PART = "model"
 def check_file(report: Report, settings: Settings) -> ModelFile | None:
     """Inspect the file as a worker does at its start, and describe it even if it is refused."""
     with report.faults_in(PART):
-        report.facts["fingerprint"] = inspect(settings.model).fingerprint
+        report.facts["fingerprint"] = inspect_model(settings.model).fingerprint
     if not settings.model.exists():
         return None
     try:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from worker.model_allowlist import inspect
+from worker.model_allowlist import inspect_model
 
 
 def count_outputs(model: Path) -> int | None:
@@ -11,7 +11,7 @@ def count_outputs(model: Path) -> int | None:
     Raises:
         ModelError: the model is not supported.
     """
-    inspection = inspect(model)
+    inspection = inspect_model(model)
     from worker.model_loader import load  # imports TensorFlow
 
     return load(model, inspection).output_shape[1]

@@ -16,10 +16,11 @@ from cli.check.model_check import check_engine, check_file
 from shared.image_header import ImageError
 from shared.job import Options
 from shared.settings import Settings, SettingsError, table, unknown_names
+from worker.classes_file import check_class_count, read_classes
 from worker.decide import Decider, species
 from worker.decode import PixelSpec, decode
 from worker.engine import Engine
-from worker.labels import Threshold, check_labels, read_classes, read_thresholds
+from worker.thresholds_file import Threshold, read_thresholds
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ def _check_classes(report: Report, settings: Settings, engine: Engine | None) ->
             merged = len({species(name) for name in classes})
             report.add("classes", "note", f"`consolidate` merges them into {merged} species")
         if engine:
-            check_labels(engine.outputs, classes, settings.classes_file)
+            check_class_count(engine.outputs, classes, settings.classes_file)
             report.add("classes", "ok", "same number as the model's outputs")
     return classes
 

@@ -59,7 +59,7 @@ def _checked(found: ClassNames) -> ClassNames:
     Raises:
         NamesError: a name is empty, repeated, or has a line break.
     """
-    from worker.labels import parse_classes
+    from worker.classes_file import parse_classes
     from worker.model_allowlist import ModelError
 
     for name in found.names:

@@ -25,7 +25,7 @@ from tests.images import saved
 from tests.stack import Stack, eventually
 
 LEASE, BATCH_TIMEOUT = 2, 2
-TOO_LATE = "comes too late and is dropped"
+TOO_LATE = "discarded: its lease had ended"
 """The worker's log line for a result whose lease ended."""
 
 
@@ -56,7 +56,7 @@ class Bench:
         """Return when two workers claim jobs and the service answers."""
         self.replace_ended_workers()
         eventually(
-            lambda: self.stack.logs("worker").count("takes jobs") == len(self.stack.workers),
+            lambda: self.stack.logs("worker").count("worker started") == len(self.stack.workers),
             90,
             "the workers claim jobs",
         )

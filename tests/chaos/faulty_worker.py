@@ -23,7 +23,7 @@ from worker.engine import Engine
 POISON = b"POISON"
 MAGENTA = (255, 0, 255)
 
-_run, _decode, _time = Engine._run, worker.fetch_stage.decode, time.time
+_run, _decode, _time = Engine.run_size, worker.fetch_stage.decode, time.time
 
 
 def switched() -> str:
@@ -77,6 +77,6 @@ class WrongDatetime(datetime.datetime):
 if __name__ == "__main__":
     time.time = wrong_time
     datetime.datetime = shared.queue.wire.datetime = WrongDatetime  # type: ignore[assignment, misc]
-    Engine._run = run  # type: ignore[method-assign]
+    Engine.run_size = run  # type: ignore[method-assign]
     worker.fetch_stage.decode = decode
     sys.exit(program.main())

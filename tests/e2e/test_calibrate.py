@@ -11,7 +11,7 @@ from cli.main import main
 from demo.digits import NAMES
 from demo.labelled import write_labelled
 from tests.stack import Stack
-from worker.labels import read_thresholds
+from worker.thresholds_file import read_thresholds
 
 
 def test_the_service_serves_by_the_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

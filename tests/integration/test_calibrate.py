@@ -27,7 +27,7 @@ from tests.browser import CHROMIUM, needs_chromium
 from tests.images import oriented, saved, scene
 from worker.__main__ import _load
 from worker.decode import decode
-from worker.labels import COLUMNS, read_thresholds
+from worker.thresholds_file import COLUMNS, read_thresholds
 
 MISSING, FEW = NAMES[-1], NAMES[-3]
 
@@ -251,7 +251,7 @@ def test_classes_and_model_must_fit(
 ) -> None:
     (tmp_path / "classes.txt").write_text("\n".join(NAMES[:-1]))
     assert run("--classes", str(tmp_path / "classes.txt")) == 2
-    assert "the model has 20 outputs and" in capsys.readouterr().err
+    assert "expected 20 classes, one for each output of the model" in capsys.readouterr().err
 
 
 def test_without_readable_images_the_first_reason_is_reported(

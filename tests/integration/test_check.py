@@ -146,7 +146,7 @@ def test_faults_of_all_parts_are_reported_at_once(tmp_path: Path, check: Check) 
     status, found = check(tmp_path / "none.h5")
     assert status == 1
     assert "there is no file" in texts(found, "fault", "model")
-    assert "line 2: is empty" in texts(found, "fault", "classes")
+    assert "line 2: expected a class name, got an empty line" in texts(found, "fault", "classes")
     assert "classification-server calibrate FOLDER" in texts(found, "fault", "thresholds")
 
 
@@ -154,7 +154,7 @@ def test_classes_that_do_not_fit_are_reported_with_both_numbers(tmp_path: Path, 
     (tmp_path / "classes.txt").write_text("a\nb\n")
     status, found = check(model(tmp_path / "model.h5"))
     assert status == 1
-    assert "the model has 3 outputs and" in texts(found, "fault", "classes")
+    assert "expected 3 classes, one for each output of the model" in texts(found, "fault", "classes")
 
 
 def test_wrong_settings_are_all_reported(

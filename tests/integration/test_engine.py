@@ -1,4 +1,4 @@
-"""The engine's start-up checks, precision and memory; that it answers as Keras does is in test_model.py."""
+"""The engine's start-up checks, precision and memory. test_model.py compares its scores with Keras."""
 
 import gc
 import itertools
@@ -16,10 +16,12 @@ import pytest
 import tensorflow as tf
 
 import demo
-import worker.engine
+import worker.precision_check
 from shared.settings import Settings
-from worker.engine import Engine, plan_runs, preprocessor
+from worker.batch_plan import plan_runs
+from worker.engine import Engine, preprocessor
 from worker.model_allowlist import ModelError
+from worker.warm_up import warm_up
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)
 
@@ -59,24 +61,24 @@ def test_a_batch_that_is_run_in_parts_has_the_same_scores() -> None:
 
 def test_the_warm_up_plans_every_number_of_inputs() -> None:
     engine = build(input_batch=6)
-    engine.warm_up()
+    warm_up(engine)
     assert {count: sum(runs) >= count for count, runs in engine.plans.items()} == dict.fromkeys(
         range(1, 7), True
     )
     assert all(size in engine.sizes for runs in engine.plans.values() for size in runs)
 
 
-def test_a_moment_in_which_the_machine_is_slow_spoils_no_plan() -> None:
+def test_a_slow_moment_of_the_machine_does_not_change_the_plans() -> None:
     quick = build(input_batch=8)
     ran = itertools.count()
 
     def graph(pixels: np.ndarray) -> np.ndarray:
-        slow = 14 <= next(ran) < 21  # as many runs as a size has
+        slow = 14 <= next(ran) < 21  # These are as many runs as one size has.
         time.sleep(0.01 if slow else 0.001)
         return np.zeros((len(pixels), 20), np.float32)
 
     engine = replace(quick, graph=graph, costs={}, plans={})
-    engine.warm_up()
+    warm_up(engine)
     assert set(engine.plans.values()) == {(1,), (2,), (3,), (4,), (6,), (8,)}
 
 
@@ -94,19 +96,19 @@ def test_runs_are_planned_by_what_they_cost() -> None:
 # -------------------------------------------------------------------- precision
 
 
-def test_bfloat16_is_used_when_asked_and_only_then() -> None:
+def test_bfloat16_is_used_only_when_it_is_set() -> None:
     exact = build().run(PIXELS)
     reduced = build(precision="bfloat16").run(PIXELS)
-    if worker.engine._has_bfloat16():
+    if worker.precision_check.has_bfloat16():
         assert 0 < np.abs(reduced - exact).max() <= 0.1
-    # The switch is the whole process's: the next engine must turn it back.
+    # The setting of one engine must not affect the next engine of the process.
     assert (build().run(PIXELS) == exact).all()
 
 
 def test_a_processor_without_bfloat16_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker.engine, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(worker.precision_check, "has_bfloat16", lambda: False)
     build(precision="bfloat16")
     assert "has no bfloat16" in caplog.text
 
@@ -128,7 +130,7 @@ def test_a_precision_that_changes_the_answers_is_refused(
     exact: np.ndarray, reduced: np.ndarray, words: str
 ) -> None:
     with pytest.raises(ModelError, match=f"INFERENCE_PRECISION=bfloat16.*{words}"):
-        worker.engine._compare(exact, reduced)
+        worker.precision_check.check_precision(exact, reduced)
 
 
 def test_a_model_in_mixed_precision_answers_in_float32(tmp_path: Path) -> None:
@@ -145,11 +147,11 @@ def test_a_model_with_damaged_weights_is_refused(tmp_path: Path) -> None:
         keras.layers.Flatten(),
         keras.layers.Dense(4, bias_initializer=keras.initializers.Constant(np.nan)),
     ]
-    with pytest.raises(ModelError, match="scores that are not numbers"):
+    with pytest.raises(ModelError, match="scores that are not finite numbers"):
         build(saved(tmp_path / "model.h5", *layers))
 
 
-def test_an_input_that_the_model_cannot_take_is_named_on_one_line(tmp_path: Path) -> None:
+def test_an_unsupported_input_size_is_reported_on_one_line(tmp_path: Path) -> None:
     layers = [keras.layers.MaxPooling2D(16), keras.layers.Conv2D(4, 3), keras.layers.GlobalMaxPooling2D()]
     path = saved(tmp_path / "model.h5", *layers, entry=(None, None, 3))
     with pytest.raises(ModelError, match=r"fails on images of 16×20×3: .*Negative dimension") as caught:
@@ -157,18 +159,18 @@ def test_an_input_that_the_model_cannot_take_is_named_on_one_line(tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
-def test_an_image_of_other_channels_is_named_with_both_numbers() -> None:
-    with pytest.raises(ModelError, match="INPUT_CHANNELS=1, but the model takes 3"):
+def test_other_channels_than_the_models_are_reported_with_both_numbers() -> None:
+    with pytest.raises(ModelError, match="INPUT_CHANNELS: expected the model's 3, got 1"):
         build(input_channels=1)
 
 
-def test_a_grey_model_is_told_which_preprocessing_fits(tmp_path: Path) -> None:
+def test_the_error_of_a_grey_model_lists_the_preprocessing_that_fits(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.h5", keras.layers.Flatten(), keras.layers.Dense(4), entry=(8, 8, 1))
     with pytest.raises(
-        ModelError, match=r"resnet50 is for 3 channels, and the model takes 1; these take 1: (.*)"
+        ModelError, match=r"expected one for 1 channels, got resnet50\. Set another: (.*)"
     ) as e:
         build(path, preprocess="resnet50")
-    named = str(e.value).split("these take 1: ")[1].split(", ")
+    named = str(e.value).split("Set another: ")[1].split(", ")
     assert "inception_v3" in named and "mobilenet_v2" in named and "vgg16" not in named
     for name in named:
         assert build(path, preprocess=name).run(PIXELS[:, :8, :8, :1]).shape == (12, 4)
@@ -194,7 +196,7 @@ def test_building_again_in_one_process_is_no_error(caplog: pytest.LogCaptureFixt
     assert not caplog.records
 
 
-def test_the_model_is_let_go_once_it_is_frozen() -> None:
+def test_the_model_is_freed_once_it_is_frozen() -> None:
     def models() -> int:
         return sum(isinstance(each, keras.Model) for each in gc.get_objects())
 
@@ -207,12 +209,12 @@ def test_the_model_is_let_go_once_it_is_frozen() -> None:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads in Linux' /proc")
 def test_the_model_has_as_many_threads_as_it_is_given_cores() -> None:
     def threads(cores: int) -> int:
-        """In a process of its own, for TensorFlow makes its pool once."""
+        """Count threads in a process of its own, because TensorFlow makes its pool once."""
         program = (
             "import dataclasses, os, demo; from shared.settings import Settings; "
-            "from worker.engine import Engine; "
+            "from worker.engine import Engine; from worker.warm_up import warm_up; "
             f"settings = dataclasses.replace(Settings(), model=demo.MODEL, threads={cores}); "
-            "Engine.build(settings).warm_up(); print(len(os.listdir('/proc/self/task')))"
+            "warm_up(Engine.build(settings)); print(len(os.listdir('/proc/self/task')))"
         )
         return int(subprocess.check_output([sys.executable, "-c", program], timeout=120))
 
@@ -222,25 +224,25 @@ def test_the_model_has_as_many_threads_as_it_is_given_cores() -> None:
 # -------------------------------------------------------------------- too little memory
 
 
-def starved(engine: Engine, most: int, ran: list[int]) -> Engine:
-    """The same engine on a machine where more than `most` inputs at once are too much."""
+def starved(engine: Engine, maximum: int, ran: list[int]) -> Engine:
+    """Return the engine of a machine without memory for more than `maximum` inputs at once."""
     enough = engine.graph
 
     def graph(pixels: np.ndarray) -> np.ndarray:
         ran.append(len(pixels))
-        if len(pixels) > most:
+        if len(pixels) > maximum:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return enough(pixels)
 
     return replace(engine, graph=graph)
 
 
-def test_a_batch_that_is_too_much_for_the_memory_is_run_by_halves_from_then_on(
+def test_a_batch_that_needs_too_much_memory_is_run_in_halves_from_then_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     whole, ran = build(), []
-    whole.warm_up()
-    # Measured costs may have it that two runs of 4 are cheaper than one of 8, which then never is too much.
+    warm_up(whole)
+    # By measured costs two runs of 4 may be cheaper than one run of 8, and then 8 would never be run.
     whole.costs = dict.fromkeys(whole.sizes, 1.0)
     whole.plans = plan_runs(whole.costs)
     engine, pixels = starved(whole, 5, ran), np.concatenate([PIXELS, PIXELS, PIXELS])[:32]
@@ -252,9 +254,9 @@ def test_a_batch_that_is_too_much_for_the_memory_is_run_by_halves_from_then_on(
     assert np.allclose(engine.run(pixels), wanted, atol=1e-5) and max(ran) == 4
 
 
-def test_the_warm_up_finds_what_the_memory_is_enough_for() -> None:
+def test_the_warm_up_finds_the_largest_batch_for_the_memory() -> None:
     engine = starved(build(), 5, [])
-    engine.warm_up()
-    assert engine.input_batch == 3  # half of 6, the smallest that was too much
+    warm_up(engine)
+    assert engine.input_batch == 3  # This is half of 6, the smallest size that needs too much memory.
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        starved(build(), 0, []).warm_up()
+        warm_up(starved(build(), 0, []))

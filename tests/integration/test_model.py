@@ -13,8 +13,10 @@ import tensorflow as tf
 import demo
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import Maker
-from worker.engine import Engine, batch_sizes, preprocessor
-from worker.model_allowlist import ModelError, inspect
+from worker.batch_plan import batch_sizes
+from worker.engine import Engine, preprocessor
+from worker.model_allowlist import ModelError, inspect_model
+from worker.warm_up import warm_up
 
 GetModel = Callable[[str, str, str], Path]
 
@@ -52,7 +54,7 @@ def assert_same_answers(engine: Engine, pixels: np.ndarray, wanted: np.ndarray, 
     for count in (1, 2, 3, 5, 8, 13, 31, 32, 33, 64, 70):
         assert np.abs(engine.run(pixels[:count]) - wanted[:count]).max() <= tolerance, count
     random = np.random.default_rng(0)
-    for count in (1, 7, 32, 70):  # any mix of neighbours, and the same image more than once
+    for count in (1, 7, 32, 70):  # Neighbours are mixed, and images repeat.
         mix = random.integers(0, len(pixels), count)
         assert np.abs(engine.run(pixels[mix]) - wanted[mix]).max() <= tolerance, mix
 
@@ -85,7 +87,7 @@ def test_the_demos_answers_are_those_of_predict() -> None:
         pytest.param("tf_keras", "saved", "savedmodel", id="SavedModel of tf_keras"),
     ],
 )
-def test_every_form_is_served(model: GetModel, library: str, ending: str, loader: str) -> None:
+def test_every_form_is_supported(model: GetModel, library: str, ending: str, loader: str) -> None:
     path = model(library, "grey", ending)
     engine = build(path)
     pixels, wanted = expected(path)
@@ -93,7 +95,7 @@ def test_every_form_is_served(model: GetModel, library: str, ending: str, loader
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-4
 
 
-def test_what_keras_3_cannot_read_is_read_by_tf_keras(model: GetModel) -> None:
+def test_a_file_that_keras_3_can_not_read_is_read_by_tf_keras(model: GetModel) -> None:
     path = model("tf_keras", "xception", "h5")
     engine = build(path)
     pixels, wanted = expected(path)
@@ -101,7 +103,7 @@ def test_what_keras_3_cannot_read_is_read_by_tf_keras(model: GetModel) -> None:
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-3
 
 
-def test_a_file_of_any_name_is_served(model: GetModel, tmp_path: Path) -> None:
+def test_a_file_of_any_name_is_supported(model: GetModel, tmp_path: Path) -> None:
     for ending in ("h5", "keras"):
         path = tmp_path / f"mounted-{ending}"
         path.symlink_to(model("keras", "grey", ending))
@@ -131,12 +133,12 @@ def test_every_preprocessing_of_keras_is_a_setting() -> None:
 
 def test_preprocessing_for_colour_does_not_fit_a_grey_model(model: GetModel) -> None:
     with pytest.raises(
-        ModelError, match=r"INFERENCE_PREPROCESS=vgg16 is for 3 channels.* takes 1.*inception_v3"
+        ModelError, match=r"INFERENCE_PREPROCESS: expected one for 1 channels, got vgg16.*inception_v3"
     ):
         build(model("keras", "grey", "h5"), preprocess="vgg16")
 
 
-def test_logits_are_said_and_softmax_is_applied_when_asked(
+def test_logits_are_reported_and_softmax_is_applied_when_it_is_set(
     model: GetModel, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = model("keras", "logits", "h5")
@@ -167,19 +169,19 @@ def test_the_input_size_is_the_models_or_the_settings(model: GetModel) -> None:
 
 
 def test_a_setting_that_contradicts_the_model_names_both_numbers() -> None:
-    with pytest.raises(ModelError, match="INPUT_HEIGHT=299, but the model takes 32"):
+    with pytest.raises(ModelError, match="INPUT_HEIGHT: expected the model's 32, got 299"):
         build(demo.MODEL, input_height=299)
 
 
 @pytest.mark.parametrize(
-    ("most", "wanted"), [(1, (1,)), (5, (1, 2, 3, 4, 5)), (32, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32))]
+    ("maximum", "wanted"), [(1, (1,)), (5, (1, 2, 3, 4, 5)), (32, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32))]
 )
-def test_batches_are_padded_to_few_sizes(most: int, wanted: tuple[int, ...]) -> None:
-    assert batch_sizes(most) == wanted
+def test_batches_are_padded_to_few_sizes(maximum: int, wanted: tuple[int, ...]) -> None:
+    assert batch_sizes(maximum) == wanted
 
 
 def test_warming_up_measures_a_full_batch() -> None:
-    assert 0 < build(demo.MODEL, input_batch=4).warm_up() < 5
+    assert 0 < warm_up(build(demo.MODEL, input_batch=4)) < 5
 
 
 # -------------------------------------------------------------------- what is refused, before it is loaded
@@ -189,14 +191,14 @@ def test_warming_up_measures_a_full_batch() -> None:
 def test_code_in_a_model_file_is_refused_and_not_run(model: GetModel, library: str) -> None:
     path = model(library, "lambda", "h5")
     ran = Path(f"{path}.ran")
-    ran.unlink(missing_ok=True)  # saving has run it
+    ran.unlink(missing_ok=True)  # Saving the model has run the code.
     with pytest.raises(ModelError, match="Lambda layer"):
         build(path)
     assert not ran.exists()
 
 
 def test_the_lambda_would_run_if_it_were_loaded(model: GetModel) -> None:
-    """What makes the test above one that can fail."""
+    """Prove that the test above can fail."""
     import tf_keras
 
     path = model("tf_keras", "lambda", "h5")
@@ -213,12 +215,14 @@ def test_the_lambda_would_run_if_it_were_loaded(model: GetModel) -> None:
         pytest.param("keras", "custom", "keras", "Mine", id="custom layer in .keras"),
         pytest.param("keras", "grey", "weights.h5", "only weights.*model.save", id="weights of Keras 3"),
         pytest.param("tf_keras", "grey", "weights.h5", "only weights.*model.save", id="weights of tf_keras"),
-        pytest.param("keras", "two outputs", "h5", "1 inputs and 2 outputs", id="two outputs"),
+        pytest.param(
+            "keras", "two outputs", "h5", "expected 1 input and 1 output, got 1 and 2", id="two outputs"
+        ),
         pytest.param("keras", "vector", "h5", "input of shape", id="no images"),
         pytest.param("keras", "image", "h5", "output of shape", id="no scores"),
     ],
 )
-def test_models_that_are_not_served_are_refused(
+def test_unsupported_models_are_refused(
     model: GetModel, library: str, name: str, ending: str, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words) as caught:
@@ -229,34 +233,34 @@ def test_models_that_are_not_served_are_refused(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param(b"", "not an HDF5 file: empty", id="empty"),
+        pytest.param(b"", "not an HDF5 file: it is empty", id="empty"),
         pytest.param(b"<!DOCTYPE html>", "web page", id="web page"),
         pytest.param(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull", id="Git LFS pointer"),
         pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(200), "damaged HDF5", id="damaged"),
         pytest.param(b"anything", "not HDF5's", id="other"),
     ],
 )
-def test_files_that_are_no_models_are_named_for_what_they_are(
+def test_files_of_another_type_are_reported_with_their_type(
     tmp_path: Path, content: bytes, words: str
 ) -> None:
     path = tmp_path / "model.h5"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=words):
-        inspect(path)
+        inspect_model(path)
 
 
 def test_missing_files_and_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no file"):
-        inspect(tmp_path / "none.h5")
+        inspect_model(tmp_path / "none.h5")
     with pytest.raises(ModelError, match=r"no saved_model\.pb"):
-        inspect(tmp_path)
+        inspect_model(tmp_path)
 
 
 def test_a_zip_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "model.h5", "w") as archive:
         archive.writestr("photo.txt", "x")
     with pytest.raises(ModelError, match="not a Keras model"):
-        inspect(tmp_path / "model.h5")
+        inspect_model(tmp_path / "model.h5")
 
 
 @pytest.mark.parametrize(
@@ -275,12 +279,12 @@ def test_a_configuration_that_names_functions_is_refused(tmp_path: Path, layer: 
         )
         archive.writestr("metadata.json", "{}")
     with pytest.raises(ModelError):
-        inspect(tmp_path / "model.keras")
+        inspect_model(tmp_path / "model.keras")
 
 
 def test_the_fingerprint_is_that_of_the_bytes(model: GetModel, tmp_path: Path) -> None:
-    found = inspect(demo.MODEL)
+    found = inspect_model(demo.MODEL)
     assert found.format == "h5" and len(found.fingerprint) == 64 and "Dense" in found.layers
     copy = tmp_path / "copy.h5"
     copy.write_bytes(demo.MODEL.read_bytes())
-    assert inspect(copy).fingerprint == found.fingerprint
+    assert inspect_model(copy).fingerprint == found.fingerprint

@@ -14,7 +14,7 @@ from cli.classes.class_names import read_class_names
 from cli.classes.ordered_names import NamesError
 from cli.classes.pickled_names import parse_pickle
 from cli.main import main
-from worker.labels import read_classes
+from worker.classes_file import read_classes
 
 NAMES = ["Quercus ilex hoja", "Pinus pinea tallo", "Ñandú"]
 SORTED = sorted(NAMES)

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from shared.job import Options, Region
 from worker.decide import Decider, consolidate, species
-from worker.labels import Threshold
+from worker.thresholds_file import Threshold
 
 CLASSES = ("Quercus rugosa hoja", "Quercus rugosa tallo", "Quercus crassifolia hoja", "Pinus")
 REGIONS = (Region(1, 2, 3), Region(4, 5, 6), Region(7, 8, 9))
@@ -59,7 +59,7 @@ def test_one_accepted_region_is_its_species_and_score() -> None:
     assert consolidated(scores((0.75, 0, 0, 0), (0.4, 0, 0, 0))) == [["Quercus rugosa", 0.75]]
 
 
-def test_several_are_added_up_by_species_and_sorted_by_the_sum() -> None:
+def test_scores_of_several_regions_are_added_up_by_species_and_sorted_by_the_sum() -> None:
     # rugosa: 0.6 + 0.7 = 1.3; crassifolia: 0.95. The best single score is not the best sum.
     rows = scores((0.6, 0, 0.1, 0), (0, 0, 0.95, 0), (0, 0.7, 0, 0))
     assert consolidated(rows) == [["Quercus rugosa", 0.65], ["Quercus crassifolia", 0.0]]
@@ -95,7 +95,7 @@ def test_a_score_is_compared_before_it_is_rounded() -> None:
     assert (region["predictions"][0]["accepted"], region["predictions"][0]["score"]) == (True, 0.5)
 
 
-def test_consolidation_takes_the_top_answer_whatever_top_n_is() -> None:
+def test_consolidation_uses_the_best_class_regardless_of_top_n() -> None:
     options = Options(regions=REGIONS[:1], top_n=1, consolidate=True)
     assert decider().decide(scores((0, 0.7, 0.6, 0)), options)["consolidated"] == [["Quercus rugosa", 0.7]]
 
@@ -107,8 +107,8 @@ def test_scores_of_another_shape_are_a_failure_of_the_model(shape: tuple[int, ..
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_score_that_is_no_number_is_a_failure_of_the_model(bad: float) -> None:
-    with pytest.raises(ValueError, match="not a number"):
+def test_a_score_that_is_not_finite_is_a_failure_of_the_model(bad: float) -> None:
+    with pytest.raises(ValueError, match="expected finite numbers"):
         decider().decide(scores((bad, 0, 0, 0)), Options())
 
 
@@ -136,7 +136,7 @@ def test_every_answer_is_sorted_json_and_consistent(rows: np.ndarray, top_n: int
     assert [pair[1] for pair in result["consolidated"][1:]] == [0.0] * (len(named) - 1 if named else 0)
 
 
-FEW = st.sampled_from([0.0, 0.25, 0.5, 0.75])  # so that many are equal
+FEW = st.sampled_from([0.0, 0.25, 0.5, 0.75])  # Few values make many scores equal.
 
 
 @given(hnp.arrays(np.float32, st.integers(1, 60), elements=FEW), st.integers(1, 70))

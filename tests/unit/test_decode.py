@@ -27,7 +27,7 @@ def spec(**changes: object) -> PixelSpec:
 
 
 def corners(pixels: np.ndarray) -> list[tuple[int, ...]]:
-    """The colours near the four corners of one input."""
+    """Return the colours near the four corners of one input."""
     return [tuple(int(c) for c in pixels[y, x]) for y, x in ((5, 5), (5, 34), (34, 5), (34, 34))]
 
 
@@ -49,7 +49,7 @@ def test_regions_are_cut_from_the_upright_image(orientation: int) -> None:
 
 
 def turned(image: Image.Image, orientation: int, form: str = "PNG", **options: object) -> bytes:
-    """An image, stored turned, with the EXIF orientation that turns it back."""
+    """Return an image that is stored turned, with the EXIF orientation that turns it upright."""
     turn, exif = STORED[orientation], Image.Exif()
     exif[0x0112] = orientation
     return saved(image if turn is None else image.transpose(turn), form, exif=exif, **options)
@@ -170,7 +170,7 @@ def test_bgr_is_rgb_reversed() -> None:
 
 
 def blocks(width: int, height: int) -> Image.Image:
-    """Hard edges and grain: where a shift of half a pixel shows."""
+    """Return an image with hard edges and grain, which reveal a shift of half a pixel."""
     random = np.random.default_rng(5)
     coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), np.uint8))
     image = np.asarray(coarse.resize((width, height), Image.Resampling.NEAREST))
@@ -178,7 +178,7 @@ def blocks(width: int, height: int) -> Image.Image:
 
 
 def in_full(data: bytes, region: Region | None, target: int) -> np.ndarray:
-    """Decoded at full scale, cut and resized by Pillow's filter alone."""
+    """Return a region decoded at full scale, cut and resized by Pillow's filter alone."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if region:
         x, y, side = region
@@ -190,7 +190,7 @@ def in_full(data: bytes, region: Region | None, target: int) -> np.ndarray:
 @pytest.mark.parametrize("target", [75, 99])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 7])
 @pytest.mark.parametrize("picture", [scene(1607, 1203), blocks(1601, 1203), blocks(1207, 911)])
-def test_the_reduced_scale_decode_stays_near_the_full_one(
+def test_a_decode_at_reduced_scale_stays_near_a_full_decode(
     picture: Image.Image, orientation: int, target: int
 ) -> None:
     jpeg = turned(picture, orientation, "JPEG", quality=90, subsampling=2)
@@ -223,7 +223,7 @@ def test_antialias_is_pillows_own_filter_on_the_region() -> None:
 
 
 def opencv_linear(pixels: np.ndarray, size: int) -> np.ndarray:
-    """cv2.resize(…, INTER_LINEAR), written out."""
+    """Compute what cv2.resize(…, INTER_LINEAR) returns."""
     out = pixels.astype(float)
     for axis in (0, 1):
         length = pixels.shape[axis]
@@ -265,7 +265,7 @@ def test_a_truncated_image_is_damaged(form: str) -> None:
 
 def test_a_jpeg_with_a_broken_quantization_table_is_damaged() -> None:
     data = bytearray(saved(scene(200, 150)))
-    data[data.index(b"\xff\xdb") + 4] = 0x0F  # the number of a table: 0 to 3
+    data[data.index(b"\xff\xdb") + 4] = 0x0F  # The number of a quantization table must be 0 to 3.
     with pytest.raises(ImageError, match="damaged"):
         decode(bytes(data), None, SPEC)
 

@@ -16,8 +16,9 @@ import demo
 from demo.digits import NAMES, draw_photo, draw_plain, parts, pixels, views
 from demo.train import CHECK_COPIES, accuracy, scores_of, strangers, threshold_rows
 from shared.job import Options, Region
+from worker.classes_file import read_classes
 from worker.decide import Decider
-from worker.labels import read_classes, read_thresholds
+from worker.thresholds_file import read_thresholds
 
 README = (demo.FOLDER / "README.md").read_text()
 EXPECTED = json.loads(demo.EXPECTED.read_text())

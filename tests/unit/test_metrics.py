@@ -19,7 +19,7 @@ from shared.queue.messages import Served
 from shared.settings import Settings
 from tests.job_queue import JobQueue
 from tests.metrics import read
-from tests.unit.test_batch import prepared
+from tests.unit.test_next_batch import prepared
 from worker.worker_metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent.parent
@@ -174,9 +174,9 @@ class Receiver:
 def test_a_batch_is_counted_by_its_jobs_and_its_run() -> None:
     metrics, receiver = WorkerMetrics(), Receiver()
     first, second = prepared("a"), prepared("b", 3, BULK)
-    metrics.begin([first, second], max(first.since, second.since) + 0.02)
-    metrics.run(4, 0.3)
-    metrics.answered([first, second], max(first.since, second.since) + 0.32)
+    metrics.count_started([first, second], max(first.decoded_at, second.decoded_at) + 0.02)
+    metrics.count_run(4, 0.3)
+    metrics.count_answered([first, second], max(first.decoded_at, second.decoded_at) + 0.32)
     metrics.send(receiver.count)
     ((_, amounts),) = receiver.sent
     assert (amounts[f"{BATCH_INPUTS.name}::4"], amounts[f"{BATCH_INPUTS.name}::sum"]) == (1, 4)
@@ -189,7 +189,7 @@ def test_a_batch_is_counted_by_its_jobs_and_its_run() -> None:
 @pytest.mark.parametrize(("inputs", "bound"), [(1, 1), (2, 2), (3, 4), (1024, 1024), (1025, inf)])
 def test_a_value_counts_in_the_first_bucket_whose_bound_it_does_not_exceed(inputs: int, bound: float) -> None:
     metrics, receiver = WorkerMetrics(), Receiver()
-    metrics.run(inputs, 0.3)
+    metrics.count_run(inputs, 0.3)
     metrics.send(receiver.count)
     assert receiver.sent[0][1][f"batch_inputs::{bound}"] == 1
 
@@ -197,7 +197,7 @@ def test_a_value_counts_in_the_first_bucket_whose_bound_it_does_not_exceed(input
 def test_without_new_counts_nothing_is_sent() -> None:
     metrics, receiver = WorkerMetrics(), Receiver()
     metrics.send(receiver.count)
-    metrics.run(1, 0.3)
+    metrics.count_run(1, 0.3)
     metrics.send(receiver.count)
     metrics.send(receiver.count)
     assert receiver.calls == 1
@@ -205,10 +205,10 @@ def test_without_new_counts_nothing_is_sent() -> None:
 
 def test_refused_counts_are_sent_again_under_their_number_and_separately_from_newer_counts() -> None:
     metrics, receiver = WorkerMetrics(), Receiver(1)
-    metrics.run(1, 0.3)
+    metrics.count_run(1, 0.3)
     with pytest.raises(RedisConnectionError):
         metrics.send(receiver.count)
-    metrics.run(2, 0.3)
+    metrics.count_run(2, 0.3)
     metrics.send(receiver.count)
     numbers = [number for number, _ in receiver.sent]
     assert len(numbers) == 2 and numbers == sorted(set(numbers)) and numbers[0] >= 1
@@ -217,10 +217,10 @@ def test_refused_counts_are_sent_again_under_their_number_and_separately_from_ne
 
 def test_late_attempts_are_logged_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     metrics, receiver = WorkerMetrics(), Receiver()
-    metrics.late([prepared("a").claim, prepared("b").claim])
+    metrics.count_late([prepared("a").claim, prepared("b").claim])
     metrics.send(receiver.count)
     ((_, amounts),) = receiver.sent
     assert amounts == {"late:interactive:": 2}
-    assert "job a: attempt 1 comes too late" in caplog.text
+    assert "job a: attempt 1 discarded" in caplog.text
     metric = read(client_of(Queue(**amounts)).get("/metrics").text)
     assert metric("late_attempts_total", queue="interactive") == 2

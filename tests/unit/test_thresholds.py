@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cli.calibrate.choose_thresholds import Goal, Row, choose, is_too_few, wilson, write
 from cli.calibrate.scoring import Answers
 from demo.train import threshold_rows
-from worker.labels import COLUMNS, read_thresholds
+from worker.thresholds_file import COLUMNS, read_thresholds
 
 CLASSES = ("a", "b", "c")
 

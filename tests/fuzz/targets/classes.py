@@ -1,7 +1,7 @@
 """The classes file: names that differ, or a `ModelError` of one line."""
 
 from tests.fuzz.targets.files import written
-from worker.labels import read_classes
+from worker.classes_file import read_classes
 from worker.model_allowlist import ModelError
 
 SEEDS = [

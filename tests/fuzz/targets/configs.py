@@ -4,7 +4,7 @@ import json
 
 from tests.fuzz.targets.files import written
 from tests.fuzz.targets.models import CONFIG, keras
-from worker.model_allowlist import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect_model
 
 SEEDS = [
     CONFIG.encode(),
@@ -41,7 +41,7 @@ WORDS = [
 
 def run(data: bytes) -> None:
     try:
-        found = inspect(written(keras(data)))
+        found = inspect_model(written(keras(data)))
     except ModelError as error:
         assert str(error) and "\n" not in str(error)
         return

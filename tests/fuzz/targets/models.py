@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 
 from tests.fuzz.targets.files import written
-from worker.model_allowlist import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect_model
 
 CONFIG = json.dumps(
     {"class_name": "Sequential", "config": {"layers": [{"class_name": "Dense", "config": {"units": 2}}]}}
@@ -61,7 +61,7 @@ def run(data: bytes) -> None:
     if not h5py.is_hdf5(path):
         look(path)
         return
-    # The HDF5 library is known to crash and to hang; worker/model_inspection.py holds that off the worker.
+    # The HDF5 library is known to crash and to hang; worker/inspection_process.py holds that off the worker.
     child = os.fork()
     if not child:
         resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
@@ -79,7 +79,7 @@ def run(data: bytes) -> None:
 
 def look(path: Path) -> None:
     try:
-        found = inspect(path)
+        found = inspect_model(path)
     except ModelError as error:
         assert str(error) and "\n" not in str(error)
         return

@@ -3,8 +3,8 @@
 from math import isfinite
 
 from tests.fuzz.targets.files import written
-from worker.labels import read_thresholds
 from worker.model_allowlist import ModelError
+from worker.thresholds_file import read_thresholds
 
 CLASSES = ("Genus species folium", "Genus species flos", "other, with a comma")
 HEADER = b"class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"

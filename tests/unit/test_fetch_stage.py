@@ -8,16 +8,16 @@ from shared.job import Options
 from shared.queue.messages import Claim, ClaimOutcome, Claims, NewJob
 from shared.queue.wire import job_fields
 from tests.job_queue import JobQueue
-from tests.unit.test_batch import names
-from worker.batch import NextBatch
+from tests.unit.test_next_batch import names
 from worker.decode import PixelSpec
 from worker.fetch_stage import FetchStage
 from worker.leased_jobs import LeasedJobs
+from worker.next_batch import NextBatch
 from worker.redis_retry import RedisRetry
 
 
 class OneJob(JobQueue):
-    """A queue with one job, whose image has come with it."""
+    """A queue with one job, whose claim includes its image."""
 
     def __init__(self) -> None:
         pass
@@ -27,7 +27,7 @@ class OneJob(JobQueue):
         return Claims([Claim("bulk", "a", "e", data, None, 1, "", 0.0, b"image")], ClaimOutcome.FRESH)
 
 
-def test_a_decoder_that_hangs_is_told_with_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_hangs_is_reported_with_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def decode(*arguments: object) -> np.ndarray:
@@ -37,12 +37,20 @@ def test_a_decoder_that_hangs_is_told_with_its_jobs(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(worker.fetch_stage, "decode", decode)
     batch, spec = NextBatch(8), PixelSpec(2, 2, 3)
-    taker = FetchStage("w1", OneJob(), LeasedJobs(), batch, spec, lambda ended: None, RedisRetry())
-    assert not taker.hung(0.0)
-    thread = threading.Thread(target=taker.step)
+    stage = FetchStage(
+        worker="w1",
+        queue=OneJob(),
+        held=LeasedJobs(),
+        batch=batch,
+        spec=spec,
+        refuse=lambda ended: None,
+        retry=RedisRetry(),
+    )
+    assert not stage.hung(0.0)
+    thread = threading.Thread(target=stage.step)
     thread.start()
     assert begun.wait(10)
-    assert [each.job_id for each in taker.hung(0.0)] == ["a"] and not taker.hung(60.0)
+    assert [each.job_id for each in stage.hung(0.0)] == ["a"] and not stage.hung(60.0)
     go_on.set()
     thread.join()
-    assert not taker.hung(0.0) and names(batch.take()) == ["a"]
+    assert not stage.hung(0.0) and names(batch.take()) == ["a"]

@@ -1,6 +1,7 @@
 import json
 import logging
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,16 +9,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.logs import JsonFormatter
 from shared.queue.messages import Settlement
-from tests.unit.test_batch import claim, prepared
-from worker.batch import NextBatch
-from worker.inference_stage import InferenceStage, Scored, Throughput
+from tests.unit.test_next_batch import claim, prepared
+from worker.inference_stage import InferenceStage, ScoredJob, Throughput
 from worker.leased_jobs import LeasedJobs
+from worker.next_batch import NextBatch
 from worker.redis_retry import RedisRetry
 from worker.worker_metrics import WorkerMetrics
 
 
 class Doubler:
-    """Scores each input by twice its first pixel; refuses any batch that holds a 13."""
+    """Scores each input with twice its first pixel; fails on any batch with a pixel of 13."""
 
     input_batch = 32
 
@@ -37,16 +38,30 @@ def job(name: str, *values: int):
     return each
 
 
+def stage_of(
+    model: Doubler,
+    batch: NextBatch,
+    held: LeasedJobs | None = None,
+    metrics: WorkerMetrics | None = None,
+    reply: Callable[..., object] = lambda *_: None,
+) -> InferenceStage:
+    return InferenceStage(
+        model=model,
+        batch=batch,
+        held=held or LeasedJobs(),
+        throughput=Throughput(1.0),
+        metrics=metrics or WorkerMetrics(),
+        reply=reply,
+    )
+
+
 def infer(
-    *jobs, held: LeasedJobs | None = None, figures: WorkerMetrics | None = None
-) -> tuple[Doubler, list[Scored], list[Settlement]]:
+    *jobs, held: LeasedJobs | None = None, metrics: WorkerMetrics | None = None
+) -> tuple[Doubler, list[ScoredJob], list[Settlement]]:
     batch, model, out = NextBatch(32), Doubler(), []
     batch.add(jobs)
-    measured = (Throughput(1.0), figures or WorkerMetrics())
-    inferer = InferenceStage(
-        model, batch, held or LeasedJobs(), *measured, lambda scored, ended: out.append((scored, ended))
-    )
-    assert inferer.step()
+    stage = stage_of(model, batch, held, metrics, lambda scored, ended: out.append((scored, ended)))
+    assert stage.step()
     return model, *(out[0] if out else ([], []))
 
 
@@ -59,7 +74,7 @@ def test_each_job_gets_its_own_rows() -> None:
 def test_one_input_that_breaks_the_model_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     model, scored, ended = infer(job("a", 1), job("bad", 13), job("b", 3))
-    assert [each.prepared.claim.job_id for each in scored] == ["a", "b"]
+    assert [each.job.claim.job_id for each in scored] == ["a", "b"]
     (ending,) = ended
     assert ending.claim.job_id == "bad" and ending.reply.failure is not None and ending.keep_image
     assert ending.reply.failure.code == "model-failed" and "unlucky" in ending.reply.failure.detail
@@ -67,9 +82,9 @@ def test_one_input_that_breaks_the_model_fails_alone(caplog: pytest.LogCaptureFi
 
 
 def test_every_run_is_counted_and_every_job_once() -> None:
-    figures, sent = WorkerMetrics(), {}
-    infer(job("a", 1, 2), job("bad", 13), job("b", 3), figures=figures)
-    figures.send(lambda _, amounts: sent.update(amounts))
+    metrics, sent = WorkerMetrics(), {}
+    infer(job("a", 1, 2), job("bad", 13), job("b", 3), metrics=metrics)
+    metrics.send(lambda _, amounts: sent.update(amounts))
     assert sent["batch_inputs::sum"] == 4 + 2 + 2 + 1 + 1
     runs = sum(n for name, n in sent.items() if name.startswith("inference") and not name.endswith("sum"))
     assert runs == 5
@@ -88,53 +103,51 @@ def test_a_batch_is_one_line_of_the_log_with_the_requests_in_it(caplog: pytest.L
 def test_a_job_that_went_to_another_worker_is_not_run() -> None:
     held = LeasedJobs()
     held.add([claim("a"), claim("b")])
-    held.lose({"a-execution"})
+    held.mark_lost({"a-execution"})
     model, scored, _ = infer(job("a", 1), job("b", 3), held=held)
-    assert model.sizes == [1] and [each.prepared.claim.job_id for each in scored] == ["b"]
+    assert model.sizes == [1] and [each.job.claim.job_id for each in scored] == ["b"]
 
 
 def test_the_loop_ends_when_the_batch_is_closed() -> None:
     batch = NextBatch(8)
     batch.close()
-    assert not InferenceStage(
-        Doubler(), batch, LeasedJobs(), Throughput(1.0), WorkerMetrics(), lambda *_: None
-    ).step()
+    assert not stage_of(Doubler(), batch).step()
 
 
-def test_the_pace_counts_short_pauses_and_not_idle_time() -> None:
-    pace = Throughput(10.0)
-    pace.note(10, start=100.0, end=101.0)
-    assert pace.jobs_per_second == 10.0
-    pace.note(10, start=101.01, end=103.0)
-    assert pace.jobs_per_second == pytest.approx(9.0)
-    pace.note(9, start=500.0, end=501.0)
-    assert pace.jobs_per_second == pytest.approx(9.0)
+def test_throughput_counts_short_pauses_and_not_idle_time() -> None:
+    throughput = Throughput(10.0)
+    throughput.update(10, start=100.0, end=101.0)
+    assert throughput.jobs_per_second == 10.0
+    throughput.update(10, start=101.01, end=103.0)
+    assert throughput.jobs_per_second == pytest.approx(9.0)
+    throughput.update(9, start=500.0, end=501.0)
+    assert throughput.jobs_per_second == pytest.approx(9.0)
 
 
-def test_patience_outlasts_a_redis_that_is_away() -> None:
+def test_a_command_is_retried_until_redis_answers() -> None:
     answers = [RedisConnectionError("away"), RedisConnectionError("away"), "here"]
 
-    def ask() -> str:
+    def command() -> str:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    assert RedisRetry(longest_pause=0.01).insist(ask) == "here"
+    assert RedisRetry(max_pause=0.01).call(command) == "here"
 
 
-def test_patience_ends_soon_after_the_stop() -> None:
-    patience = RedisRetry(grace=0.1, longest_pause=0.02)
+def test_retries_end_after_the_grace_period() -> None:
+    retry = RedisRetry(grace=0.1, max_pause=0.02)
 
-    def ask() -> None:
+    def command() -> None:
         raise RedisConnectionError("away")
 
-    threading.Timer(0.1, patience.stop).start()
+    threading.Timer(0.1, retry.start_grace_period).start()
     with pytest.raises(RedisConnectionError):
-        patience.insist(ask)
+        retry.call(command)
 
 
-def test_a_batch_that_hangs_is_told() -> None:
+def test_a_batch_that_hangs_is_reported() -> None:
     entered, go = threading.Event(), threading.Event()
 
     class Hanging(Doubler):
@@ -145,14 +158,12 @@ def test_a_batch_that_hangs_is_told() -> None:
 
     batch = NextBatch(32)
     batch.add([job("a", 1)])
-    inferer = InferenceStage(
-        Hanging(), batch, LeasedJobs(), Throughput(1.0), WorkerMetrics(), lambda *_: None
-    )
-    assert not inferer.hung(0.0)
-    thread = threading.Thread(target=inferer.step)
+    stage = stage_of(Hanging(), batch)
+    assert not stage.hung(0.0)
+    thread = threading.Thread(target=stage.step)
     thread.start()
     assert entered.wait(10)
-    assert [each.job_id for each in inferer.hung(0.0)] == ["a"] and not inferer.hung(60.0)
+    assert [each.job_id for each in stage.hung(0.0)] == ["a"] and not stage.hung(60.0)
     go.set()
     thread.join()
-    assert not inferer.hung(0.0)
+    assert not stage.hung(0.0)

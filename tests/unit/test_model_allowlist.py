@@ -1,4 +1,4 @@
-"""What a model file may name, and what is refused before anything is loaded. No tensorflow here."""
+"""The names that a model file may contain, and the names that are refused. TensorFlow is not imported."""
 
 import json
 import zipfile
@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import pytest
 
-from worker.model_allowlist import ModelError, inspect
+from worker.model_allowlist import ModelError, inspect_model
 
 Config = dict[str, Any]
 
@@ -71,9 +71,9 @@ def op_layer(operation: str) -> Config:
         ),
     ],
 )
-def test_what_is_kerass_own_passes(tmp_path: Path, found: Config) -> None:
-    assert found["class_name"] in inspect(h5(tmp_path / "model.h5", sequential(found))).layers
-    assert found["class_name"] in inspect(keras_zip(tmp_path / "model.keras", sequential(found))).layers
+def test_names_of_keras_own_pass(tmp_path: Path, found: Config) -> None:
+    assert found["class_name"] in inspect_model(h5(tmp_path / "model.h5", sequential(found))).layers
+    assert found["class_name"] in inspect_model(keras_zip(tmp_path / "model.keras", sequential(found))).layers
 
 
 @pytest.mark.parametrize(
@@ -115,30 +115,30 @@ def test_what_is_kerass_own_passes(tmp_path: Path, found: Config) -> None:
         ),
     ],
 )
-def test_what_is_not_is_refused_by_its_name(tmp_path: Path, found: Config, words: str) -> None:
+def test_other_names_are_refused_and_quoted(tmp_path: Path, found: Config, words: str) -> None:
     for path in (
         h5(tmp_path / "model.h5", sequential(found)),
         keras_zip(tmp_path / "model.keras", sequential(found)),
     ):
         with pytest.raises(ModelError, match=words) as caught:
-            inspect(path)
+            inspect_model(path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_all_custom_layers_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="names Mine, Yours, which"):
-        inspect(h5(tmp_path / "model.h5", sequential(layer("Yours"), layer("Mine"), layer("Dense"))))
+        inspect_model(h5(tmp_path / "model.h5", sequential(layer("Yours"), layer("Mine"), layer("Dense"))))
 
 
-def test_what_the_model_was_trained_with_does_not_count(tmp_path: Path) -> None:
+def test_the_training_configuration_is_not_checked(tmp_path: Path) -> None:
     config = sequential(layer("Dense"), compile_config={"loss": layer("Mine", module="ours")})
-    assert inspect(keras_zip(tmp_path / "model.keras", config)).layers == ("Dense", "Sequential")
+    assert inspect_model(keras_zip(tmp_path / "model.keras", config)).layers == ("Dense", "Sequential")
 
 
-def test_an_h5_of_keras_3_with_calculations_is_sent_to_its_own_form(tmp_path: Path) -> None:
+def test_an_h5_of_keras_3_with_calculations_gets_a_hint_to_the_keras_form(tmp_path: Path) -> None:
     config = sequential(layer("TrueDivide"))
-    with pytest.raises(ModelError, match=r"TrueDivide.*x / 255 is kept by \.keras"):
-        inspect(h5(tmp_path / "model.h5", config, version="3.15.1"))
+    with pytest.raises(ModelError, match=r"TrueDivide.*A \.keras file keeps a calculation such as x / 255"):
+        inspect_model(h5(tmp_path / "model.h5", config, version="3.15.1"))
 
 
 @pytest.mark.parametrize(
@@ -149,16 +149,16 @@ def test_an_h5_of_keras_3_with_calculations_is_sent_to_its_own_form(tmp_path: Pa
         pytest.param("\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), id="no text"),
     ],
 )
-def test_a_configuration_that_cannot_be_read_is_said(tmp_path: Path, config: str) -> None:
+def test_an_unreadable_configuration_is_reported(tmp_path: Path, config: str) -> None:
     with pytest.raises(ModelError, match="configuration can't be read"):
-        inspect(h5(tmp_path / "model.h5", config))
+        inspect_model(h5(tmp_path / "model.h5", config))
 
 
 def test_a_file_that_is_no_model_is_refused_though_it_is_hdf5(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["x"] = [1, 2]
-    with pytest.raises(ModelError, match=r"is not a Keras model; save it with model\.save"):
-        inspect(tmp_path / "data.h5")
+    with pytest.raises(ModelError, match=r"is not a Keras model\. Save it with model\.save"):
+        inspect_model(tmp_path / "data.h5")
 
 
 def test_an_unreadable_file_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,9 +167,9 @@ def test_an_unreadable_file_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)  # root, who runs tests in containers, may read everything
+    monkeypatch.setattr(Path, "open", refuse)  # Tests in containers run as root, who may read every file.
     with pytest.raises(ModelError, match=r"model\.h5 can't be read: Permission denied"):
-        inspect(path)
+        inspect_model(path)
 
 
 def saved_model(folder: Path, graph: bytes) -> Path:
@@ -181,25 +181,25 @@ def saved_model(folder: Path, graph: bytes) -> Path:
 
 def test_a_saved_models_fingerprint_is_of_all_its_files(tmp_path: Path) -> None:
     one, other = saved_model(tmp_path / "one", b"graph"), saved_model(tmp_path / "other", b"graph")
-    assert inspect(one) == inspect(other)
+    assert inspect_model(one) == inspect_model(other)
     (other / "variables" / "variables.index").write_bytes(b"2")
-    assert inspect(one).fingerprint != inspect(other).fingerprint
+    assert inspect_model(one).fingerprint != inspect_model(other).fingerprint
 
 
 def test_a_saved_model_that_writes_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="holds the operation WriteFile"):
-        inspect(saved_model(tmp_path / "model", b"\x0a\x01w\x12\x09WriteFile\x1a"))
-    # The same word as a name that someone gave is none.
-    assert inspect(saved_model(tmp_path / "other", b"\x0a\x09WriteFile")).format == "savedmodel"
+    with pytest.raises(ModelError, match="has the operation WriteFile"):
+        inspect_model(saved_model(tmp_path / "model", b"\x0a\x01w\x12\x09WriteFile\x1a"))
+    # The same text as the name of a node is no operation.
+    assert inspect_model(saved_model(tmp_path / "other", b"\x0a\x09WriteFile")).format == "savedmodel"
 
 
-def test_a_damaged_file_is_said(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     whole = h5(tmp_path / "model.h5", sequential()).read_bytes()
     path = tmp_path / "model.h5"
     for length in range(8, len(whole), 97):
         path.write_bytes(whole[:length])
         with pytest.raises(ModelError, match=r"model\.h5 is "):
-            inspect(path)
+            inspect_model(path)
 
 
 def test_a_configuration_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path) -> None:
@@ -208,4 +208,4 @@ def test_a_configuration_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Pat
         archive.writestr("config.json", b" " * (65 * 2**20))
         archive.writestr("metadata.json", "{}")
     with pytest.raises(ModelError, match=r"config\.json has more than 67108864 bytes"):
-        inspect(path)
+        inspect_model(path)

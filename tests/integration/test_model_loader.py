@@ -1,4 +1,4 @@
-"""Inspection and loader on files that Keras and tf_keras write, and on hostile ones that they would run."""
+"""Inspection and loader on files of Keras and tf_keras, and on hostile files whose code they would run."""
 
 import inspect as python
 import json
@@ -19,7 +19,7 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session as c_api
 from tf_keras.src.utils.generic_utils import func_dump
 
-from worker.model_allowlist import _BEYOND, KNOWN, ModelError, inspect
+from worker.model_allowlist import ALLOWED_CLASSES, DENIED_OPERATIONS, ModelError, inspect_model
 from worker.model_loader import LoadedModel, load
 
 KERASES = [pytest.param(keras, id="keras"), pytest.param(tf_keras, id="tf_keras")]
@@ -36,7 +36,7 @@ NO_PLACES = {"counter_prefix", "is_files", "top_paths"}
 
 
 def open_model(path: Path) -> LoadedModel:
-    return load(path, inspect(path))
+    return load(path, inspect_model(path))
 
 
 def answers(model: LoadedModel, pixels: np.ndarray) -> np.ndarray:
@@ -47,16 +47,16 @@ PIXELS = np.random.default_rng(0).random((3, 8, 8, 3), np.float32)
 
 
 @pytest.mark.parametrize("library", KERASES)
-def test_each_layer_of_keras_is_known_or_left_out_on_purpose(library: Any) -> None:
+def test_each_layer_of_keras_is_allowed_or_excluded_on_purpose(library: Any) -> None:
     classes = [each for each in vars(library.layers).values() if python.isclass(each)]
     names = {each.__name__ for each in classes if issubclass(each, library.layers.Layer)}
-    assert names - KNOWN <= set(NOT_SERVED.split())
+    assert names - ALLOWED_CLASSES <= set(NOT_SERVED.split())
 
 
 def test_what_serving_does_not_need_is_not_imported_and_can_be_later() -> None:
     program = (
-        "import sys; from worker.model_loader import NOT_FOR_SERVING, import_tensorflow\n"
-        "import_tensorflow()\n"
+        "import sys; from worker.keras_compat import NOT_FOR_SERVING, import_keras\n"
+        "import_keras()\n"
         "assert 'tensorflow' in sys.modules and not sys.modules.keys() & set(NOT_FOR_SERVING); "
         "import matplotlib.pyplot, scipy.stats, sklearn.base"
     )
@@ -67,7 +67,7 @@ def test_what_serving_does_not_need_is_not_imported_and_can_be_later() -> None:
 
 
 def hostile(path: Path, *layers: Any) -> Path:
-    """An H5 file as an attacker may write it: no library has to accept its layers first."""
+    """Write an H5 file as an attacker may, without a library that checks its layers."""
     entry = {"class_name": "InputLayer", "name": "entry", "inbound_nodes": []}
     entry["config"] = {"batch_input_shape": [None, 64, 3], "name": "entry"}
     config = {"class_name": "Functional", "config": {"name": "model", "layers": [entry, *layers]}}
@@ -79,7 +79,7 @@ def hostile(path: Path, *layers: Any) -> Path:
 
 
 def tensorflow_function(path: Path) -> Path:
-    """A layer that calls a function of TensorFlow, with arguments from the file."""
+    """Write a layer that calls a function of TensorFlow with arguments from the file."""
     call = ["_CONSTANT_VALUE", -1, f"{path}.ran", {}]
     function = {"name": "x", "function": "io.gfile.makedirs"}
     return hostile(
@@ -88,7 +88,7 @@ def tensorflow_function(path: Path) -> Path:
 
 
 def code_in_a_cell(path: Path) -> Path:
-    """A recurrent layer whose cell's wrapper holds Python code."""
+    """Write a recurrent layer whose cell's wrapper has Python code."""
     code, _, _ = func_dump(eval(f"lambda x, y: (open({str(path) + '.ran'!r}, 'w').close(), y)[1]"))
     wrapper = {"name": "w", "cell": {"class_name": "GRUCell", "config": {"units": 3}}}
     wrapper |= {"residual_fn": [code, None, None], "residual_fn_type": "lambda", "residual_fn_module": None}
@@ -101,7 +101,7 @@ def code_in_a_cell(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [tensorflow_function, code_in_a_cell])
-def test_hostile_files_are_refused_and_nothing_of_theirs_runs(
+def test_hostile_files_are_refused_and_their_code_does_not_run(
     tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:
     path = make(tmp_path / "model.h5")
@@ -112,9 +112,11 @@ def test_hostile_files_are_refused_and_nothing_of_theirs_runs(
 
 @pytest.mark.parametrize("make", [tensorflow_function, code_in_a_cell])
 def test_the_same_files_run_when_tf_keras_loads_them(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    """What makes the test above one that can fail."""
+    """Prove that the test above can fail."""
     path = make(tmp_path / "model.h5")
-    with pytest.raises((AttributeError, ValueError)):  # the models are no good, but by then it is too late
+    with pytest.raises(
+        (AttributeError, ValueError)
+    ):  # The models are invalid, but their code has run by then.
         tf_keras.models.load_model(path, compile=False)
     assert Path(f"{path}.ran").exists()
 
@@ -127,7 +129,7 @@ def test_the_same_files_run_when_tf_keras_loads_them(tmp_path: Path, make: Calla
 def test_layers_that_only_keras_applications_have_are_loaded(
     tmp_path: Path, library: Any, ending: str
 ) -> None:
-    """ConvNeXt's and InceptionResNetV2's: Keras by itself does not load the first from H5."""
+    """Load the layers of ConvNeXt and InceptionResNetV2; Keras alone can't load ConvNeXt's from H5."""
     applications = library.src.applications
     entry = library.Input((8, 8, 3))
     x = applications.convnext.LayerScale(0.5, 3)(entry)
@@ -158,11 +160,13 @@ def test_calculations_between_layers_are_loaded(tmp_path: Path, library: Any, en
     assert np.abs(answers(found, PIXELS) - model.predict(PIXELS, verbose=0)).max() <= 1e-5
 
 
-def test_a_file_that_neither_can_load_says_what_each_says(tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_loaded_is_reported_with_both_reasons(tmp_path: Path) -> None:
     entry = keras.Input((8, 8, 3))
-    x = keras.layers.Flatten()(keras.ops.add(entry, 1.0))  # H5 keeps its name alone, which is a layer's too
+    x = keras.layers.Flatten()(
+        keras.ops.add(entry, 1.0)
+    )  # H5 keeps only the name, and a layer has that name too.
     keras.Model(entry, keras.layers.Dense(4)(x)).save(tmp_path / "model.h5")
-    with pytest.raises(ModelError, match=r"keras says: .+; tf_keras says: .+; saved as \.keras") as caught:
+    with pytest.raises(ModelError, match=r"keras: .+; tf_keras: .+\. A \.keras file keeps") as caught:
         open_model(tmp_path / "model.h5")
     assert "\n" not in str(caught.value)
 
@@ -170,7 +174,7 @@ def test_a_file_that_neither_can_load_says_what_each_says(tmp_path: Path) -> Non
 def test_a_model_with_one_score_is_refused(tmp_path: Path) -> None:
     layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid")]
     keras.Sequential(layers).save(tmp_path / "model.h5")
-    with pytest.raises(ModelError, match="gives 1 score an image"):
+    with pytest.raises(ModelError, match=r"expected an output of shape .*2 or more classes.*, 1\)"):
         open_model(tmp_path / "model.h5")
 
 
@@ -178,7 +182,7 @@ def test_a_model_with_one_score_is_refused(tmp_path: Path) -> None:
 
 
 class Module(tf.Module):
-    """What people export who don't use Keras."""
+    """A module as people without Keras export it."""
 
     def __init__(self, dtype: tf.DType, body: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -194,15 +198,15 @@ def means(x: Any) -> Any:
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float16, tf.uint8], ids=str)
-def test_a_saved_model_takes_pixels_as_it_declares_them(tmp_path: Path, dtype: tf.DType) -> None:
+def test_a_saved_model_gets_pixels_of_its_declared_type(tmp_path: Path, dtype: tf.DType) -> None:
     model = open_model(Module(dtype, means).save(tmp_path / "model"))
     pixels = np.full((2, 8, 8, 3), 7, np.float32)
     assert answers(model, pixels).tolist() == [[7, 7, 7], [7, 7, 7]]
 
 
-def test_a_saved_model_that_takes_text_is_refused(tmp_path: Path) -> None:
+def test_a_saved_model_with_text_input_is_refused(tmp_path: Path) -> None:
     path = Module(tf.string, lambda x: tf.strings.to_number(x)[:, 0, 0]).save(tmp_path / "model")
-    with pytest.raises(ModelError, match="takes an input of string"):
+    with pytest.raises(ModelError, match="expected an input of numbers, got string"):
         open_model(path)
 
 
@@ -212,12 +216,12 @@ def test_a_saved_model_that_writes_files_is_refused(tmp_path: Path) -> None:
         return means(x)
 
     path = Module(tf.float32, writes).save(tmp_path / "model")
-    with pytest.raises(ModelError, match="holds the operation WriteFile"):
+    with pytest.raises(ModelError, match="has the operation WriteFile"):
         open_model(path)
 
 
-def takes_a_place(op: Any) -> bool:
-    """Whether one of an operation's arguments is where something is: a file, a folder, another machine."""
+def has_a_place(op: Any) -> bool:
+    """Return whether an argument of the operation is a place: a file, a folder, another machine."""
     place = re.compile(r"file|path|(^|_)dir(ectory)?($|_)|prefix|address|uri")
     names = [each.name for each in (*op.input_arg, *op.attr)]
     return any(place.search(each) for each in names if each not in NO_PLACES)
@@ -226,9 +230,9 @@ def takes_a_place(op: Any) -> bool:
 def test_no_operation_that_reads_or_writes_files_is_unknown() -> None:
     ops = op_def_pb2.OpList()
     ops.ParseFromString(c_api.TF_GetBuffer(c_api.TF_GetAllOpList()))
-    found = {each.name for each in ops.op if takes_a_place(each)}
+    found = {each.name for each in ops.op if has_a_place(each)}
     assert len(found) > 40
-    assert found - {*_BEYOND.split()} == IN_EACH_SAVED_MODEL
+    assert found - {*DENIED_OPERATIONS} == IN_EACH_SAVED_MODEL
 
 
 @pytest.mark.parametrize(
@@ -236,8 +240,8 @@ def test_no_operation_that_reads_or_writes_files_is_unknown() -> None:
 )
 def test_a_saved_model_that_reaches_beyond_itself_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"\x0a\x01w\x12" + bytes([len(name)]) + name.encode())
-    with pytest.raises(ModelError, match=f"holds the operation {name},"):
-        inspect(tmp_path)
+    with pytest.raises(ModelError, match=f"has the operation {name},"):
+        inspect_model(tmp_path)
 
 
 def test_a_saved_model_without_a_signature_is_refused(tmp_path: Path) -> None:

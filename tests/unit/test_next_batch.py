@@ -7,8 +7,8 @@ import pytest
 from shared.job import Options
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim
-from worker.batch import DecodedJob, NextBatch
 from worker.leased_jobs import LeasedJobs
+from worker.next_batch import DecodedJob, NextBatch
 
 
 def claim(name: str, queue: str = INTERACTIVE) -> Claim:
@@ -23,7 +23,7 @@ def names(batch: list[DecodedJob]) -> list[str]:
     return [each.claim.job_id for each in batch]
 
 
-def test_what_is_there_is_taken_at_once() -> None:
+def test_waiting_jobs_are_taken_at_once() -> None:
     batch = NextBatch(8)
     batch.add([prepared("a"), prepared("b")])
     assert names(batch.take()) == ["a", "b"]
@@ -36,7 +36,7 @@ def test_interactive_jobs_are_taken_before_bulk_and_never_with_it() -> None:
     assert [names(batch.take()), names(batch.take())] == [["phone"], ["bulk"]]
 
 
-def test_bulk_is_not_passed_over_for_ever_where_interactive_jobs_keep_coming() -> None:
+def test_bulk_jobs_get_a_batch_while_interactive_jobs_keep_coming() -> None:
     batch, order = NextBatch(8), []
     batch.add([prepared("bulk", queue=BULK)])
     for number in range(12):
@@ -66,7 +66,7 @@ def test_a_full_batch_does_not_wait_for_the_flush_interval() -> None:
     assert names(batch.take()) == ["a", "b"]
 
 
-def test_closing_returns_what_was_not_begun_and_ends_the_taker() -> None:
+def test_closing_returns_the_untaken_jobs_and_ends_a_waiting_take() -> None:
     batch = NextBatch(8, flush_interval=60)
     batch.add([prepared("a")])
     taken: list[list[DecodedJob]] = []
@@ -77,21 +77,21 @@ def test_closing_returns_what_was_not_begun_and_ends_the_taker() -> None:
     assert taken == [[]]
 
 
-def test_a_waiter_for_room_is_woken_by_the_taker() -> None:
+def test_taking_a_batch_wakes_a_thread_that_waits_for_room() -> None:
     batch = NextBatch(1)
     batch.add([prepared("a")])
     threading.Timer(0.05, batch.take).start()
     start = time.monotonic()
-    batch.wait_taken(10)
+    batch.wait_for_room(10)
     assert time.monotonic() - start < 5 and batch.room()[INTERACTIVE] == 1
 
 
-def test_held_jobs_are_told_lost_and_dropped() -> None:
+def test_held_jobs_are_marked_lost_and_removed() -> None:
     held = LeasedJobs()
     held.add([claim("a"), claim("b")])
-    held.lose({"a-execution", "of-another"})
+    held.mark_lost({"a-execution", "of-another"})
     assert [held.is_lost(each) for each in held.all()] == [True, False]
-    held.drop([claim("a"), claim("b")])
+    held.remove([claim("a"), claim("b")])
     assert held.wait_empty(0) and len(held) == 0
 
 

@@ -1,4 +1,4 @@
-"""The worker's last stage on a real server."""
+"""The worker's reply stage on a real Redis server."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,10 @@ from redis import Redis
 
 from tests.integration.test_queue import submit, take
 from tests.job_queue import JobQueue
-from worker.batch import DecodedJob
 from worker.decide import Decider
-from worker.inference_stage import Scored
+from worker.inference_stage import ScoredJob
 from worker.leased_jobs import LeasedJobs
+from worker.next_batch import DecodedJob
 from worker.redis_retry import RedisRetry
 from worker.reply_stage import ReplyStage
 from worker.worker_metrics import WorkerMetrics
@@ -17,7 +17,7 @@ from worker.worker_metrics import WorkerMetrics
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 
 
-def test_a_result_that_comes_too_late_is_dropped_and_told(
+def test_a_late_result_is_discarded_and_logged(
     queue: JobQueue, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     submit(queue, "a", "b")
@@ -26,15 +26,27 @@ def test_a_result_that_comes_too_late_is_dropped_and_told(
     held.add([first, second])
     redis.zadd("rq:wip:interactive", {f"a:{first.execution}": 0})
     assert queue.reap() == [("a", "requeued")]
-    figures = WorkerMetrics()
-    replier = ReplyStage("w1", queue, held, Decider(("x", "y"), {}, 0.0), {}, "m", RedisRetry(), figures)
+    metrics = WorkerMetrics()
+    stage = ReplyStage(
+        worker="w1",
+        queue=queue,
+        held=held,
+        decider=Decider(("x", "y"), {}, 0.0),
+        identity={},
+        description_id="m",
+        retry=RedisRetry(),
+        metrics=metrics,
+    )
     scores = np.array([[0.1, 0.9]], np.float32)
-    replier.put(
-        [Scored(DecodedJob(each, each.options(), PIXELS, 0.0), scores, 0.0, 0.1) for each in (first, second)],
+    stage.put(
+        [
+            ScoredJob(DecodedJob(each, each.options(), PIXELS, 0.0), scores, 0.0, 0.1)
+            for each in (first, second)
+        ],
         [],
     )
-    assert replier.step() and not held
-    figures.send(lambda _, amounts: sent.update(amounts))
+    assert stage.step() and not held
+    metrics.send(lambda _, amounts: sent.update(amounts))
     assert sent == {"late:interactive:": 1}
-    assert "job a: attempt 1 comes too late" in caplog.text and "job b" not in caplog.text
+    assert "job a: attempt 1 discarded" in caplog.text and "job b" not in caplog.text
     assert queue.states(["a"])["a"].status == "queued"

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.labels import Threshold, check_labels, read_classes, read_thresholds
+from worker.classes_file import check_class_count, read_classes
 from worker.model_allowlist import ModelError
+from worker.thresholds_file import Threshold, read_thresholds
 
 CLASSES = ("Pinus pinea hoja", "Pinus pinea tallo", "Quercus ilex hoja")
 HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
@@ -22,14 +23,18 @@ def test_classes_are_read_from_any_editors_file(tmp_path: Path, text: str) -> No
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a\n\nb", "line 2: is empty"), ("a\nb\na", "line 3: repeats 'a' of line 1"), ("", "is empty")],
+    [
+        ("a\n\nb", "line 2: expected a class name, got an empty line"),
+        ("a\nb\na", "line 3: repeats 'a' of line 1"),
+        ("", "expected class names, got an empty file"),
+    ],
 )
-def test_a_wrong_classes_file_names_its_line(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_classes_file_is_reported_with_its_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         read_classes(write(tmp_path, text))
 
 
-def test_a_missing_or_binary_file_is_named_with_its_setting(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_reported_with_its_setting(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"INFERENCE_CLASSES_FILE: .*none can't be read"):
         read_classes(tmp_path / "none")
     (tmp_path / "latin1").write_bytes(b"\xf1\xff")
@@ -37,7 +42,7 @@ def test_a_missing_or_binary_file_is_named_with_its_setting(tmp_path: Path) -> N
         read_thresholds(tmp_path / "latin1", CLASSES)
 
 
-def test_thresholds_are_read_and_what_is_missing_is_minus_one(tmp_path: Path) -> None:
+def test_thresholds_are_read_and_missing_cells_are_minus_one(tmp_path: Path) -> None:
     rows = f"{CLASSES[0]},0.9,1.0,0.1,0.5,0.8\r\n{CLASSES[1]},0.7,,,n/a,nan\n\n"
     assert read_thresholds(write(tmp_path, HEADER + rows), CLASSES) == {
         CLASSES[0]: Threshold(0.9, 0.5, 0.8),
@@ -48,13 +53,13 @@ def test_thresholds_are_read_and_what_is_missing_is_minus_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        pytest.param(f"{CLASSES[0]},0.9,1.0", "line 2: has 3 cells; a row has 6", id="short"),
-        pytest.param(f"{CLASSES[0]},1,1,1,1,1,1", "line 2: has 7 cells", id="long"),
+        pytest.param(f"{CLASSES[0]},0.9,1.0", "line 2: expected 6 cells, got 3", id="short"),
+        pytest.param(f"{CLASSES[0]},1,1,1,1,1,1", "line 2: expected 6 cells, got 7", id="long"),
         pytest.param("Abies,1,1,1,1,1", "'Abies' is not in the classes file", id="unknown class"),
         pytest.param(f"{CLASSES[0]},1,1,1,1,1\n{CLASSES[0]},1,1,1,1,1", "line 3: a second row", id="twice"),
     ],
 )
-def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, words: str) -> None:
+def test_an_invalid_row_is_reported_with_its_line(tmp_path: Path, row: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         read_thresholds(write(tmp_path, HEADER + row), CLASSES)
 
@@ -62,13 +67,21 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path, row: str, words: str) 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("", "line 1: has 0 cells; the header has 6", id="empty file"),
-        pytest.param("class;top1_minval\n", "line 1: has 1 cells", id="other separator"),
-        pytest.param(f"{CLASSES[0]},,,,,\n", "line 1: is a class's row", id="a class and no header"),
-        pytest.param("Abies,0.9,1,0.1,0.5,0.8\n", "line 1: is a class's row", id="numbers and no header"),
+        pytest.param("", "line 1: expected 6 cells, got 0", id="empty file"),
+        pytest.param("class;top1_minval\n", "line 1: expected 6 cells, got 1", id="other separator"),
+        pytest.param(
+            f"{CLASSES[0]},,,,,\n",
+            "line 1: expected the header, got a class's row",
+            id="a class and no header",
+        ),
+        pytest.param(
+            "Abies,0.9,1,0.1,0.5,0.8\n",
+            "line 1: expected the header, got a class's row",
+            id="numbers and no header",
+        ),
         pytest.param(
             "class,top1_minval,top2_minval,top1_maxval,top2_maxval,correct_percentage\n",
-            "line 1: has top2_minval in another place",
+            "line 1: expected top1_maxval, got top2_minval",
             id="other order",
         ),
     ],
@@ -79,19 +92,19 @@ def test_a_first_line_that_is_no_header_is_refused(tmp_path: Path, text: str, wo
 
 
 @pytest.mark.parametrize("header", ["Clase,a1,a2,b1,b2,p\n", HEADER.upper(), HEADER.replace(",", " , ")])
-def test_a_header_in_other_words_is_taken(tmp_path: Path, header: str) -> None:
+def test_a_header_with_other_names_is_accepted(tmp_path: Path, header: str) -> None:
     found = read_thresholds(write(tmp_path, f"{header}{CLASSES[0]},0.9,1.0,0.1,0.5,0.8"), CLASSES)
     assert found == {CLASSES[0]: Threshold(0.9, 0.5, 0.8)}
 
 
 @pytest.mark.parametrize("cell", ["inf", "-inf", "1e999", "nan", "n/a", "0,5", ""])
-def test_what_is_not_a_number_is_missing(tmp_path: Path, cell: str) -> None:
+def test_a_cell_that_is_not_a_finite_number_is_missing(tmp_path: Path, cell: str) -> None:
     found = read_thresholds(write(tmp_path, f'{HEADER}{CLASSES[0]},"{cell}",1,0.1,0.5,0.8'), CLASSES)
     assert found[CLASSES[0]].top1_min == -1.0
 
 
-def test_what_is_not_csv_is_named_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="line 2: is not CSV"):
+def test_invalid_csv_is_reported_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="line 2: expected CSV, got an error"):
         read_thresholds(write(tmp_path, f"{HEADER}{'x' * 200_000},1,1,1,1,1"), CLASSES)
 
 
@@ -100,7 +113,7 @@ def test_the_threshold_is_the_originals_formula() -> None:
     assert Threshold(0.7, -1.0, -1.0).value == pytest.approx(0.7 - 2 * 1.7 / 2)
 
 
-def test_as_many_classes_as_outputs() -> None:
-    check_labels(3, CLASSES, Path("classes.txt"))
-    with pytest.raises(ModelError, match=r"10 outputs and classes\.txt names 3 classes"):
-        check_labels(10, CLASSES, Path("classes.txt"))
+def test_the_classes_must_be_as_many_as_the_outputs() -> None:
+    check_class_count(3, CLASSES, Path("classes.txt"))
+    with pytest.raises(ModelError, match=r"classes\.txt: expected 10 classes.*, got 3"):
+        check_class_count(10, CLASSES, Path("classes.txt"))

@@ -1,0 +1,63 @@
+"""The inspection of a model file in a process of its own, with limited processor time and memory.
+
+On some damaged files the HDF5 library crashes or never returns. Then only that process ends, and the worker
+can report the file.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from worker.model_allowlist import Inspection, ModelError, inspect_model
+
+MAX_CPU_SECONDS = 120
+"""Maximum processor time in seconds, enough for the SHA-256 of a file of some gigabytes."""
+
+_MAX_MEMORY_BYTES = 8 * 2**30
+_ROOT = Path(__file__).parent.parent
+
+
+def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspection:
+    """Inspect a model file as `inspect_model` does, within `seconds` of processor time.
+
+    Raises:
+        ModelError: the file does not pass, or reading it ends the process.
+    """
+    # The process must import this project's packages, and none of the same name in the current folder.
+    environ = os.environ | {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-m", "worker.inspection_process", str(path), str(seconds)]
+    done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own)
+    if done.returncode:
+        raise ModelError(f"{path} can't be read: {_reason(done.returncode)}. It is damaged or malicious.")
+    found = json.loads(done.stdout)
+    if "error" in found:
+        raise ModelError(found["error"])
+    return Inspection(**found | {"layers": tuple(found["layers"])})
+
+
+def _reason(status: int) -> str:
+    if status == -signal.SIGXCPU:
+        return "reading it does not end"
+    name = signal.Signals(-status).name if status < 0 else f"status {status}"
+    return f"the process that read it ended with {name}"
+
+
+def _main() -> None:
+    path, seconds = Path(sys.argv[1]), int(sys.argv[2])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        found = asdict(inspect_model(path))
+    except ModelError as error:
+        found = {"error": str(error)}
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    _main()

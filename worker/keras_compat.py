@@ -1,0 +1,64 @@
+"""Private parts of Keras, and the environment of its import. Checked with keras 3.15.1 and tf-keras 2.21.0.
+
+- Environment: Keras reads its backend when it is imported, and TensorFlow reads its log level.
+- Hidden packages: Keras imports them where they are installed, for pictures and training. Without them the
+  import takes 2.0 s instead of 4.3 s (docs/performance.md). Guarded by
+  tests/integration/test_model_loader.py::test_what_serving_does_not_need_is_not_imported_and_can_be_later.
+- Silenced standard error: TensorFlow prints a greeting that no log level silences.
+- Layers from `keras.src` and `tf_keras.src`: Keras can't find its own layers of ConvNeXt and
+  InceptionResNetV2 by their names, so it could not load these models. Guarded by
+  tests/integration/test_model_loader.py::test_layers_that_only_keras_applications_have_are_loaded.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+NOT_FOR_SERVING = ("matplotlib", "scipy", "sklearn")
+"""The packages that are hidden from Keras."""
+
+
+def import_keras() -> None:
+    """Import Keras and TensorFlow quickly and without output. An import error is still an exception."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere, _hidden(NOT_FOR_SERVING):
+            os.dup2(nowhere.fileno(), 2)
+            import keras  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def _hidden(packages: Sequence[str]) -> Iterator[None]:
+    """Make these packages seem not installed, unless they are imported already."""
+    # Python's reference documents that importing a name whose module is None raises ModuleNotFoundError.
+    hidden: dict[str, Any] = {each: None for each in packages if each not in sys.modules}
+    sys.modules.update(hidden)
+    try:
+        yield
+    finally:
+        for each in hidden:
+            del sys.modules[each]
+
+
+def keras_layers() -> dict[str, Any]:
+    """Return the layers by name that Keras 3 can't find on its own."""
+    from keras.src.applications import convnext
+    from keras.src.applications import inception_resnet_v2 as inception
+
+    return {"LayerScale": convnext.LayerScale, "CustomScaleLayer": inception.CustomScaleLayer}
+
+
+def tf_keras_layers() -> dict[str, Any]:
+    """Return the layers by name that tf_keras can't find on its own."""
+    from tf_keras.src.applications import convnext
+
+    return {"LayerScale": convnext.LayerScale}

@@ -1,0 +1,105 @@
+"""The next batch, which fills with decoded jobs while the model is busy."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.job import Options
+from shared.queue import BULK, QUEUES
+from shared.queue.messages import Claim
+from shared.queue.script_constants import MAX_INTERACTIVE_TURNS
+
+
+@dataclass(frozen=True)
+class DecodedJob:
+    """A claimed job whose image is decoded: `pixels` is uint8 [inputs, height, width, channels]."""
+
+    claim: Claim
+    options: Options
+    pixels: NDArray[np.uint8]
+    decode_seconds: float
+    decoded_at: float = field(default_factory=time.monotonic)
+
+    def seconds_waited(self, moment: float) -> float:
+        """Return the seconds spent in the queue, and here from the end of the decoding until `moment`."""
+        return self.claim.seconds_waited + moment - self.decoded_at
+
+
+class NextBatch:
+    """Holds at most one batch of each queue, decoded ahead of the model; safe between threads.
+
+    `take` returns as soon as any job is here. A flush interval delays a partial batch by that time at most.
+    """
+
+    def __init__(self, max_inputs: int, flush_interval: float = 0.0) -> None:
+        self._max_inputs, self._flush_interval = max_inputs, flush_interval
+        # Interactive jobs go first, because QUEUES begins with their queue.
+        self._jobs: dict[str, list[DecodedJob]] = {queue: [] for queue in QUEUES}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._interactive_in_a_row = 0
+
+    def room(self) -> dict[str, int]:
+        """Return how many more inputs fit, for each queue."""
+        with self._changed:
+            return {queue: max(self._max_inputs - _inputs(jobs), 0) for queue, jobs in self._jobs.items()}
+
+    def add(self, jobs: Sequence[DecodedJob]) -> None:
+        """Put decoded jobs into the next batch."""
+        with self._changed:
+            for job in jobs:
+                self._jobs[job.claim.queue].append(job)
+            self._changed.notify_all()
+
+    def take(self) -> list[DecodedJob]:
+        """Wait for the next batch and return it; the batch is empty after `close`.
+
+        Interactive jobs come first, but waiting bulk jobs come after `MAX_INTERACTIVE_TURNS` batches.
+        """
+        with self._changed:
+            while not self._closed:
+                queue = self._next_queue()
+                wait = self._seconds_to_flush(self._jobs[queue]) if queue else None
+                if queue and wait == 0.0:
+                    return self._remove(queue)
+                self._changed.wait(wait)
+            return []
+
+    def _next_queue(self) -> str | None:
+        if self._interactive_in_a_row >= MAX_INTERACTIVE_TURNS and self._jobs[BULK]:
+            return BULK
+        return next((queue for queue, jobs in self._jobs.items() if jobs), None)
+
+    def _remove(self, queue: str) -> list[DecodedJob]:
+        bulk_waits = queue != BULK and bool(self._jobs[BULK])
+        self._interactive_in_a_row = self._interactive_in_a_row + 1 if bulk_waits else 0
+        batch, self._jobs[queue] = self._jobs[queue], []
+        self._changed.notify_all()
+        return batch
+
+    def wait_for_room(self, seconds: float) -> None:
+        """Return when the next batch has changed, or after `seconds`."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def close(self) -> list[DecodedJob]:
+        """Hand out no more batches, and return the jobs that were in none."""
+        with self._changed:
+            self._closed = True
+            rest = [job for jobs in self._jobs.values() for job in jobs]
+            self._jobs = {queue: [] for queue in QUEUES}
+            self._changed.notify_all()
+            return rest
+
+    def _seconds_to_flush(self, jobs: Sequence[DecodedJob]) -> float:
+        if _inputs(jobs) >= self._max_inputs:
+            return 0.0
+        return max(jobs[0].decoded_at + self._flush_interval - time.monotonic(), 0.0)
+
+
+def _inputs(jobs: Sequence[DecodedJob]) -> int:
+    return sum(len(job.pixels) for job in jobs)

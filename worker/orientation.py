@@ -1,0 +1,46 @@
+"""EXIF orientation: turns cut regions upright, and maps boxes between the stored and the upright image."""
+
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
+
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""The operation that turns a stored image upright, by its EXIF orientation."""
+
+
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Apply the EXIF orientation to a stored image, or to a part of one."""
+    return image.transpose(_TRANSPOSITIONS[orientation]) if orientation > 1 else image
+
+
+def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
+    """Return where a box of an upright image of this size lies in the stored image."""
+    width, height = size
+    if orientation >= 5:
+        left, top, right, bottom = box
+        box, width, height = (top, left, bottom, right), height, width
+    return _flipped(box, (width, height), orientation)
+
+
+def upright_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
+    """Return where a box of a stored image of this size lies in the upright image."""
+    left, top, right, bottom = _flipped(box, size, orientation)
+    return (top, left, bottom, right) if orientation >= 5 else (left, top, right, bottom)
+
+
+def _flipped(box: Box, size: tuple[int, int], orientation: int) -> Box:
+    left, top, right, bottom = box
+    if orientation in (2, 3, 7, 8):
+        left, right = size[0] - right, size[0] - left
+    if orientation in (3, 4, 6, 7):
+        top, bottom = size[1] - bottom, size[1] - top
+    return left, top, right, bottom

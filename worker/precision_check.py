@@ -1,0 +1,37 @@
+"""The check of a reduced precision: bfloat16 must give the same answers as float32."""
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from worker.model_allowlist import ModelError
+from worker.tensorflow_compat import Scores
+
+logger = logging.getLogger(__name__)
+
+
+def check_precision(exact: Scores, reduced: Scores) -> None:
+    """Compare the scores of the same images in float32 and in bfloat16.
+
+    Raises:
+        ModelError: scores differ by more than 0.1, or fewer than 9 of 10 top answers are the same.
+    """
+    if not has_bfloat16():
+        logger.warning("this processor has no bfloat16 instructions: float32 may be as fast or faster")
+    difference = float(np.abs(exact - reduced).max())
+    # When two classes have almost equal scores, either class may be the top answer.
+    chosen = exact[np.arange(len(exact)), reduced.argmax(1)]
+    same = 100 * float((chosen >= exact.max(1) - 0.01).mean())
+    found = f"scores differ by up to {difference:.4f}, {same:.0f} % of the top answers are the same"
+    logger.info("bfloat16 compared with float32 on synthetic images: %s", found)
+    if not (difference <= 0.1 and same >= 90):
+        raise ModelError(f"INFERENCE_PRECISION=bfloat16 changes this model's answers: {found}. Use float32.")
+
+
+def has_bfloat16() -> bool:
+    """Return whether the processor reports avx512_bf16, amx_bf16 or bf16; True if it can't be read."""
+    with suppress(OSError):
+        return "bf16" in Path("/proc/cpuinfo").read_text()
+    return True

@@ -1,0 +1,69 @@
+"""Private and ageing parts of TensorFlow. Checked with tensorflow 2.21.0.
+
+- `convert_variables_to_constants_v2` is private. It makes a graph without variables, which a session needs.
+- `compat.v1.Session` runs that graph on a CPU. A batch of 8 takes 0.66 ms of CPU instead of 1.85 ms
+  (docs/performance.md), because TensorFlow formats every batch for an unused error message when the function
+  is called directly. A session also has its own precision and its own threads.
+  Guarded by tests/integration/test_model.py (the scores are those of `predict`) and by
+  tests/integration/test_engine.py (precision and threads).
+- `malloc_trim` of glibc returns the memory to the system that loading and freezing have freed. A worker with
+  InceptionV3 has 1.76 GB instead of 2.21 GB, also after later batches. No test guards it.
+"""
+
+import ctypes
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.keras_compat import import_keras
+
+Pixels = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+
+def prepare_devices(threads: int) -> None:
+    """Set the number of threads (0: all cores), and let a GPU's memory grow with its use."""
+    import_keras()
+    import tensorflow as tf
+
+    with suppress(RuntimeError):  # An earlier engine of this process has begun to use the devices.
+        # This thread pool belongs to the whole process. A session's own limit of it has no effect.
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def freeze(function: Any) -> Any:
+    """Return a concrete function with its weights as constants of the graph."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function)
+
+
+def release_freed_memory() -> None:
+    """Return freed memory to the system, which glibc would otherwise keep."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def make_runner(frozen: Any, precision: str, threads: int) -> Callable[[Pixels], Scores]:
+    """Return a function that runs the frozen graph: in a session on a CPU, compiled by XLA on a GPU."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        compiled = tf.function(lambda pixels: frozen(pixels)[0], jit_compile=True)
+        return lambda pixels: np.asarray(compiled(tf.constant(pixels)))
+    config = tf.compat.v1.ConfigProto()
+    if threads:  # Otherwise parallel branches of the model would use more cores.
+        config.inter_op_parallelism_threads, config.use_per_session_threads = 1, True
+    rewrites = config.graph_options.rewrite_options
+    if precision == "bfloat16":
+        rewrites.auto_mixed_precision_onednn_bfloat16 = rewrites.ON
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(frozen.graph.as_graph_def(), name="")
+        session = tf.compat.v1.Session(graph=graph, config=config)
+    run: Callable[[Pixels], Scores] = session.make_callable(frozen.outputs[0].name, [frozen.inputs[0].name])
+    return run

@@ -1,0 +1,85 @@
+"""The thresholds file: a CSV with a row of statistics for each class."""
+
+import csv
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.classes_file import read_text
+from worker.model_allowlist import ModelError
+
+COLUMNS = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
+MISSING = -1.0
+"""The value of an empty or unreadable cell, as in the original server."""
+_COLUMNS = ",".join(COLUMNS)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Statistics of a class's validation images: two scores and a share, each from 0 to 1 or `MISSING`."""
+
+    top1_min: float
+    top2_max: float
+    correct: float
+
+    @property
+    def value(self) -> float:
+        """The score that a prediction must exceed, by the original server's formula."""
+        distance = self.top1_min - self.top2_max
+        return self.top1_min - (1 - self.correct) * distance / 2
+
+
+def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold]:
+    """Read the thresholds of the classes that have a row.
+
+    Raises:
+        ModelError: the header or a row is invalid; the message has its line number.
+    """
+    rows = csv.reader(read_text(path, "INFERENCE_THRESHOLDS_FILE").split("\n"))
+    known, found = set(classes), dict[str, Threshold]()
+    try:
+        _check_header(f"{path}, line 1", next(rows), known)
+        for row in rows:
+            if any(cell.strip() for cell in row):
+                _check_row(f"{path}, line {rows.line_num}", row, known, found)
+                found[row[0].strip()] = Threshold(_number(row[1]), _number(row[4]), _number(row[5]))
+    except csv.Error as error:
+        raise ModelError(f"{path}, line {rows.line_num}: expected CSV, got an error: {error}") from None
+    return found
+
+
+def _check_header(where: str, cells: list[str], known: Collection[str]) -> None:
+    """Reject a first line that is no header or has another order, because a row or column would be misread.
+
+    A header with other column names is accepted, as in the original server.
+    """
+    _check_length(where, cells)
+    names = [cell.strip().lower() for cell in cells]
+    if cells[0].strip() in known or any(_number(name) != MISSING for name in names[1:]):
+        raise ModelError(f"{where}: expected the header, got a class's row. Add the header {_COLUMNS}.")
+    for name, column in zip(names, COLUMNS, strict=True):
+        if name in {*COLUMNS} - {column}:
+            raise ModelError(f"{where}: expected {column}, got {name}. Order the columns as {_COLUMNS}.")
+
+
+def _check_row(where: str, row: list[str], known: Collection[str], found: Collection[str]) -> None:
+    _check_length(where, row)
+    name = row[0].strip()
+    if name not in known:
+        raise ModelError(f"{where}: the class {name!r} is not in the classes file. Add or remove it.")
+    if name in found:
+        raise ModelError(f"{where}: a second row for the class {name!r}. Remove one of its rows.")
+
+
+def _check_length(where: str, cells: list[str]) -> None:
+    if len(cells) != len(COLUMNS):
+        raise ModelError(f"{where}: expected {len(COLUMNS)} cells, got {len(cells)}. Write {_COLUMNS}.")
+
+
+def _number(cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        return MISSING
+    return value if math.isfinite(value) else MISSING

@@ -1,0 +1,40 @@
+"""The warm-up: runs the model at every batch size when the worker starts, and plans batches by the times."""
+
+from itertools import product
+from time import perf_counter
+
+import numpy as np
+
+from worker.batch_plan import plan_runs
+from worker.engine import Engine
+from worker.tensorflow_compat import release_freed_memory
+
+SHORT_SECONDS = 0.05
+"""Maximum seconds of a run that is timed repeatedly, because short times vary more."""
+
+ROUNDS = 5
+"""How many more times short runs are timed, all sizes in turn: then a slow moment affects no size alone."""
+
+
+def warm_up(engine: Engine) -> float:
+    """Time a run of every size, plan the batches by these times, and return the seconds of a full batch."""
+    for size in engine.sizes:
+        try:
+            _time_run(engine, size)  # The first run of a size allocates and compiles.
+            engine.costs[size] = _time_run(engine, size)
+        except Exception as error:
+            engine.reduce_batch(size, error)
+            break
+    short = [size for size, cost in engine.costs.items() if cost < SHORT_SECONDS]
+    for _, size in product(range(ROUNDS), short):
+        engine.costs[size] = min(engine.costs[size], _time_run(engine, size))
+    release_freed_memory()
+    engine.plans = plan_runs(engine.costs)
+    return sum(engine.costs[size] for size in engine.plans[engine.input_batch])
+
+
+def _time_run(engine: Engine, size: int) -> float:
+    pixels = np.zeros((size, engine.height, engine.width, engine.channels), np.uint8)
+    start = perf_counter()
+    engine.run_size(pixels, size)
+    return perf_counter() - start
