@@ -155,7 +155,7 @@ def test_an_image_gets_bars_with_thresholds_and_the_same_result_by_curl(
     assert [mark.evaluate("each => each.style.left") for mark in rows.locator(".mark").all()] == ["50%"] * 2
     fill = rows.locator(".fill").first.evaluate("each => parseFloat(each.style.width)")
     assert 99 < fill <= 100
-    assert "Digitus septem albus" in page.locator("#told").inner_text()
+    assert "Digitus septem albus" in page.locator("#announcement").inner_text()
     assert near(by_curl(page), stack.classify(SEVEN, top_n=2).json())
 
 
@@ -236,7 +236,7 @@ def test_a_region_is_added_moved_resized_and_removed_by_keyboard(visitor: Visito
     page.keyboard.press("Delete")
     assert squares(page) == []
     expect(page.locator("#add")).to_be_focused()
-    expect(page.locator("#told")).to_have_text("Region 1 removed")
+    expect(page.locator("#announcement")).to_have_text("Region 1 removed")
 
 
 def test_a_region_is_set_by_its_number_fields(visitor: Visitor, stack: Stack) -> None:

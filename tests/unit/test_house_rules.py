@@ -1,10 +1,12 @@
 """The rules of the house that a reviewer should not have to look for."""
 
 import ast
+import io
 import os
 import re
 import subprocess
 import sys
+import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,9 +152,6 @@ def test_no_two_modules_have_one_name() -> None:
     assert [name for name, count in stems.items() if count > 1] == []
 
 
-PACKAGES_DONE = ("shared", "webhooks", "cli", "classification_client", "demo")
-"""The packages whose uses of private names are all in `*_compat.py`."""
-
 PRIVATE = re.compile(
     r"""
     (?:from|import)\ (?:gunicorn|rq|PIL|keras|tf_keras|tensorflow|redis)\b(?:\.\w+)*\.(?:_\w+|src|python)\b
@@ -177,7 +176,7 @@ def private_names(source: str) -> list[str]:
     return PRIVATE.findall(ast.unparse(tree))
 
 
-@pytest.mark.parametrize("package", PACKAGES_DONE)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_private_names_of_libraries_are_used_in_compat_modules_only(package: str) -> None:
     used = {
         str(path.relative_to(ROOT)): private_names(path.read_text())
@@ -317,3 +316,81 @@ def test_locks_for_the_cpu_take_the_small_tensorflow_on_linux() -> None:
     entries = {pin for pin in pins(ROOT / "requirements/serve.lock") if pin.startswith("tensorflow")}
     assert {pin.split("==")[0] for pin in entries} == {"tensorflow", "tensorflow-cpu"}
     assert all("platform_machine" in pin and "sys_platform" in pin for pin in entries)
+
+
+MAX_CODE_LINES, MAX_COMPLEXITY = 30, 8
+"""Maximum size of a function: lines without docstrings and comments, and decisions plus one."""
+
+DECISIONS = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.Assert, ast.match_case)
+
+
+def code_lines(source: str) -> set[int]:
+    """The numbers of the lines that hold code."""
+    ignored = {
+        *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
+        *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
+    }
+    found: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in ignored:
+            found |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # a docstring
+            found -= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    return found
+
+
+def complexity(function: ast.AST) -> int:
+    """One, plus each branch, boolean operator, comprehension and comprehension's condition."""
+    total = 1
+    for node in ast.walk(function):
+        if isinstance(node, DECISIONS):
+            total += 1
+        elif isinstance(node, ast.BoolOp):
+            total += len(node.values) - 1
+        elif isinstance(node, ast.comprehension):
+            total += 1 + len(node.ifs)
+    return total
+
+
+def large_functions(source: str) -> list[str]:
+    lines = code_lines(source)
+    functions = (
+        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return [
+        f"{each.name}: {size} lines, complexity {complexity(each)}"
+        for each in functions
+        if (size := len(lines & set(range(each.lineno, (each.end_lineno or 0) + 1)))) > MAX_CODE_LINES
+        or complexity(each) > MAX_COMPLEXITY
+    ]
+
+
+def test_functions_are_short_and_simple() -> None:
+    found = {name: large_functions(path.read_text()) for name, path in MODULES.items()}
+    assert {name: large for name, large in found.items() if large} == {}
+
+
+def test_a_large_function_would_be_seen() -> None:
+    long = "def long():\n" + "    call()\n" * 30
+    branched = "def branched(a):\n    return [b for b in a if b] and a or " + " or ".join("abcde")
+    assert large_functions(long) == ["long: 31 lines, complexity 1"]
+    assert large_functions(branched) == ["branched: 2 lines, complexity 9"]
+
+
+UNCLEAR = re.compile(
+    r"\b(told|mended|(?<!nth-child\()odd|but for|for want of|had again|asked|in vain)\b", re.IGNORECASE
+)
+"""Words that readers did not understand; docs/glossary.md has the field's terms."""
+
+
+def test_code_and_docs_use_plain_words() -> None:
+    here = str(Path(__file__).relative_to(ROOT))
+    found = [
+        f"{path}:{number}: {line.strip()[:80]}"
+        for path, text in project_files()
+        if path.endswith((".py", ".lua", ".md", ".js", ".html", ".yaml", ".yml")) and path != here
+        for number, line in enumerate(text.splitlines(), 1)
+        if UNCLEAR.search(line)
+    ]
+    assert found == []

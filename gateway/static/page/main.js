@@ -114,7 +114,7 @@ function showProgress(key, values) {
 
 /** Have screen readers say a message. */
 function announce(message) {
-  id("told").textContent = message;
+  id("announcement").textContent = message;
 }
 
 function cancel() {
