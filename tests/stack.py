@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,19 +13,14 @@ from typing import Any
 import requests
 
 import demo
+from cli.serve.temporary_server import free_port
 from tests.valkey import Valkey
 
 ROOT = Path(__file__).parent.parent
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def eventually(holds: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return the first truthy answer of `holds`, asked for `seconds`."""
+    """Call `holds` for at most `seconds`; return its first truthy result."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         answer = holds()

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from cli.bench.load_generator import Plan
-from cli.serve.temporary_server import own_server
+from cli.serve.temporary_server import temporary_server
 
 FLUSH_SECONDS = 2.5
 """Workers tell their counts within this time."""
@@ -104,7 +104,7 @@ class Service:
 @contextlib.contextmanager
 def started(environ: dict[str, str]) -> Iterator[Service]:
     """`classification-server serve` with an embedded Redis, on a free port."""
-    with own_server(environ) as (url, pid):
+    with temporary_server(environ) as (url, pid):
         yield Service(url, processes=_parts(psutil.Process(pid)))
 
 

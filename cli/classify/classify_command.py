@@ -106,14 +106,14 @@ def _server(url: str | None, quiet: bool) -> Iterator[str]:
         yield url
         return
     from cli.serve.serve_command import demo_model
-    from cli.serve.temporary_server import own_server
+    from cli.serve.temporary_server import temporary_server
 
     demo = demo_model(os.environ)
     if not quiet:
         echo("starting a server for this run (--url names one that runs)")
     with contextlib.ExitStack() as stack:
         try:
-            ours, _ = stack.enter_context(own_server(demo))
+            ours, _ = stack.enter_context(temporary_server(demo))
         except RuntimeError as error:
             raise CommandError(str(error)) from None
         yield ours

