@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from cli import CommandError
 from cli.serve.process import ManagedProcess, ProcessSpec
 from cli.serve.readiness import POLL_SECONDS, missing_for_readiness
 from cli.serve.serve_command import python_path
@@ -24,7 +25,7 @@ def temporary_server(environ: Mapping[str, str] | None = None) -> Iterator[tuple
     """Run a service with these settings over the environment's; yield its address and its process id.
 
     Raises:
-        RuntimeError: it did not start; the message has its log.
+        CommandError: it did not start; the message has its log.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="classification-") as folder:
@@ -57,7 +58,7 @@ def _wait_until_ready(server: ManagedProcess, port: int) -> None:
     while missing_for_readiness("127.0.0.1", port) is not None:
         if server.has_ended():
             log = server.spec.log.read_text(errors="replace").strip() if server.spec.log else ""
-            raise RuntimeError(f"the service did not start:\n{log}")
+            raise CommandError(f"the service did not start:\n{log}")
         time.sleep(POLL_SECONDS)
 
 

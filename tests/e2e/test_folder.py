@@ -85,18 +85,18 @@ def test_a_folder_becomes_a_table(stack: Stack, photos: Path, here: Path) -> Non
     assert sorted(os.listdir(here)) == ["photos", "photos.csv"]
 
 
-def test_what_is_no_photo_by_its_ending_is_left_out_and_told(
+def test_files_of_other_types_are_skipped_and_reported(
     stack: Stack, photos: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["classify", str(photos), "--url", stack.url]) == 1
-    assert "left out, being no photos by their names: 1 .json\n" in capsys.readouterr().err
+    assert "files skipped for their extensions: 1 .json\n" in capsys.readouterr().err
     (here / "texts").mkdir()
     (here / "texts" / "a.TXT").touch()
     assert main(["classify", "texts", "--url", stack.url]) == 2
-    assert "there are no photos in texts, but 1 .txt" in capsys.readouterr().err
+    assert "there are no photos in texts, only 1 .txt" in capsys.readouterr().err
 
 
-def test_all_forms_tell_the_same(stack: Stack, photos: Path, here: Path) -> None:
+def test_all_formats_have_the_same_content(stack: Stack, photos: Path, here: Path) -> None:
     options = ("--top-n", "2", "--regions", "0, 0, 100; 10,10,80")
     for name in ("out.csv", "out.jsonl", "out.parquet"):
         assert classify(stack, photos, *options, "--output", name) == 1
@@ -105,9 +105,11 @@ def test_all_forms_tell_the_same(stack: Stack, photos: Path, here: Path) -> None
     columns = pyarrow.parquet.read_table(here / "out.parquet").to_pylist()
     lines = [json.loads(line) for line in (here / "out.jsonl").read_text().splitlines()]
     assert [each["file"] for each in lines] == sorted({row["file"] for row in table})
-    told = [(row["file"], row["side"], row["class"], row["score"]) for row in table if row["class"]]
-    assert told == [(r["file"], str(r["side"]), r["class"], str(r["score"])) for r in columns if r["class"]]
-    assert told == [
+    expected = [(row["file"], row["side"], row["class"], row["score"]) for row in table if row["class"]]
+    assert expected == [
+        (r["file"], str(r["side"]), r["class"], str(r["score"])) for r in columns if r["class"]
+    ]
+    assert expected == [
         (line["file"], str(region["region"][2]), each["class"], str(each["score"]))
         for line in lines
         for region in line.get("regions", ())
@@ -131,19 +133,19 @@ def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: 
     [
         pytest.param(["nowhere"], "nowhere is not a folder", id="no folder"),
         pytest.param(["empty"], "there are no photos in empty", id="no photos"),
-        pytest.param(["empty", "--output", "out.xls"], "one of .csv, .jsonl, .parquet", id="ending"),
+        pytest.param(["empty", "--output", "out.xls"], "one of .csv, .jsonl, .parquet", id="extension"),
         pytest.param(["empty", "--output", "no/out.csv"], "there are no photos", id="no photos, no place"),
         pytest.param(["empty", "--html", "no/out.html"], "no is not a folder", id="no place for the page"),
-        pytest.param(["empty", "--url", "http://127.0.0.1:9"], "can't be used: ", id="nobody there"),
+        pytest.param(["empty", "--url", "http://127.0.0.1:9"], "cannot be used: ", id="nobody there"),
         pytest.param(["empty", "--key", "ñ"], "no key has", id="no key"),
         pytest.param(["empty", "--url", "localhost:8001"], "such as http://localhost:8001", id="no address"),
     ],
 )
-def test_what_must_be_mended_ends_with_2(
+def test_what_the_user_must_fix_ends_with_2(
     stack: Stack, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     arguments: list[str], said: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("cli.classify.folder_run.HELLO_SECONDS", 0.1)
+    monkeypatch.setattr("cli.classify.folder_run.CONNECT_SECONDS", 0.1)
     (here / "empty").mkdir()
     url = [] if "--url" in arguments else ["--url", stack.url]
     assert main(["classify", *arguments, *url]) == 2
@@ -151,7 +153,7 @@ def test_what_must_be_mended_ends_with_2(
 
 
 @pytest.mark.parametrize("text", ["hello", "[]", '{"model": "x"}'])
-def test_a_server_of_another_kind_is_told(
+def test_a_server_of_another_kind_is_reported(
     here: Path, photos: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     (here / "cfg").write_text(text)
@@ -159,15 +161,15 @@ def test_a_server_of_another_kind_is_told(
         threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}).start()
         assert main(["classify", "photos", "--url", f"http://127.0.0.1:{other.server_port}"]) == 2
         other.shutdown()
-    assert "answers, but is no classification-server" in capsys.readouterr().err
+    assert "answers, but is not a classification-server" in capsys.readouterr().err
 
 
 def test_answers_of_two_models_are_not_mixed(
     stack: Stack, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hello = FolderRun._hello
+    request = FolderRun._request
     with monkeypatch.context() as changed:
-        changed.setattr(FolderRun, "_hello", lambda run: hello(run) | {"model": "another"})
+        changed.setattr(FolderRun, "_request", lambda run: request(run) | {"model": "another"})
         assert classify(stack, photos) == 2
     assert "the server's model changed during the run" in capsys.readouterr().err
     assert classify(stack, photos) == 2
@@ -217,7 +219,7 @@ def own(here: Path) -> Iterator[Stack]:
     running.close()
 
 
-def test_an_interrupted_run_and_one_whose_line_breaks_go_on_where_they_stopped(
+def test_an_interrupted_run_and_one_whose_connection_breaks_are_continued(
     own: Stack, many: Path, here: Path
 ) -> None:
     own.start("worker", "worker")
@@ -233,7 +235,8 @@ def test_an_interrupted_run_and_one_whose_line_breaks_go_on_where_they_stopped(
     status, _, err = stopped.finish()
     done = stopped.ended()
     assert status == 130 and 20 <= done < MANY
-    assert f"stopped; {done} of {MANY} photos are done; the same command goes on from there" in err
+    assert "stopped" in err and f"{done} of {MANY} photos are done." in err
+    assert "Run the same command to continue." in err.splitlines()[-1]
     assert not (here / "many.csv").exists()
 
     broken = Run(here, *arguments, "--in-flight", "2", **key)
@@ -243,8 +246,8 @@ def test_an_interrupted_run_and_one_whose_line_breaks_go_on_where_they_stopped(
     own.gateway.wait(60)
     broken.process.send_signal(signal.SIGCONT)
     status, _, err = broken.finish()
-    assert status == 1 and f"{done} of {MANY} photos are done; going on with the others" in err
-    assert "the same command goes on from there" in err.splitlines()[-1] and broken.ended() < MANY
+    assert status == 1 and f"continuing a run: {done} of {MANY} photos are done" in err
+    assert "Run the same command to continue." in err.splitlines()[-1] and broken.ended() < MANY
 
     own.start("gateway", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()")
     again = Run(here, "--url", own.url, **key)
@@ -341,16 +344,16 @@ def test_the_contact_sheet_sorts_and_filters(
     assert set(names()[3:]) == {"cut.jpg", "notes"}
     page.select_option("#sort", "low")
     assert names()[0] == "z.jpg" and set(names()[3:]) == {"cut.jpg", "notes"}
-    page.select_option("#state", "passed")
+    page.select_option("#state", "accepted")
     assert sorted(names()) == ["3.png", HOSTILE] and page.locator("output").text_content() == "2 of 5"
     page.select_option("#class", "Digitus tres niger")
     assert names() == ["3.png"]
     page.click("button")
     eventually(lambda: page.locator("output").text_content() == "all 5", 10, "all shown again")
-    page.fill("#most", "0.5")
+    page.fill("#max-score", "0.5")
     assert names() == ["z.jpg"]
     page.click("button")
-    page.fill("#least", "0.9")
+    page.fill("#min-score", "0.9")
     assert sorted(names()) == ["3.png", HOSTILE]
     assert page.locator("article:not([hidden]) p data").first.inner_text() == "0.999"  # not quite 1
     page.click("button")
