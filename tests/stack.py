@@ -42,9 +42,7 @@ class Stack:
             "REDIS_URL": self.valkey.url,
             "SERVER_HOST": "127.0.0.1",
             "SERVER_PORT": str(self.port),
-            "INFERENCE_MODEL": str(demo.MODEL),
-            "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
-            "INFERENCE_THRESHOLDS_FILE": str(demo.THRESHOLDS),
+            **demo.SETTINGS,
             **{name: str(value) for name, value in environ.items()},
         }
         self.processes: list[subprocess.Popen[bytes]] = []

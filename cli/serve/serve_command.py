@@ -115,12 +115,7 @@ def demo_model(environ: Mapping[str, str]) -> dict[str, str]:
     import demo
 
     echo("INFERENCE_MODEL is not set: the demo model is served")
-    files = {
-        "INFERENCE_MODEL": demo.MODEL,
-        "INFERENCE_CLASSES_FILE": demo.CLASSES,
-        "INFERENCE_THRESHOLDS_FILE": demo.THRESHOLDS,
-    }
-    return {name: str(path) for name, path in files.items() if not environ.get(name, "").strip()}
+    return {name: path for name, path in demo.SETTINGS.items() if not environ.get(name, "").strip()}
 
 
 def python_path() -> dict[str, str]:

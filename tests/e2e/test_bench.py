@@ -67,10 +67,10 @@ def test_a_service_elsewhere_is_measured_and_without_a_terminal_each_step_is_a_l
 
 def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:
     """Two images under one number: the second gets other classes than the first."""
-    from cli.bench.load_generator import Generator, Plan
+    from cli.bench.load_generator import LoadGenerator, Plan
 
     one, two = subjects.light().images[1:8:6]
-    generator = Generator(Plan(stack.url, [str(one)], 1.0, clients=1))
+    generator = LoadGenerator(Plan(stack.url, [str(one)], 1.0, clients=1))
     for path in (one, one, two):
         answer = requests.post(f"{stack.url}/classify", files={"blob": path.read_bytes()}, timeout=30)
         generator._check(0, answer.content)
@@ -93,6 +93,6 @@ def test_the_settings_that_are_proposed_are_the_fastest_that_are_needed() -> Non
     assert tuning.propose([slow, half | {"sizes": {"32": 40.0}}])["INFERENCE_THREADS"] == "4"
 
 
-def test_a_folder_without_images_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_images_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--images", str(tmp_path), "--model", "light"]) == 2
     assert "no images" in capsys.readouterr().err

@@ -40,11 +40,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(models: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the whole service as a user does; it must end by itself."""
+    """Run the whole service as a user does; it must end without a signal."""
     settings = {
-        "INFERENCE_MODEL": str(demo.MODEL),
-        "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
-        "INFERENCE_THRESHOLDS_FILE": str(demo.THRESHOLDS),
+        **demo.SETTINGS,
         "SERVER_PORT": str(free_port()),
         "SERVER_HOST": "127.0.0.1",
         "SERVER_DATA_DIR": str(models / "data"),
