@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from cli.check import check_command
 from cli.classes import classes_command
 from cli.classify import classify_command
 from cli.serve import serve_command
+from shared.version import version
 
 COMMANDS = {
     "serve": serve_command,
@@ -32,11 +32,7 @@ class _Version(argparse.Action):
     """Reads the version only when it is requested, because the package's metadata load slowly."""
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
-        try:
-            version = metadata.version("classification-server")
-        except metadata.PackageNotFoundError:
-            version = "(not installed: run from its source)"
-        print(f"classification-server {version}")
+        print(f"classification-server {version()}")
         parser.exit()
 
 

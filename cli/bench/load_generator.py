@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import uvloop
+
 BOUNDARY = b"classification-server-bench"
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 TIMING = re.compile(rb"\r\nserver-timing: *([^\r]+)\r\n", re.IGNORECASE)
@@ -199,15 +201,9 @@ class LoadGenerator:
 
 def main() -> int:
     """Run the plan from stdin."""
-    try:
-        import uvloop
-
-        run: Any = uvloop.run
-    except ImportError:
-        run = asyncio.run
     generator = LoadGenerator(Plan(**json.load(sys.stdin)))
     started, cpu = time.perf_counter(), time.process_time()
-    outcome = run(generator.run())
+    outcome = uvloop.run(generator.run())
     spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
     json.dump(vars(outcome) | spent, sys.stdout)
     return 0

@@ -94,4 +94,5 @@ def show(tried: list[dict[str, Any]], console: Console) -> None:
             speeds = (f"{speed:.1f}" for speed in each["sizes"].values())
             table.add_row(_name(each), *speeds, f"{each['lone_ms']:.1f} ms")
     console.print(table)
-    console.print("use: " + " ".join(f"{name}={value}" for name, value in propose(tried).items()))
+    if any("sizes" in each for each in tried):
+        console.print("use: " + " ".join(f"{name}={value}" for name, value in propose(tried).items()))

@@ -48,7 +48,7 @@ def test_jobs_are_submitted_and_waited_for(stack: Stack) -> None:
         assert client.job(ids[0]).status == "finished" and not client.cancel(ids[0])
 
 
-def test_a_folder_is_mapped_and_what_is_no_photo_is_told(stack: Stack) -> None:
+def test_a_folder_is_mapped_and_a_file_that_is_no_photo_is_reported(stack: Stack) -> None:
     with Client(stack.url) as client:
         outcomes = list(client.map(demo.SAMPLES))
         (wrong,) = client.map([demo.EXPECTED])  # left out of a folder, but here it is named

@@ -137,7 +137,7 @@ def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: 
         pytest.param(["empty", "--output", "no/out.csv"], "there are no photos", id="no photos, no place"),
         pytest.param(["empty", "--html", "no/out.html"], "no is not a folder", id="no place for the page"),
         pytest.param(["empty", "--url", "http://127.0.0.1:9"], "cannot be used: ", id="nobody there"),
-        pytest.param(["empty", "--key", "ñ"], "no key has", id="no key"),
+        pytest.param(["empty", "--key", "ñ"], "expected printable ASCII", id="no key"),
         pytest.param(["empty", "--url", "localhost:8001"], "such as http://localhost:8001", id="no address"),
     ],
 )
