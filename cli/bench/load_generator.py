@@ -12,7 +12,7 @@ import random
 import re
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Outcome:
     times: list[float] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
     """Times of the answers in seconds from the start, while all clients sent requests."""
-    stages: Counter[str] = field(default_factory=Counter)
+    stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
     broken: int = 0
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
     """A persistent connection that hands each complete answer to the generator."""
 
     def __init__(self, generator: "LoadGenerator") -> None:
-        self.generator, self.received, self.missing = generator, bytearray(), 0
+        self.generator, self.received = generator, bytearray()
         self.due, self.number = 0.0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -119,7 +119,7 @@ class LoadGenerator:
                 self._send(time.perf_counter())
             await asyncio.sleep(self.plan.seconds)
         else:
-            await self._arrive()
+            await self._send_at_random()
         self.ending = True
         for _ in range(1200):
             if not self.busy and not self.late:
@@ -136,11 +136,11 @@ class LoadGenerator:
         if self.late:
             self._send(self.late.popleft())
 
-    async def _arrive(self) -> None:
+    async def _send_at_random(self) -> None:
         """Send `rate` requests per second on average, at random moments, on idle or new connections."""
-        chance, due = random.Random(0), time.perf_counter()
+        rng, due = random.Random(0), time.perf_counter()
         end = due + self.plan.seconds
-        while (due := due + chance.expovariate(self.plan.rate)) < end:
+        while (due := due + rng.expovariate(self.plan.rate)) < end:
             wait = due - time.perf_counter()
             if wait > 0:
                 await asyncio.sleep(wait)
@@ -165,7 +165,7 @@ class LoadGenerator:
             if not self.ending:
                 outcome.moments.append(now - self.start)
             self._check(connection.number, body)
-            self._stages(head)
+            self._add_stages(head)
         self.busy -= 1
         self.idle.append(connection)
         if self.plan.clients and not self.ending:
@@ -183,11 +183,11 @@ class LoadGenerator:
         elif len(self.bodies) < 10_000:
             self.bodies.add((number, body))
 
-    def _stages(self, head: bytes) -> None:
+    def _add_stages(self, head: bytes) -> None:
         timing = TIMING.search(head)
-        for part in timing[1].decode().split(", ") if timing else ():
-            name, _, milliseconds = part.partition(";dur=")
-            self.outcome.stages[name] += float(milliseconds)  # type: ignore[assignment]
+        for stage in timing[1].decode().split(", ") if timing else ():
+            name, _, milliseconds = stage.partition(";dur=")
+            self.outcome.stages[name] += float(milliseconds)
 
     def lost(self, connection: Connection) -> None:
         """Count a connection that the server closed, unless it was idle."""

@@ -42,10 +42,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def photos(here: Path) -> Path:
-    """Two digits, one with a name that is HTML, a text and a broken image, some of them in folders."""
+    """Two digits (one with HTML as its name), a text and a damaged image, some in subfolders."""
     folder = here / "photos"
-    (folder / "inner" / "most").mkdir(parents=True)
-    shutil.copy(demo.SAMPLES / "digits" / "3.png", folder / "inner" / "most" / "3.png")
+    (folder / "inner" / "second").mkdir(parents=True)
+    shutil.copy(demo.SAMPLES / "digits" / "3.png", folder / "inner" / "second" / "3.png")
     shutil.copy(demo.SAMPLES / "siete.jpg", folder / HOSTILE)
     (folder / "inner" / "notes").write_text("no photo")
     (folder / "cut.jpg").write_bytes((demo.SAMPLES / "siete.jpg").read_bytes()[:2000])
@@ -56,7 +56,7 @@ def photos(here: Path) -> Path:
 
 @pytest.fixture
 def many(here: Path) -> Path:
-    """Digits, many times, in folders."""
+    """Many digits in subfolders."""
     folder = here / "many"
     for number in range(MANY):
         inner = folder / f"part {number % 7}"
@@ -77,8 +77,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_a_folder_becomes_a_table(stack: Stack, photos: Path, here: Path) -> None:
     assert classify(stack, photos) == 1
     found = {row["file"]: row for row in rows(here / "photos.csv")}
-    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/most/3.png", "inner/notes"])
-    assert found["inner/most/3.png"]["class"] == "Digitus tres niger"
+    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/second/3.png", "inner/notes"])
+    assert found["inner/second/3.png"]["class"] == "Digitus tres niger"
     assert found[HOSTILE]["class"] == "Digitus septem albus" and found[HOSTILE]["accepted"] == "true"
     assert float(found[HOSTILE]["score"]) > 0.99 and found[HOSTILE]["threshold"] == "0.5"
     assert "not an image" in found["inner/notes"]["error"] and "damaged" in found["cut.jpg"]["error"]
@@ -123,7 +123,7 @@ def test_all_formats_have_the_same_content(stack: Stack, photos: Path, here: Pat
 def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: Path) -> None:
     assert classify(stack, demo.SAMPLES / "digits", "--output", "digits.jsonl") == 0
     shutil.copytree(demo.SAMPLES / "digits", here / "d")
-    # Its own output is no photo, though it lies among them.
+    # The output in the folder is not classified.
     for _ in range(2):
         assert classify(stack, here / "d", "--output", "d/out.csv", "--html", "d/out.html") == 0
 
@@ -136,7 +136,7 @@ def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: 
         pytest.param(["empty", "--output", "out.xls"], "one of .csv, .jsonl, .parquet", id="extension"),
         pytest.param(["empty", "--output", "no/out.csv"], "there are no photos", id="no photos, no place"),
         pytest.param(["empty", "--html", "no/out.html"], "no is not a folder", id="no place for the page"),
-        pytest.param(["empty", "--url", "http://127.0.0.1:9"], "cannot be used: ", id="nobody there"),
+        pytest.param(["empty", "--url", "http://127.0.0.1:9"], "cannot be used: ", id="no server"),
         pytest.param(["empty", "--key", "ñ"], "expected printable ASCII", id="no key"),
         pytest.param(["empty", "--url", "localhost:8001"], "such as http://localhost:8001", id="no address"),
     ],
@@ -185,7 +185,7 @@ def test_a_wrong_option_ends_with_2(wrong: list[str]) -> None:
 
 
 class Run:
-    """The command as a process of its own."""
+    """The command as a process."""
 
     def __init__(self, here: Path, *arguments: str, **environ: str) -> None:
         self.journal = here / "many.csv.journal"
@@ -199,7 +199,7 @@ class Run:
         )
 
     def ended(self) -> int:
-        """How many photos are done."""
+        """Return the number of photos that are done."""
         return self.journal.read_text().count('"result"') if self.journal.exists() else 0
 
     def wait_ended(self, count: int) -> None:
@@ -241,7 +241,7 @@ def test_an_interrupted_run_and_one_whose_connection_breaks_are_continued(
 
     broken = Run(here, *arguments, "--in-flight", "2", **key)
     broken.wait_ended(done + 20)
-    broken.process.send_signal(signal.SIGSTOP)  # or it may be through before the gateway is gone
+    broken.process.send_signal(signal.SIGSTOP)  # otherwise it may finish before the gateway stops
     own.gateway.terminate()
     own.gateway.wait(60)
     broken.process.send_signal(signal.SIGCONT)
@@ -256,12 +256,12 @@ def test_an_interrupted_run_and_one_whose_connection_breaks_are_continued(
     assert "\x1b" not in out + err
     check_all(here / "many.csv")
     assert not again.journal.exists()
-    # Photos are sent again at most where the answer to their form was never read.
+    # A photo may be sent again only if the answer to its form was never read.
     assert MANY <= own.valkey.client.zcard("rq:finished:bulk") <= MANY + 4
 
 
 def check_all(path: Path) -> None:
-    """Every photo stands there once, with its own answer."""
+    """Check that every photo is in the table once, with its own answer."""
     found = rows(path)
     assert sorted(int(row["file"].split("/")[1][:3]) for row in found) == list(range(MANY))
     assert all(row["class"].split()[1] == SPECIES[int(row["file"][-5])] for row in found)
@@ -295,7 +295,7 @@ def test_a_terminal_has_a_bar(stack: Stack, many: Path, here: Path) -> None:
     while time.monotonic() < end and select.select([screen], [], [], 30)[0]:
         try:
             shown += os.read(screen, 65536)
-        except OSError:  # Linux' way to say that the other side is closed
+        except OSError:  # Linux reports a closed terminal
             break
     os.close(screen)
     assert process.wait(10) == 0
@@ -317,14 +317,14 @@ def browser() -> Iterator[Any]:
 def test_the_contact_sheet_sorts_and_filters(
     stack: Stack, photos: Path, here: Path, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contact_sheet, "MAX_EMBEDDED", 3)  # so that the thumbnails are beside
+    monkeypatch.setattr(contact_sheet, "MAX_EMBEDDED", 3)  # so that the thumbnails go to a folder
     shutil.copy(demo.SAMPLES / "tres-regiones.jpg", photos / "z.jpg")
     classify(stack, photos, "--html", "contact_sheet.html")
     page = browser.new_page(viewport={"width": 390, "height": 844})
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
     page.goto(f"file://{here / 'contact_sheet.html'}")
 
     def names() -> list[str]:
@@ -361,4 +361,4 @@ def test_the_contact_sheet_sorts_and_filters(
     assert names() == ["notes"] and "not an image" in str(
         page.locator("article:not([hidden]) .why").text_content()
     )
-    assert complaints == []
+    assert messages == []

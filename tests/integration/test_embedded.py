@@ -1,4 +1,4 @@
-"""The embedded server: its folder, its socket, and what an earlier run may have left."""
+"""The embedded server: its folder, its socket, and the remains of an earlier run."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ def test_socket_in_a_deep_folder_is_put_elsewhere_and_removed(tmp_path: Path) ->
     assert not place.exists()
 
 
-def test_folder_is_free_again_once_closed(tmp_path: Path) -> None:
+def test_folder_is_unlocked_when_closed(tmp_path: Path) -> None:
     first = EmbeddedRedis(tmp_path)
     with pytest.raises(CommandError, match="another classification-server is running on"):
         EmbeddedRedis(tmp_path)

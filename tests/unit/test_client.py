@@ -40,15 +40,15 @@ def answer(status: int = 200, body: Any = None, **headers: str) -> httpx.Respons
     return httpx.Response(status, headers=named, json=body, request=httpx.Request("GET", "http://x/"))
 
 
-def drive(flow: Call[Any], *answers: Any) -> tuple[Any, list[Any]]:
-    """Run a flow on scripted answers to its requests; returns its result, and all its steps."""
+def drive(call: Call[Any], *answers: Any) -> tuple[Any, list[Any]]:
+    """Run a call with scripted answers to its requests; return its result and all its steps."""
     script, steps = iter(answers), []
     try:
-        step = next(flow)
+        step = next(call)
         while True:
             steps.append(step)
             given = next(script) if isinstance(step, Send) else None
-            step = flow.throw(given) if isinstance(given, Exception) else flow.send(given)
+            step = call.throw(given) if isinstance(given, Exception) else call.send(given)
     except StopIteration as end:
         return end.value, steps
 
@@ -63,7 +63,7 @@ def test_refused_requests_are_sent_again_after_retry_after() -> None:
     assert [step.seconds for step in steps if isinstance(step, Pause)] == [7, 3]
 
 
-def test_a_form_that_is_sent_again_has_the_same_key_and_another_has_another() -> None:
+def test_a_retried_form_keeps_its_key_and_another_form_has_another_key() -> None:
     _, steps = drive(Calls(60).submit([b"x"], {}), httpx.ReadError("broken"), answer(202, QUEUED))
     first, _, again = steps
     assert first.headers["Idempotency-Key"] == again.headers["Idempotency-Key"]
@@ -86,7 +86,7 @@ def test_without_patience_left_the_last_error_is_raised() -> None:
     assert (refused.value.status, refused.value.detail, refused.value.retry_after) == (429, "full", 60)
 
 
-def test_a_callers_time_is_kept_whatever_the_server_says() -> None:
+def test_the_timeout_is_kept_despite_retry_after() -> None:
     later = answer(503, {"detail": "away"}, Retry_After="30")
     with pytest.raises(TimedOut, match=r"no answer before the deadline: 503 .*away"):
         drive(Calls(60).wait(["j1"], 0.5), later)
@@ -94,23 +94,23 @@ def test_a_callers_time_is_kept_whatever_the_server_says() -> None:
         drive(Calls(60).classify(b"x", {}, 0.5), later)
 
 
-def test_a_picture_that_is_waited_for_no_longer_is_canceled_whatever_comes_of_that() -> None:
+def test_after_a_timeout_the_job_is_canceled_and_errors_of_that_are_ignored() -> None:
     later, steps = answer(503, {"detail": "away"}, Retry_After="30"), []
 
-    def flow() -> Call[Any]:
+    def call() -> Call[Any]:
         inner, given = Calls(60).classify(b"x", {}, 0.5), None
         while True:
             steps.append(inner.send(given))
             given = yield steps[-1]
 
     with pytest.raises(TimedOut, match="no answer before the deadline"):
-        drive(flow(), answer(202, QUEUED, X_Job_Id="j1"), later, later)
+        drive(call(), answer(202, QUEUED, X_Job_Id="j1"), later, later)
     assert [(step.method, step.path) for step in steps] == [
         ("POST", "/classify"), ("GET", "/jobs/j1"), ("DELETE", "/jobs/j1"),
     ]  # fmt: skip
 
 
-def test_a_silent_server_is_not_waited_for_longer_than_the_caller_has() -> None:
+def test_a_silent_server_does_not_delay_a_timeout() -> None:
     step = Send("GET", "/jobs", wait=20, left=0.5)
     given = step.arguments(30)["timeout"]
     assert (given.connect, given.read) == (1.5, 1.5)
@@ -119,7 +119,7 @@ def test_a_silent_server_is_not_waited_for_longer_than_the_caller_has() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 422, 500])
-def test_what_would_be_refused_again_is_not_sent_again(status: int) -> None:
+def test_permanent_errors_are_not_retried(status: int) -> None:
     with pytest.raises(Problem) as refused:
         drive(Calls(60).get("/cfg"), answer(status, {"title": "No", "detail": "it is wrong"}))
     assert str(refused.value) == f"{status} No: it is wrong"
@@ -130,7 +130,7 @@ def test_the_errors_of_fields_are_named() -> None:
     assert Problem.of(answer(422, body)).fields == {"top_n": "it is 0, and must be at least 1"}
 
 
-def test_a_proxys_page_is_a_problem_too() -> None:
+def test_a_proxys_answer_is_a_problem() -> None:
     page = httpx.Response(502, text="<html>", request=httpx.Request("GET", "http://x/jobs"))
     assert str(Problem.of(page)) == "502 Bad Gateway: http://x/jobs gave no reason"
 
@@ -151,17 +151,17 @@ def test_wait_polls_until_all_have_ended_and_keeps_the_order() -> None:
 def test_the_jobs_of_earlier_forms_are_known_if_a_later_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "MAX_FORM_IMAGES", 1)
     submitted: list[Any] = []
-    flow = Calls(60).submit([b"x", b"y"], {}, lambda photo, job_id: submitted.append((photo, job_id)))
+    call = Calls(60).submit([b"x", b"y"], {}, lambda photo, job_id: submitted.append((photo, job_id)))
     with pytest.raises(Problem, match="415"):
-        drive(flow, answer(202, QUEUED), answer(415, {"detail": "no image"}))
+        drive(call, answer(202, QUEUED), answer(415, {"detail": "no image"}))
     assert submitted == [(b"x", "j1")]
 
 
 class Server:
-    """A server in a function: it knows jobs and, of each photo, whether it takes it."""
+    """A simulated server with jobs; `status_of` decides the answer to a form by its images."""
 
-    def __init__(self, takes: Callable[[bytes], int] = lambda image: 202) -> None:
-        self.takes, self.open, self.done = takes, {}, []
+    def __init__(self, status_of: Callable[[bytes], int] = lambda image: 202) -> None:
+        self.status_of, self.open, self.done = status_of, {}, []
         self.numbers, self.forms, self.most_open, self.most_bytes = itertools.count(), [], 0, 0
         self.forgets: set[str] = set()
 
@@ -177,7 +177,7 @@ class Server:
         self.forms.append(len(step.images))
         self.most_bytes = max(self.most_bytes, sum(map(len, step.images)))
         for image in step.images:
-            if (status := self.takes(image)) != 202:
+            if (status := self.status_of(image)) != 202:
                 return answer(status, {"title": "No", "detail": "not this one"})
         ids = [f"j{next(self.numbers)}" for _ in step.images]
         self.open |= dict(zip(ids, step.images, strict=True))
@@ -198,10 +198,10 @@ class Server:
 def outcomes(server: Server, stream: PhotoStream) -> list[Outcome]:
     found: list[Outcome] = []
     while True:
-        flow, given = stream.next_outcomes(), None
+        call, given = stream.next_outcomes(), None
         try:
             while True:
-                step = flow.throw(given) if isinstance(given, Exception) else flow.send(given)
+                step = call.throw(given) if isinstance(given, Exception) else call.send(given)
                 given = server(step)
         except StopIteration as end:
             if not end.value:
@@ -209,13 +209,13 @@ def outcomes(server: Server, stream: PhotoStream) -> list[Outcome]:
             found += end.value
 
 
-def test_no_more_jobs_are_open_than_allowed_and_sources_are_taken_as_they_are_needed() -> None:
-    server, taken = Server(), []
+def test_jobs_in_flight_are_bounded_and_sources_are_read_when_needed() -> None:
+    server, read = Server(), []
 
     def sources() -> Iterator[bytes]:
         for number in range(300):
-            taken.append(number)
-            assert len(taken) <= len(server.done) + 65
+            read.append(number)
+            assert len(read) <= len(server.done) + 65
             yield b"%d" % number
 
     found = outcomes(server, PhotoStream(Calls(60), sources(), {}, in_flight=64))
@@ -231,7 +231,7 @@ def test_forms_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert server.most_bytes == 500 and sorted(server.forms)[-1] == 3
 
 
-def test_photos_that_are_refused_do_not_take_their_neighbours_along(tmp_path: Path) -> None:
+def test_a_refused_photo_does_not_affect_the_others_in_its_form(tmp_path: Path) -> None:
     server = Server(lambda image: 415 if image == b"text" else 202)
     images: list[Any] = [b"%d" % number for number in range(40)]
     images[7] = images[8] = b"text"
@@ -243,23 +243,23 @@ def test_photos_that_are_refused_do_not_take_their_neighbours_along(tmp_path: Pa
     assert {each.error.status for each in wrong if isinstance(each.error, Problem)} == {415}
 
 
-def test_a_refusal_of_all_photos_ends_it() -> None:
+def test_an_error_for_all_photos_is_raised() -> None:
     with pytest.raises(Problem, match="401"):
         outcomes(Server(lambda image: 401), PhotoStream(Calls(60), [b"x", b"y"], {}, in_flight=4))
 
 
-def test_photos_of_an_earlier_run_are_not_sent_again_unless_their_jobs_are_forgotten() -> None:
-    server, told = Server(), []
+def test_photos_of_an_earlier_run_are_not_sent_again_unless_their_jobs_are_unknown() -> None:
+    server, sent = Server(), []
     server.open, server.forgets = {"old": b"a"}, {"lost"}
     known = {b"a": "old", b"b": "lost"}
-    submitted: Callable[[Any, str], None] = lambda source, job_id: told.append((source, job_id))  # noqa: E731
+    submitted: Callable[[Any, str], None] = lambda source, job_id: sent.append((source, job_id))  # noqa: E731
     stream = PhotoStream(Calls(60), [b"a", b"b", b"c"], {}, in_flight=9, jobs=known, submitted=submitted)
     found = outcomes(server, stream)
     assert sorted(each.source for each in found if each.answer) == [b"a", b"b", b"c"]
-    assert told == [(b"c", "j0"), (b"b", "j1")]
+    assert sent == [(b"c", "j0"), (b"b", "j1")]
 
 
-def test_a_photo_whose_job_is_always_forgotten_is_given_up() -> None:
+def test_a_photo_whose_job_is_lost_three_times_fails() -> None:
     server = Server()
     server.forgets = {f"j{number}" for number in range(9)}
     (found,) = outcomes(server, PhotoStream(Calls(60), [b"x"], {}, in_flight=1))
@@ -269,20 +269,20 @@ def test_a_photo_whose_job_is_always_forgotten_is_given_up() -> None:
 
 def test_the_photos_of_a_folder_are_its_files_in_order_without_hidden_and_others(tmp_path: Path) -> None:
     others = ("b.jpg.json", "a/film.MP4", "a/notes.txt")
-    for name in ("b.jpg", "a/2.HEIC", "a/1", "a/3.odd", ".hidden.jpg", ".git/x.jpg", *others):
+    for name in ("b.jpg", "a/2.HEIC", "a/1", "a/3.xyz", ".hidden.jpg", ".git/x.jpg", *others):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a" / "round").symlink_to(tmp_path)
     assert [str(Path(str(each)).relative_to(tmp_path)) for each in photos(tmp_path)] == [
         "a/1",
         "a/2.HEIC",
-        "a/3.odd",
+        "a/3.xyz",
         "b.jpg",
     ]
     assert list(photos(b"bytes")) == [b"bytes"] and list(photos("one.jpg")) == ["one.jpg"]
 
 
-def test_files_larger_than_any_server_takes_are_not_read(
+def test_files_larger_than_any_server_accepts_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "MAX_IMAGE_BYTES", 10)
@@ -292,7 +292,7 @@ def test_files_larger_than_any_server_takes_are_not_read(
 
 
 class Breaking(BaseHTTPRequestHandler):
-    """Breaks the connection of the first request, puts off the second, takes the third."""
+    """Breaks the connection of the first request, refuses the second for now, accepts the third."""
 
     keys: list[str]
 
@@ -322,7 +322,7 @@ class Breaking(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def breaking() -> Iterator[tuple[str, list[str]]]:
-    """The address of a server that breaks, and the keys of the forms that it gets."""
+    """The address of a server that breaks connections, and the keys of the forms that it receives."""
     handler = type("Handler", (Breaking,), {"keys": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
@@ -357,17 +357,17 @@ def test_nothing_listens() -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost:8001", "ftp://x", "", "http://", "http://[::1"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_a_malformed_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="such as http://"):
         Client(url)
 
 
-def test_a_key_that_no_header_can_have_is_refused() -> None:
+def test_a_malformed_key_is_refused() -> None:
     with pytest.raises(ValueError, match="expected printable ASCII"):
         AsyncClient("http://x", key="llave ñ")
 
 
-def test_the_environments_proxy_is_not_for_our_own_machine(
+def test_requests_to_this_machine_avoid_the_environments_proxy(
     breaking: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")

@@ -45,9 +45,9 @@ def test_accuracy_is_what_the_readme_says(model: Any, drawing: Any, what: str) -
     assert abs(found - accuracy_in_readme(what)) <= 0.005 and found >= 0.97
 
 
-def test_it_is_rarely_sure_of_what_is_no_digit(model: Any) -> None:
-    sure = scores_of(model, empty_images(split_digits()[2], 300)).max(axis=1) > 0.5
-    assert sure.mean() <= 0.1
+def test_scores_for_images_without_a_digit_are_low(model: Any) -> None:
+    high = scores_of(model, empty_images(split_digits()[2], 300)).max(axis=1) > 0.5
+    assert high.mean() <= 0.1
 
 
 def test_the_thresholds_are_those_of_the_validation_images(model: Any) -> None:
@@ -67,7 +67,7 @@ def regions_of(name: str) -> tuple[Region, ...] | None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_each_sample_is_answered_right_and_accepted(model: Any, name: str) -> None:
+def test_each_sample_is_classified_right_and_accepted(model: Any, name: str) -> None:
     classes = read_classes(demo.CLASSES)
     thresholds = {each: t.value for each, t in read_thresholds(demo.THRESHOLDS, classes).items()}
     image, regions = Image.open(demo.SAMPLES / name).convert("RGB"), regions_of(name)
@@ -83,7 +83,7 @@ def test_the_classes_are_the_models_outputs(model: Any) -> None:
     assert list(read_classes(demo.CLASSES)) == NAMES and model.output_shape == (None, len(NAMES))
 
 
-def test_the_model_is_of_plain_layers(model: Any) -> None:
+def test_the_model_has_plain_layers(model: Any) -> None:
     plain = {"Conv2D", "MaxPooling2D", "Flatten", "Dropout", "Dense"}
     assert {type(layer).__name__ for layer in model.layers} == plain
 

@@ -1,4 +1,4 @@
-"""What a run over a folder keeps and writes, without a server."""
+"""The journal and the outputs of a run over a folder, without a server."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def result(*predictions: dict[str, Any], region: list[int] | None = None) -> dic
 
 
 HOSTILE = 'sub/=1+1,"<b>\udcff ñ\n&.jpg'
-"""Everything that some format might trip over, and a byte that is no UTF-8."""
+"""A name with special characters of all formats, and a byte that is not UTF-8."""
 
 RECORDS = [
     {"file": "a.jpg", **result(prediction("Rosa canina flos", 0.9), prediction("Ulmus", 0.1, None))},
@@ -48,7 +48,7 @@ def again(journal: Journal, **changed: Any) -> Journal:
     return Journal(journal.path, REQUEST | changed)
 
 
-def test_another_run_goes_on_from_the_journal(journal: Journal) -> None:
+def test_another_run_continues_the_journal(journal: Journal) -> None:
     for name in ("b", "a", HOSTILE):
         journal.submitted(name, f"job-{name}")
     journal.ended("b", {"result": 1})
@@ -61,7 +61,7 @@ def test_another_run_goes_on_from_the_journal(journal: Journal) -> None:
     assert records == [("a", 2), ("b", 1), (HOSTILE, None)]
 
 
-def test_a_line_that_is_cut_off_is_dropped(journal: Journal) -> None:
+def test_an_incomplete_line_is_removed(journal: Journal) -> None:
     journal.ended("a", {"result": 1})
     whole = journal.path.read_bytes()
     journal.ended("b", {"result": 2})
@@ -72,7 +72,7 @@ def test_a_line_that_is_cut_off_is_dropped(journal: Journal) -> None:
     assert [each["file"] for each in again(journal).records()] == ["a", "c"]
 
 
-def test_a_journal_that_is_cut_off_in_its_first_line_begins_again(journal: Journal) -> None:
+def test_a_journal_with_an_incomplete_first_line_begins_again(journal: Journal) -> None:
     journal.path.write_bytes(b'{"asked":{"fol')
     again(journal)
     assert json.loads(journal.path.read_text()) == {"asked": REQUEST}
@@ -90,7 +90,7 @@ def test_two_runs_do_not_write_one_journal(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("text", ["file,class\na,b\n", "[]\n", '{"asked": 1}\n', '{"x": 1}\n'])
-def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_journal_is_not_changed(tmp_path: Path, text: str) -> None:
     path = tmp_path / "answers"
     path.write_text(text)
     with pytest.raises(CommandError, match="is not a journal"):
@@ -103,7 +103,7 @@ def test_a_journal_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         Journal(tmp_path / "nowhere" / "journal", REQUEST)
 
 
-def test_csv_has_a_row_for_each_answer(tmp_path: Path) -> None:
+def test_csv_has_a_row_for_each_prediction(tmp_path: Path) -> None:
     answer_tables.write(tmp_path / "out.csv", RECORDS)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.reader(file))
@@ -152,7 +152,7 @@ def test_an_unknown_extension_is_refused() -> None:
         answer_tables.check(Path("out.xlsx"))
 
 
-def test_where_there_is_no_terminal_progress_is_in_lines(
+def test_without_a_terminal_progress_is_printed_as_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.progress.LINE_SECONDS", 0)
@@ -178,7 +178,7 @@ def page(folder: Path, records: list[dict[str, Any]]) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two photos, one of them lying on its side with a note to turn it, and a text."""
+    """Two photos; one needs rotation by its EXIF orientation."""
     folder = tmp_path / "Fotos <i>"
     (folder / "sub").mkdir(parents=True)
     Image.new("RGB", (600, 400), "red").save(folder / "a.jpg")
@@ -188,7 +188,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_sheet_escapes_what_others_named(folder: Path) -> None:
+def test_the_sheet_escapes_names(folder: Path) -> None:
     text = page(folder, RECORDS)
     assert "<b>" not in text.replace('<b class="', "") and "<i>Ulmus" not in text and "Fotos <i>" not in text
     assert "&lt;b&gt;� ñ" in text and "&lt;i&gt;Ulmus&lt;/i&gt;" in text
