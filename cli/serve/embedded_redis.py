@@ -168,7 +168,7 @@ def data_folder(chosen: Path | None, port: int) -> Path | None:
         CommandError: the chosen folder cannot be written to.
     """
     try:
-        folder = (chosen or state_home() / "classification-server" / str(port)).absolute()
+        folder = (chosen or _state_home() / "classification-server" / str(port)).absolute()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:  # RuntimeError: The user has no home.
@@ -181,29 +181,28 @@ def data_folder(chosen: Path | None, port: int) -> Path | None:
     return folder
 
 
-def state_home() -> Path:
+def _state_home() -> Path:
     """Return the user's state directory, by the XDG specification."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser())
 
 
 def is_up(url: str) -> bool:
     """Return whether the server at `url` answers and has loaded its data."""
+    return _run_command(url, "PING")
+
+
+def shut_down(url: str) -> None:
+    """Make the server at `url`, if there is one, write its data and stop."""
+    _run_command(url, "SHUTDOWN")
+
+
+def _run_command(url: str, command: str) -> bool:
     from redis.exceptions import RedisError
 
     from shared.redis_connection import connect
 
     try:
         with connect(url, retries=0) as client:
-            return bool(client.ping())
+            return bool(client.execute_command(command))
     except RedisError:
         return False
-
-
-def shut_down(url: str) -> None:
-    """Make the server at `url`, if there is one, write its data and stop."""
-    from redis.exceptions import RedisError
-
-    from shared.redis_connection import connect
-
-    with contextlib.suppress(RedisError), connect(url, retries=0) as client:
-        client.shutdown()

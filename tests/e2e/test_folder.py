@@ -44,8 +44,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def photos(here: Path) -> Path:
     """Two digits (one with HTML as its name), a text and a damaged image, some in subfolders."""
     folder = here / "photos"
-    (folder / "inner" / "second").mkdir(parents=True)
-    shutil.copy(demo.SAMPLES / "digits" / "3.png", folder / "inner" / "second" / "3.png")
+    (folder / "inner" / "deep").mkdir(parents=True)
+    shutil.copy(demo.SAMPLES / "digits" / "3.png", folder / "inner" / "deep" / "3.png")
     shutil.copy(demo.SAMPLES / "siete.jpg", folder / HOSTILE)
     (folder / "inner" / "notes").write_text("no photo")
     (folder / "cut.jpg").write_bytes((demo.SAMPLES / "siete.jpg").read_bytes()[:2000])
@@ -77,8 +77,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_a_folder_becomes_a_table(stack: Stack, photos: Path, here: Path) -> None:
     assert classify(stack, photos) == 1
     found = {row["file"]: row for row in rows(here / "photos.csv")}
-    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/second/3.png", "inner/notes"])
-    assert found["inner/second/3.png"]["class"] == "Digitus tres niger"
+    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/deep/3.png", "inner/notes"])
+    assert found["inner/deep/3.png"]["class"] == "Digitus tres niger"
     assert found[HOSTILE]["class"] == "Digitus septem albus" and found[HOSTILE]["accepted"] == "true"
     assert float(found[HOSTILE]["score"]) > 0.99 and found[HOSTILE]["threshold"] == "0.5"
     assert "not an image" in found["inner/notes"]["error"] and "damaged" in found["cut.jpg"]["error"]
