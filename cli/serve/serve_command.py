@@ -21,7 +21,7 @@ DESCRIPTION = """\
 Runs the whole service until Ctrl-C: a Redis server (unless REDIS_URL names one), the workers
 that run the model, and the HTTP gateway. A process that dies is restarted.
 
-The settings are environment variables; the README lists all of them. The most important are:
+The settings are environment variables, and the documentation lists them all. The most important are:
 
   INFERENCE_MODEL, INFERENCE_CLASSES_FILE, INFERENCE_THRESHOLDS_FILE
                     the files of your model; without them, the demo model is served
