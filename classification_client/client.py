@@ -1,46 +1,48 @@
-"""The two clients: the same flows, with httpx' blocking and its asynchronous input and output."""
+"""The two clients, which perform the same calls: one blocks, the other uses asyncio."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
 import httpx
 
-from classification_client.flows import Asked, Flow, Flows, Pause, Read, Send, Step, Submitted
+from classification_client.calls import Call, Calls, Options, Pause, Read, Send, Step, Submitted
+from classification_client.photo_stream import PhotoStream
 from classification_client.photos import photos
 from classification_client.results import Answer, Job, Outcome, Source
-from classification_client.window import Window
 
 T = TypeVar("T")
+HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
 
-Squares = Iterable[tuple[int, int, int]]
-"""Regions of a photo, `(x, y, side)` in pixels."""
-
-WRONG = (httpx.TransportError, OSError)
-"""What is thrown into a flow, which knows what to do."""
+TRANSPORT_ERRORS = (httpx.TransportError, OSError)
+"""Errors of a step that are thrown into the call, which handles them."""
 
 
-class _Base:
-    """What both clients know: where the server is, and how patient to be.
+class _Base(Generic[HttpClient]):
+    """The properties of both clients.
 
-    `key` is the API key. `timeout` is for how many seconds the server may give no sign of life; `patience`
-    for how many to go on with what breaks or is put off (429, 503), before it is an error. An address or a
-    key that can't be one is a ValueError.
+    `key` is the API key. `timeout` is the maximum time without a sign of life from the server, in seconds.
+    `patience` is for how many seconds broken connections and refusals (429, 503) are retried.
+
+    Raises:
+        ValueError: the address or the key is malformed.
     """
+
+    _http_class: type[HttpClient]
 
     def __init__(self, url: str, *, key: str = "", timeout: float = 30.0, patience: float = 60.0) -> None:
         if not (key.isascii() and key.isprintable()):
-            raise ValueError("the key has characters that no key has")
+            raise ValueError("key: expected printable ASCII characters, got others. Check the API key.")
         self._timeout = timeout
-        self._flows = Flows(patience)
-        self._options: dict[str, Any] = {
-            "base_url": url,
-            "headers": {"Authorization": f"Bearer {key}"} if key else {},
-            # A proxy that the environment names is not for our own machine.
-            "trust_env": _host(url) not in ("localhost", "127.0.0.1", "::1"),
-        }
+        self._calls = Calls(patience)
+        self._http: HttpClient = self._http_class(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            # A proxy that the environment names must not receive requests to this machine.
+            trust_env=_host(url) not in ("localhost", "127.0.0.1", "::1"),
+        )
 
 
 def _host(url: str) -> str:
@@ -49,16 +51,23 @@ def _host(url: str) -> str:
     except httpx.InvalidURL:
         parts = httpx.URL()
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise ValueError(f"{url!r} is no address of a server, such as http://localhost:8001")
+        raise ValueError(f"url: expected an address such as http://localhost:8001, got {url!r}")
     return parts.host
 
 
-class Client(_Base):
-    """Calls a server, and blocks meanwhile. Threads may share it."""
+def _advance(call: Call[T], result: Any) -> Step:
+    """Give the result of the last step to the call, or throw its error; return the next step."""
+    return call.throw(result) if isinstance(result, TRANSPORT_ERRORS) else call.send(result)
 
-    def __init__(self, url: str, *, key: str = "", timeout: float = 30.0, patience: float = 60.0) -> None:
-        super().__init__(url, key=key, timeout=timeout, patience=patience)
-        self._http = httpx.Client(**self._options)
+
+class Client(_Base[httpx.Client]):
+    """A client whose calls block. Threads may share it.
+
+    Options of a classification are `regions`, squares `(x, y, side)` in pixels, `top_n` and `consolidate`.
+    For options that are not set, the server's defaults hold.
+    """
+
+    _http_class = httpx.Client
 
     def __enter__(self) -> "Client":
         return self
@@ -72,99 +81,81 @@ class Client(_Base):
         """Close the connections."""
         self._http.close()
 
-    def classify(
-        self,
-        source: Source,
-        *,
-        regions: Squares | None = None,
-        top_n: int | None = None,
-        consolidate: bool = False,
-        timeout: float = 120.0,
-    ) -> Answer:
-        """Classify one photo, or squares `(x, y, side)` of it, ahead of all that was submitted.
+    def classify(self, source: Source, *, timeout: float = 120.0, **options: Unpack[Options]) -> Answer:
+        """Classify one photo, or regions of it, ahead of all submitted jobs.
 
         Raises:
-            OSError: the file can't be read.
+            OSError: the file cannot be read.
             ClientError: there is no answer; see `classification_client.errors`.
         """
-        return self._run(self._flows.classify(source, Asked.of(regions, top_n, consolidate), timeout))
+        return self._run(self._calls.classify(source, options, timeout))
 
     def submit(
-        self,
-        sources: Iterable[Source],
-        *,
-        regions: Squares | None = None,
-        top_n: int | None = None,
-        consolidate: bool = False,
-        submitted: Submitted | None = None,
+        self, sources: Iterable[Source], *, submitted: Submitted | None = None, **options: Unpack[Options]
     ) -> list[str]:
-        """Queue photos, a job each; return the jobs' ids.
+        """Submit a job for each photo; return the jobs' ids.
 
-        Many photos are sent in several forms. `submitted` is called with each photo and the id of its job as
-        soon as its form is taken: so these ids are known even if a later photo or form fails.
+        Many photos are sent in several forms. When the server has accepted a form, `submitted` is called with
+        each photo and the id of its job, so these ids are known even if a later form fails.
 
         Raises:
-            OSError: a file can't be read.
-            ClientError: photos were refused, or not taken.
+            OSError: a file cannot be read.
+            ClientError: the server refused photos, or did not answer.
         """
-        return self._run(self._flows.submit_all(sources, Asked.of(regions, top_n, consolidate), submitted))
+        return self._run(self._calls.submit(sources, options, submitted))
 
     def wait(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Job]:
-        """Return these jobs once all have ended, in the order of `ids`.
+        """Return these jobs in the order of `ids` when all have ended.
 
         Raises:
-            TimedOut: they had not within `timeout` seconds; they live on.
+            TimedOut: some had not ended within `timeout` seconds; they continue.
         """
-        return self._run(self._flows.wait(ids, timeout))
+        return self._run(self._calls.wait(ids, timeout))
 
     def job(self, job_id: str) -> Job:
-        """What is known of a job now."""
-        return self._run(self._flows.job(job_id))
+        """Return the state of a job."""
+        return self._run(self._calls.job(job_id))
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job that still waits; False if it was too late."""
-        return self._run(self._flows.cancel(job_id))
+        """Cancel a waiting job; False if it no longer waits."""
+        return self._run(self._calls.cancel(job_id))
 
     def config(self) -> dict[str, Any]:
-        """What is served, as `/cfg` has it."""
-        return dict(self._run(self._flows.get("/cfg")))
+        """Return the server's configuration (`/cfg`)."""
+        return dict(self._run(self._calls.get("/cfg")))
 
     def map(
         self,
         sources: Source | Iterable[Source],
         *,
-        regions: Squares | None = None,
-        top_n: int | None = None,
-        consolidate: bool = False,
         in_flight: int = 64,
         jobs: Mapping[Source, str] | None = None,
         submitted: Submitted | None = None,
+        **options: Unpack[Options],
     ) -> Iterator[Outcome]:
-        """Classify any number of photos, or all files in and below a folder; yields them as they are done.
+        """Classify any number of photos, or all photos in a folder and its subfolders.
 
-        At most `in_flight` jobs are open, and one form's photos in memory. A photo without an answer is an
-        `Outcome` with an `error`, and the others go on.
+        Yields the outcomes in the order in which the jobs end. A photo without an answer has an `error`. At
+        most `in_flight` jobs are open, and one form's photos are in memory.
 
-        To go on from an earlier run, `jobs` has the ids of photos that were submitted then; `submitted` is
-        called with each photo and the id of its job.
+        `submitted` is called with each photo and the id of its job. To continue an earlier run, set `jobs` to
+        the ids that were submitted then.
 
         Raises:
-            ClientError: the server can't be reached, or refuses more than a single photo.
+            ClientError: the server cannot be reached, or its error concerns more than a single photo.
         """
-        asked = Asked.of(regions, top_n, consolidate)
-        options: dict[str, Any] = {"in_flight": in_flight, "jobs": jobs, "submitted": submitted}
-        window = Window(self._flows, photos(sources), asked, **options)
-        while outcomes := self._run(window.turn()):
+        stream = PhotoStream(self._calls, photos(sources), options, in_flight, jobs, submitted)
+        while outcomes := self._run(stream.next_outcomes()):
             yield from outcomes
 
-    def _run(self, flow: Flow[T]) -> T:
-        answer: Any = None
+    def _run(self, call: Call[T]) -> T:
+        result: Any = None
         while True:
             try:
-                step = flow.throw(answer) if isinstance(answer, WRONG) else flow.send(answer)
+                step = _advance(call, result)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            answer = self._do(step)
+            result = self._do(step)
 
     def _do(self, step: Step) -> Any:
         try:
@@ -175,16 +166,14 @@ class Client(_Base):
                     return time.sleep(step.seconds)
                 case Read():
                     return step.bytes()
-        except WRONG as error:
+        except TRANSPORT_ERRORS as error:
             return error
 
 
-class AsyncClient(_Base):
-    """The same calls as `Client`'s, for asyncio."""
+class AsyncClient(_Base[httpx.AsyncClient]):
+    """A client with the same calls as coroutines, for asyncio."""
 
-    def __init__(self, url: str, *, key: str = "", timeout: float = 30.0, patience: float = 60.0) -> None:
-        super().__init__(url, key=key, timeout=timeout, patience=patience)
-        self._http = httpx.AsyncClient(**self._options)
+    _http_class = httpx.AsyncClient
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -198,75 +187,55 @@ class AsyncClient(_Base):
         """Close the connections."""
         await self._http.aclose()
 
-    async def classify(
-        self,
-        source: Source,
-        *,
-        regions: Squares | None = None,
-        top_n: int | None = None,
-        consolidate: bool = False,
-        timeout: float = 120.0,
-    ) -> Answer:
-        """As `Client.classify`."""
-        return await self._run(self._flows.classify(source, Asked.of(regions, top_n, consolidate), timeout))
+    async def classify(self, source: Source, *, timeout: float = 120.0, **options: Unpack[Options]) -> Answer:
+        """See `Client.classify`."""
+        return await self._run(self._calls.classify(source, options, timeout))
 
     async def submit(
-        self,
-        sources: Iterable[Source],
-        *,
-        regions: Squares | None = None,
-        top_n: int | None = None,
-        consolidate: bool = False,
-        submitted: Submitted | None = None,
+        self, sources: Iterable[Source], *, submitted: Submitted | None = None, **options: Unpack[Options]
     ) -> list[str]:
-        """As `Client.submit`."""
-        return await self._run(
-            self._flows.submit_all(sources, Asked.of(regions, top_n, consolidate), submitted)
-        )
+        """See `Client.submit`."""
+        return await self._run(self._calls.submit(sources, options, submitted))
 
     async def wait(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Job]:
-        """As `Client.wait`."""
-        return await self._run(self._flows.wait(ids, timeout))
+        """See `Client.wait`."""
+        return await self._run(self._calls.wait(ids, timeout))
 
     async def job(self, job_id: str) -> Job:
-        """As `Client.job`."""
-        return await self._run(self._flows.job(job_id))
+        """See `Client.job`."""
+        return await self._run(self._calls.job(job_id))
 
     async def cancel(self, job_id: str) -> bool:
-        """As `Client.cancel`."""
-        return await self._run(self._flows.cancel(job_id))
+        """See `Client.cancel`."""
+        return await self._run(self._calls.cancel(job_id))
 
     async def config(self) -> dict[str, Any]:
-        """As `Client.config`."""
-        return dict(await self._run(self._flows.get("/cfg")))
+        """See `Client.config`."""
+        return dict(await self._run(self._calls.get("/cfg")))
 
     async def map(
         self,
         sources: Source | Iterable[Source],
         *,
-        regions: Squares | None = None,
-        top_n: int | None = None,
-        consolidate: bool = False,
         in_flight: int = 64,
         jobs: Mapping[Source, str] | None = None,
         submitted: Submitted | None = None,
+        **options: Unpack[Options],
     ) -> AsyncIterator[Outcome]:
-        """As `Client.map`."""
-        asked = Asked.of(regions, top_n, consolidate)
-        options: dict[str, Any] = {"in_flight": in_flight, "jobs": jobs, "submitted": submitted}
-        window = Window(self._flows, photos(sources), asked, **options)
-        while outcomes := await self._run(window.turn()):
+        """See `Client.map`."""
+        stream = PhotoStream(self._calls, photos(sources), options, in_flight, jobs, submitted)
+        while outcomes := await self._run(stream.next_outcomes()):
             for outcome in outcomes:
                 yield outcome
 
-    async def _run(self, flow: Flow[T]) -> T:
-        answer: Any = None
+    async def _run(self, call: Call[T]) -> T:
+        result: Any = None
         while True:
             try:
-                step = flow.throw(answer) if isinstance(answer, WRONG) else flow.send(answer)
+                step = _advance(call, result)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            answer = await self._do(step)
+            result = await self._do(step)
 
     async def _do(self, step: Step) -> Any:
         try:
@@ -277,5 +246,5 @@ class AsyncClient(_Base):
                     return await asyncio.sleep(step.seconds)
                 case Read():
                     return await asyncio.to_thread(step.bytes)
-        except WRONG as error:
+        except TRANSPORT_ERRORS as error:
             return error

@@ -1,10 +1,10 @@
-"""What a call may raise.
+"""The errors of the client.
 
 ClientError
-  Unreachable      no connection, or it broke, for as long as the client's patience
-  Problem          the server's answer is an error: its `status` and `detail`
+  Unreachable      there was no connection, or it broke, until the client's patience ended
+  Problem          the server answered with an error: its `status` and `detail`
   JobFailed        the job ended without an answer: failed, canceled, expired, or unknown
-  TimedOut         the job had not ended in the time given
+  TimedOut         the job had not ended within the timeout
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ import httpx
 
 
 class ClientError(Exception):
-    """What every other error here is."""
+    """The base of all errors of this package."""
 
 
 class Unreachable(ClientError):
-    """The server could not be reached, or the connection broke, until the client's patience was over."""
+    """The server could not be reached, or the connection broke, until the client's patience ended."""
 
 
 class TimedOut(ClientError):
-    """There was no answer in the time given."""
+    """There was no answer within the timeout."""
 
 
 class Problem(ClientError):
-    """The server's answer is an error (RFC 9457): what was wrong, where, what to do.
+    """The server answered with an error (RFC 9457), which says what was wrong, where, and what to do.
 
-    `fields` has the fault of each form field that is wrong; `retry_after` the seconds to wait, if it said.
+    `fields` has the error of each wrong form field. `retry_after` is the server's `Retry-After` in seconds.
     """
 
     def __init__(
@@ -45,27 +45,26 @@ class Problem(ClientError):
 
     @classmethod
     def of(cls, response: httpx.Response) -> "Problem":
-        """Read the server's answer, or that of a proxy in between, which words it as it likes."""
+        """Read the server's answer, or a proxy's answer in any format."""
         try:
             body: Any = response.json()
         except ValueError:
             body = None
         body = body if isinstance(body, dict) else {}
-        named = body.get("errors") or ()
-        silent = f"{response.url} gave no reason"
+        default = f"{response.url} gave no reason"
         if response.has_redirect_location:
-            silent = f"{response.url} sends on to {response.headers['Location']}: use that address"
+            default = f"{response.url} redirects to {response.headers['Location']}. Use that address."
         return cls(
             response.status_code,
             str(body.get("title") or response.reason_phrase),
-            str(body.get("detail") or silent),
-            {str(each["field"]): str(each["detail"]) for each in named},
+            str(body.get("detail") or default),
+            {str(each["field"]): str(each["detail"]) for each in body.get("errors") or ()},
             _seconds(response.headers.get("Retry-After", "")),
         )
 
 
 class JobFailed(ClientError):
-    """A job ended without an answer; `code` is the server's word for why."""
+    """A job ended without an answer; `code` is the server's name for the reason."""
 
     def __init__(self, job_id: str, status: str, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -73,5 +72,5 @@ class JobFailed(ClientError):
 
 
 def _seconds(text: str) -> float | None:
-    # The server says seconds. A proxy may send a date; that one is treated as if it had said nothing.
+    # The server sends seconds. A proxy may send a date, which is ignored.
     return float(text) if text.isdecimal() else None

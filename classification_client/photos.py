@@ -1,4 +1,4 @@
-"""The photos that a caller means."""
+"""The photos in the arguments of a call, and in a folder."""
 
 import mimetypes
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from classification_client.results import Source
 
-_ENDINGS = mimetypes.MimeTypes()
-"""Python's own list: that of a machine may say anything."""
+_TYPES = mimetypes.MimeTypes()
+"""Python's own list of types by extension, because a machine's list may have anything."""
 
 
 def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
-    """The sources themselves; of a folder, its `files`."""
+    """Yield the photos; for a folder, its `files`."""
     if isinstance(sources, bytes):
         yield sources
     elif not isinstance(sources, str | Path):
@@ -24,30 +24,31 @@ def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
         yield sources
 
 
-def files(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
-    """The files in and below a folder that may be photos, in order; and what of it can't be looked into.
+def files(folder: Path, skipped: Counter[str] | None = None) -> Iterator[Path]:
+    """Yield the files of a folder and its subfolders that may be photos, in order.
 
-    Hidden ones are not, nor those that are something else by their ending, as `.json` and `.mp4`; these are
-    counted in `left_out`, by ending. A file whose ending says nothing may be a photo.
+    Hidden files are skipped, and so are files with the extension of another type, such as `.json` and `.mp4`,
+    which `skipped` counts by extension. A folder that cannot be opened is yielded itself.
     """
-    # Not Path.rglob, which has no order. A link to a folder is not followed: it may lead around.
+    # Path.rglob has no order. Links to folders are not followed, because they may form a circle.
     try:
         with os.scandir(folder) as found:
-            entries = [each for each in found if not each.name.startswith(".")]
+            entries = sorted(found, key=lambda each: each.name)
     except OSError:
-        yield folder  # reading it will tell why
+        yield folder  # Reading it then raises the error.
         return
-    for entry in sorted(entries, key=lambda each: each.name):
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
         if entry.is_dir(follow_symlinks=False):
-            yield from files(Path(entry.path), left_out)
+            yield from files(Path(entry.path), skipped)
         elif entry.is_file():
-            if _is_other(entry.name):
-                if left_out is not None:
-                    left_out[Path(entry.name).suffix.lower()] += 1
-            else:
+            if _may_be_photo(entry.name):
                 yield Path(entry.path)
+            elif skipped is not None:
+                skipped[Path(entry.name).suffix.lower()] += 1
 
 
-def _is_other(name: str) -> bool:
-    kind, _ = _ENDINGS.guess_type(name)
-    return kind is not None and not kind.startswith("image/")
+def _may_be_photo(name: str) -> bool:
+    kind, _ = _TYPES.guess_type(name)
+    return kind is None or kind.startswith("image/")

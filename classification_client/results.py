@@ -1,4 +1,4 @@
-"""What the server answers, as plain objects."""
+"""The server's answers as plain objects."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ ENDED = frozenset({"finished", "failed", "canceled", "expired", "unknown"})
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A class and its score; `accepted` if it passed its class's threshold."""
+    """A class and its score, `accepted` if that is above the threshold of the class."""
 
     class_name: str
     score: float
@@ -24,7 +24,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The predictions for a square `(x, y, side)` of the photo, or for all of it; the best one first."""
+    """The predictions for a square `(x, y, side)` of the photo, or for the whole photo, the best first."""
 
     square: tuple[int, int, int] | None
     predictions: tuple[Prediction, ...]
@@ -32,7 +32,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Species:
-    """A consolidated answer; `score` is None where no prediction was accepted."""
+    """A consolidated answer; `score` is None if no prediction was accepted."""
 
     name: str
     score: float | None
@@ -40,9 +40,9 @@ class Species:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says of a photo.
+    """The model's answer for a photo.
 
-    `model` and `thresholds` are the fingerprints of what it was answered with. `data` is the server's JSON.
+    `model` and `thresholds` are the fingerprints of the files that produced it. `data` is the server's JSON.
     """
 
     regions: tuple[Region, ...]
@@ -80,7 +80,7 @@ def _region(data: dict[str, Any]) -> Region:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is known of a job; times are as the server writes them (ISO 8601, UTC)."""
+    """The state of a job; its times are in the server's format (ISO 8601, UTC)."""
 
     id: str
     status: str
@@ -95,7 +95,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will become of it."""
+        """Whether the state is final."""
         return self.status in ENDED
 
     def result(self) -> Answer:
@@ -112,23 +112,23 @@ class Job:
     def of(cls, data: dict[str, Any]) -> "Job":
         """Read the server's JSON."""
         job_id, status, result = data["id"], data["status"], data.get("result")
-        why = data.get("error")
+        error = data.get("error")
         if status == "unknown":
-            why = {"code": "unknown", "detail": "the server does not know the job, or no longer"}
-        kept = ("position", "estimated_wait", "submitted_at", "started_at", "ended_at")
+            error = {"code": "unknown", "detail": "the server does not know the job, or no longer keeps it"}
+        equal = ("position", "estimated_wait", "submitted_at", "started_at", "ended_at")
         return cls(
             job_id,
             status,
-            **{name: data.get(name) for name in kept},
+            **{name: data.get(name) for name in equal},
             attempts=data.get("attempts") or 0,
             answer=Answer.of(result) if result else None,
-            error=JobFailed(job_id, status, why["code"], why["detail"]) if why else None,
+            error=JobFailed(job_id, status, error["code"], error["detail"]) if error else None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one photo of many: an answer, or the reason why there is none."""
+    """The outcome for one photo of many: an answer, or the reason why there is none."""
 
     source: Source
     answer: Answer | None = None

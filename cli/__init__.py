@@ -1,20 +1,33 @@
-"""The `classification-server` command. Heavy parts are imported only by the command that uses them."""
+"""The `classification-server` command. Each command imports its heavy packages when it runs."""
 
+import argparse
 import contextlib
 import sys
+from collections.abc import Callable
 
 
 class CommandError(Exception):
-    """What the person who runs the command must mend: one line each, and exit status 2."""
+    """A problem that the user can fix: one line for each problem, and exit status 2."""
 
 
 def install_hint(extra: str) -> str:
-    """How to get what an optional part of the distribution brings; no registry has it."""
+    """Return how to install an extra of the distribution, which is in no package registry."""
     return f"in a clone of the project, pip install '.[{extra}]'"
 
 
 def echo(text: str) -> None:
-    """Print each line of `text` on stderr, saying who speaks; a terminal that has gone is no fault."""
+    """Print each line of `text` on stderr after the command's name. A closed terminal is ignored."""
     with contextlib.suppress(OSError, ValueError):
         for line in text.splitlines():
             print(f"classification-server: {line}", file=sys.stderr, flush=True)
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return an argument type: a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}, got {text!r}")
+        return int(text)
+
+    return parse

@@ -1,25 +1,23 @@
-"""`classification-server completion`: what a shell needs to complete this command's words."""
+"""`classification-server completion`: prints a script with which a shell completes this command."""
 
 import argparse
-from collections.abc import Iterator
-from pathlib import Path
 
 from cli import CommandError, install_hint
 
-HELP = "print a script that has your shell complete this command"
+HELP = "print a script with which your shell completes this command"
 DESCRIPTION = """\
 Prints a script for your shell, which then completes commands, options and file names.
 
   classification-server completion bash > ~/.local/share/bash-completion/completions/classification-server
   classification-server completion zsh > ~/.zsh/completions/_classification-server
 
-(zsh reads that folder if .zshrc has, before compinit: fpath=(~/.zsh/completions $fpath))
+(zsh reads that folder if .zshrc has this line before compinit: fpath=(~/.zsh/completions $fpath))
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `completion`."""
-    parser.add_argument("shell", choices=("bash", "zsh"), help="the shell that will read it")
+    parser.add_argument("shell", choices=("bash", "zsh"), help="the shell that reads the script")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,18 +29,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         import shtab
     except ImportError:
-        raise CommandError(f"it needs shtab: {install_hint('people')}") from None
+        raise CommandError(f"shtab is not installed. Install it: {install_hint('people')}.") from None
 
-    for action in _actions(options.parser):
-        if action.type is Path:
-            action.complete = shtab.DIRECTORY if action.metavar == "FOLDER" else shtab.FILE  # type: ignore[attr-defined]
+    for argument in options.parser.path_arguments:
+        argument.complete = shtab.DIRECTORY if argument.metavar == "FOLDER" else shtab.FILE
     print(shtab.complete(options.parser, shell=options.shell))
     return 0
-
-
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    for action in parser._actions:
-        yield action
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from _actions(command)

@@ -1,9 +1,10 @@
-"""`classification-server COMMAND`: reads the command line and hands over to the command's module."""
+"""`classification-server COMMAND`: parses the command line and runs the command's module."""
 
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 from cli import CommandError, completion, echo
 from cli.bench import bench_command
@@ -12,6 +13,7 @@ from cli.check import check_command
 from cli.classes import classes_command
 from cli.classify import classify_command
 from cli.serve import serve_command
+from shared.version import version
 
 COMMANDS = {
     "serve": serve_command,
@@ -22,28 +24,38 @@ COMMANDS = {
     "classes": classes_command,
     "completion": completion,
 }
-"""Each command's module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and
-`run(options)`, which returns the exit status. Importing it must be light: `--help` imports them all."""
+"""The module of each command, with `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and
+`run(options)`, which returns the exit status. Its import must be light, because `--help` imports them all."""
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when asked, as the package's metadata take their time."""
+    """Reads the version only when it is requested, because the package's metadata load slowly."""
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
-        try:
-            version = metadata.version("classification-server")
-        except metadata.PackageNotFoundError:
-            version = "(not installed: run from its source)"
-        print(f"classification-server {version}")
+        print(f"classification-server {version()}")
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Collects the arguments whose value is a path, for `completion`."""
+
+    def __init__(self, **options: Any) -> None:
+        self.path_arguments: list[argparse.Action] = []
+        super().__init__(**options)
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        argument = super().add_argument(*names, **options)
+        if argument.type is Path:
+            self.path_arguments.append(argument)
+        return argument
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    parser = argparse.ArgumentParser(
+    """Build the parser of the whole command line."""
+    parser = _Parser(
         prog="classification-server",
         description="Serves a Keras image classifier over HTTP.",
-        epilog="`classification-server COMMAND --help` tells more of each.",
+        epilog="Run `classification-server COMMAND --help` for the options of a command.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
@@ -55,12 +67,13 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_options(command)
+        parser.path_arguments += command.path_arguments
         command.set_defaults(run=module.run, parser=parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status (2: the caller must mend something)."""
+    """Run the command line; return the exit status, 2 for a problem that the user can fix."""
     options = build_parser().parse_args(arguments)
     try:
         status: int = options.run(options)

@@ -1,63 +1,88 @@
-"""How far long work has come: a bar on a terminal, a line now and then elsewhere, nothing with --quiet."""
+"""Progress of long work: a bar on a terminal, log lines elsewhere, nothing with --quiet."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from cli import echo
 
 LINE_SECONDS = 10.0
-"""How often a line is written where there is no terminal."""
+"""Minimum time between two log lines, in seconds."""
 
 Advance = Callable[[int], None]
 
 
 @contextlib.contextmanager
 def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> Iterator[Advance]:
-    """Yields what is to be called with the number of things that have been done since.
+    """Yield a function to be called with the number of items that were completed since its last call.
 
-    `done` were so before; they don't count for the rate and the time that is left.
+    The first `done` items were completed earlier: rate and remaining time ignore them.
     """
-    from rich.console import Console
-
-    console = Console(stderr=True)
     if quiet:
         yield lambda count: None
-    elif console.is_terminal and not console.is_dumb_terminal:
-        with _bar(what, total, done) as advance:
-            yield advance
+    elif _has_terminal():
+        from rich.progress import MofNCompleteColumn, Task, TextColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        class Rate(TextColumn):
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
+
+        columns = (MofNCompleteColumn(), Rate(""), TimeRemainingColumn())
+        with _bar(*columns, what=what, total=total, completed=done) as (bar, task):
+            yield lambda count: bar.advance(task, count)
     else:
-        yield _Lines(what, total, done)
+        yield _LogLines(what, total, done)
 
 
 @contextlib.contextmanager
-def _bar(what: str, total: int, done: int) -> Iterator[Advance]:
+def step_progress(total: int, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Yield a function to be called with the name of each of `total` steps before it begins."""
+    number = itertools.count()
+    if quiet:
+        yield lambda step: None
+    elif _has_terminal():
+        from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+        columns = (MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[step]}"))
+        with _bar(*columns, what="", total=total, step="") as (bar, task):
+            yield lambda step: bar.update(task, completed=next(number), step=step)
+    else:
+        yield lambda step: echo(f"step {next(number) + 1} of {total}: {step}")
+
+
+def _has_terminal() -> bool:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-    from rich.text import Text
 
-    class Rate(TextColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=30, transient=True) as bar:
-        task = bar.add_task("", total=total, completed=done)
-        yield lambda count: bar.advance(task, count)
+    console = Console(stderr=True)
+    return console.is_terminal and not console.is_dumb_terminal
 
 
-class _Lines:
-    """The same in words, for logs."""
+@contextlib.contextmanager
+def _bar(*columns: Any, what: str, **task: Any) -> Iterator[tuple[Any, Any]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    shown = (TextColumn("{task.description}"), BarColumn(), *columns)
+    with Progress(*shown, console=console, speed_estimate_period=30, transient=True) as bar:
+        yield bar, bar.add_task(what, **task)
+
+
+class _LogLines:
+    """Reports progress as lines on stderr, at most one in `LINE_SECONDS`."""
 
     def __init__(self, what: str, total: int, done: int) -> None:
-        self._what, self._total, self._done, self._before = what, total, done, done
-        self._began = self._told = time.monotonic()
+        self._what, self._total, self._done, self._done_before = what, total, done, done
+        self._started = self._reported = time.monotonic()
 
     def __call__(self, count: int) -> None:
         self._done += count
         now = time.monotonic()
-        if now - self._told >= LINE_SECONDS:
-            self._told = now
-            rate = (self._done - self._before) / (now - self._began)
+        if now - self._reported >= LINE_SECONDS:
+            self._reported = now
+            rate = (self._done - self._done_before) / (now - self._started)
             left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
             echo(f"{self._what}: {self._done} of {self._total}, {rate:.1f}/s{left}")

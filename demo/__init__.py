@@ -1,6 +1,6 @@
-"""A small real model, so that a fresh clone answers real images: see demo/README.md.
+"""A small trained model, with which a fresh clone classifies real images: see demo/README.md.
 
-Importing this package gives paths only; `demo.train` makes the files again.
+This module has paths only; `demo.train` makes the files.
 """
 
 from pathlib import Path
@@ -11,3 +11,15 @@ CLASSES = FOLDER / "classes.txt"
 THRESHOLDS = FOLDER / "thresholds.csv"
 SAMPLES = FOLDER / "samples"
 EXPECTED = SAMPLES / "expected.json"
+
+
+def settings(model: Path, classes: Path, thresholds: Path) -> dict[str, str]:
+    """Return the environment variables that name a model's files."""
+    return {
+        "INFERENCE_MODEL": str(model),
+        "INFERENCE_CLASSES_FILE": str(classes),
+        "INFERENCE_THRESHOLDS_FILE": str(thresholds),
+    }
+
+
+SETTINGS = settings(MODEL, CLASSES, THRESHOLDS)

@@ -1,7 +1,7 @@
 """Draws an 8x8 digit as a photo: chalk on a slate (albus) or ink on paper (niger).
 
-Every drawing follows from its arguments and its random generator alone, so the same seed gives the same
-pixels. Digits are float32 arrays of shape (8, 8), 0 (no stroke) to 1; colours are RGB, 0 to 255.
+A drawing depends on its arguments and its random generator alone, so the same seed gives the same pixels.
+Digits are float32 arrays of shape (8, 8), 0 (no stroke) to 1. Colours are RGB, 0 to 255.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ Colour = tuple[float, float, float]
 Size = tuple[int, int]
 
 BORDER = 4
-"""Empty cells around a digit, so that it can be turned and moved."""
+"""Empty cells around a digit, which leave space to rotate and shift it."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a digit is drawn; lengths are shares of the shorter side of the image."""
+class Style:
+    """How a digit is drawn. Lengths are relative to the shorter side of the image."""
 
     ground: Colour
     stroke: Colour
@@ -35,20 +35,20 @@ class Look:
 
 
 PLAIN = (
-    Look(ground=(40, 40, 40), stroke=(225, 225, 225)),
-    Look(ground=(225, 225, 225), stroke=(40, 40, 40)),
+    Style(ground=(40, 40, 40), stroke=(225, 225, 225)),
+    Style(ground=(225, 225, 225), stroke=(40, 40, 40)),
 )
-"""The clean drawing of each organ: no noise, no tint, upright and centred."""
+"""The style of each organ without variation: no noise, no tint, upright and centred."""
 
-SLATE = Look((43, 55, 52), (233, 231, 222), level=0.6, softness=0.25, light=0.1, grain=3, chalk=0.45)
-PAPER = Look((240, 233, 216), (38, 44, 74), level=0.6, softness=0.25, light=0.04, grain=2, rule=0.11)
+SLATE = Style((43, 55, 52), (233, 231, 222), level=0.6, softness=0.25, light=0.1, grain=3, chalk=0.45)
+PAPER = Style((240, 233, 216), (38, 44, 74), level=0.6, softness=0.25, light=0.04, grain=2, rule=0.11)
 
 
-def random_look(organ: int, rng: Generator) -> Look:
-    """A look as photos vary: colour, contrast, light, noise, place, angle, width of the stroke."""
+def random_style(organ: int, rng: Generator) -> Style:
+    """Return a style with the variation of photos: colour, contrast, light, noise, angle, stroke."""
     dark, bright = rng.uniform(5, 85), rng.uniform(150, 250)
     ground, stroke = (dark, bright) if organ == 0 else (bright, dark)
-    return Look(
+    return Style(
         ground=_tinted(ground, rng),
         stroke=_tinted(stroke, rng),
         fill=rng.uniform(0.6, 1.0),
@@ -64,21 +64,21 @@ def random_look(organ: int, rng: Generator) -> Look:
 
 
 def random_size(rng: Generator) -> Size:
-    """Width and height in pixels, up to 1.5 times as long as wide or the reverse."""
+    """Return width and height in pixels; one is up to 1.5 times the other."""
     side, aspect = rng.uniform(72, 200), 1.5 ** rng.uniform(-1, 1)
     return round(side * aspect**0.5), round(side / aspect**0.5)
 
 
-def photo(digit: np.ndarray, look: Look, size: Size, rng: Generator) -> Image.Image:
+def photo(digit: np.ndarray, style: Style, size: Size, rng: Generator) -> Image.Image:
     """Draw `digit` as an RGB image of `size`."""
     width, height = size
-    mask = _strokes(digit, look, size)
-    if look.chalk:
-        mask = mask * (1 - look.chalk * rng.random((height, width), np.float32))
-    surface = _surface(look, size, rng)
-    mixed = surface + mask[..., None] * (np.float32(look.stroke) - surface)
-    if look.grain:
-        mixed += rng.normal(0, look.grain, (height, width, 1)).astype(np.float32)
+    mask = _strokes(digit, style, size)
+    if style.chalk:
+        mask = mask * (1 - style.chalk * rng.random((height, width), np.float32))
+    surface = _surface(style, size, rng)
+    mixed = surface + mask[..., None] * (np.float32(style.stroke) - surface)
+    if style.grain:
+        mixed += rng.normal(0, style.grain, (height, width, 1)).astype(np.float32)
     return Image.fromarray(mixed.clip(0, 255).round().astype(np.uint8))
 
 
@@ -87,29 +87,29 @@ def _tinted(brightness: float, rng: Generator) -> Colour:
     return float(red), float(green), float(blue)
 
 
-def _strokes(digit: np.ndarray, look: Look, size: Size) -> np.ndarray:
-    """How much of each pixel is stroke: float32 (height, width), 0 to 1."""
+def _strokes(digit: np.ndarray, style: Style, size: Size) -> np.ndarray:
+    """Return the share of stroke in each pixel: float32 (height, width), 0 to 1."""
     width, height = size
-    cells_per_pixel = len(digit) / (look.fill * min(size))
-    angle = np.radians(look.angle_degrees)
+    cells_per_pixel = len(digit) / (style.fill * min(size))
+    angle = np.radians(style.angle_degrees)
     a, b = np.cos(angle) * cells_per_pixel, np.sin(angle) * cells_per_pixel
-    x = width / 2 + look.shift[0] * min(size)
-    y = height / 2 + look.shift[1] * min(size)
+    x = width / 2 + style.shift[0] * min(size)
+    y = height / 2 + style.shift[1] * min(size)
     centre = len(digit) / 2 + BORDER
     turn = (a, b, centre - a * x - b * y, -b, a, centre + b * x - a * y)
     cells = Image.fromarray(np.pad(digit, BORDER))
     smooth = np.asarray(
         cells.transform(size, Image.Transform.AFFINE, turn, resample=Image.Resampling.BICUBIC)
     )
-    return ((smooth - look.level) / look.softness + 0.5).clip(0, 1)
+    return ((smooth - style.level) / style.softness + 0.5).clip(0, 1)
 
 
-def _surface(look: Look, size: Size, rng: Generator) -> np.ndarray:
-    """Paper or slate under uneven light: float32 (height, width, 3)."""
+def _surface(style: Style, size: Size, rng: Generator) -> np.ndarray:
+    """Draw paper or slate under uneven light: float32 (height, width, 3)."""
     blotches = Image.fromarray(rng.uniform(-1, 1, (4, 4)).astype(np.float32))
-    light = 1 + look.light * np.asarray(blotches.resize(size, Image.Resampling.BICUBIC))
-    if look.rule:
-        pitch = max(4, round(look.rule * min(size)))
+    light = 1 + style.light * np.asarray(blotches.resize(size, Image.Resampling.BICUBIC))
+    if style.rule:
+        pitch = max(4, round(style.rule * min(size)))
         light[pitch // 2 :: pitch] *= 0.9
         light[:, pitch // 2 :: pitch] *= 0.9
-    return light[..., None] * np.float32(look.ground)
+    return light[..., None] * np.float32(style.ground)

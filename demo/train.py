@@ -1,4 +1,4 @@
-"""Makes the model, its classes, its thresholds and the samples again: `python -m demo.train`."""
+"""Makes the model, its classes, its thresholds and the samples: `python -m demo.train`."""
 
 import csv
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from demo import CLASSES, MODEL, THRESHOLDS
-from demo.digits import NAMES, SEED, SIDE, Part, draw_photo, draw_plain, parts, pixels, views
+from demo.digits import NAMES, SEED, SIDE, DigitSet, draw_all, draw_photo, draw_plain, pixels, split_digits
 from demo.scenes import write_samples
 
 COPIES = 10
-"""Photos that the model learns from, of each digit in each organ."""
-STRANGERS = 4000
-"""Images of no digit that it learns from, so that it is sure of nothing there."""
+"""Training photos of each digit in each organ."""
+EMPTY_IMAGES = 4000
+"""Training images without a digit, for which the model must have low scores."""
 CHECK_COPIES = 2
-"""Photos of each validation digit in each organ, from which the thresholds come."""
+"""Photos of each validation digit in each organ."""
 EPOCHS = 10
 BATCH = 64
 HEADER = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
@@ -27,20 +27,20 @@ Row = tuple[float | None, ...]
 
 
 def scores_of(model: Any, images: np.ndarray) -> np.ndarray:
-    """The model's answers for uint8 (n, 32, 32, 3): float32 (n, 20)."""
+    """Return the model's scores for uint8 (n, 32, 32, 3): float32 (n, 20)."""
     return np.asarray(model.predict(_preprocess(images), batch_size=256, verbose=0))
 
 
 def accuracy(scores: np.ndarray, outputs: np.ndarray) -> float:
-    """The share of `scores` (n, 20) whose best is the right one of `outputs` (n,)."""
+    """Return the share of `scores` (n, 20) whose best class is the right class in `outputs` (n,)."""
     return float((scores.argmax(axis=1) == outputs).mean())
 
 
 def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
-    """The numbers of thresholds.csv, a row for each class, from scores (n, 20) and right answers (n,).
+    """Compute a row of thresholds.csv for each class from scores (n, 20) and right classes (n,).
 
-    A class's top1 scores are those where it was rightly the best; its top2 scores those where it was
-    second, or wrongly the best. The last number is the share of its images that were answered right.
+    The top1 scores of a class are those with which it was rightly the best. Its top2 scores are those with
+    which it was second, or wrongly the best. The last number is the accuracy for its images.
     """
     second, best = np.argsort(scores, axis=1)[:, -2:].T
     rows: list[Row] = []
@@ -53,14 +53,14 @@ def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
     return rows
 
 
-def strangers(part: Part, count: int) -> np.ndarray:
-    """Images of no digit, uint8 (count, 32, 32, 3): in turn empty, shuffled digits, pieces of photos."""
+def empty_images(digit_set: DigitSet, count: int) -> np.ndarray:
+    """Draw uint8 (count, 32, 32, 3) without a digit: empty paper, shuffled digits, pieces of photos."""
     scenes = [Image.fromarray(scene) for scene in load_sample_images().images]
-    return np.stack([pixels(_stranger(part, scenes, number)) for number in range(count)])
+    return np.stack([pixels(_empty_image(digit_set, scenes, number)) for number in range(count)])
 
 
 def build() -> Any:
-    """The network: three convolutions, then softmax; plain layers, 44 thousand weights."""
+    """Build the network: three convolutions, then softmax, with 44,084 weights."""
     from keras import Input, Sequential, layers
 
     blocks = []
@@ -70,14 +70,14 @@ def build() -> Any:
     return Sequential([Input((SIDE, SIDE, 3)), *blocks, *head])
 
 
-def train(part: Part) -> Any:
-    """A model that has learned from `part`."""
+def train(digit_set: DigitSet) -> Any:
+    """Train a model."""
     import keras
     from tensorflow.config.experimental import enable_op_determinism
 
     keras.utils.set_random_seed(SEED)
     enable_op_determinism()
-    images, targets = _lessons(part)
+    images, targets = _training_data(digit_set)
     model = build()
     rate = keras.optimizers.schedules.CosineDecay(2e-3, EPOCHS * len(images) // BATCH)
     model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy")
@@ -86,7 +86,7 @@ def train(part: Part) -> Any:
 
 
 def write_thresholds(rows: Sequence[Row]) -> None:
-    """Write thresholds.csv; where there is no value, the cell is empty."""
+    """Write thresholds.csv; a missing value is an empty cell."""
     with THRESHOLDS.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
@@ -95,23 +95,23 @@ def write_thresholds(rows: Sequence[Row]) -> None:
 
 
 def main() -> None:
-    """Make every file, and print the figures that README.md states."""
-    learned, validation, held_out = parts()
-    write_samples(held_out)
+    """Write all files, and print the accuracies for README.md."""
+    training, validation, test = split_digits()
+    write_samples(test)
     CLASSES.write_text("\n".join(NAMES) + "\n")
-    model = train(learned)
+    model = train(training)
     model.save(MODEL, include_optimizer=False)
-    images, outputs = views(validation, draw_photo, copies=CHECK_COPIES)
+    images, outputs = draw_all(validation, draw_photo, copies=CHECK_COPIES)
     write_thresholds(threshold_rows(scores_of(model, images), outputs))
     for drawing in (draw_plain, draw_photo):
-        images, outputs = views(held_out, drawing)
-        print(f"held out, {drawing.__name__}: {accuracy(scores_of(model, images), outputs):.2%} right")
-    sure = scores_of(model, strangers(held_out, 600)).max(axis=1) > 0.5
-    print(f"strangers: {sure.mean():.2%} score above 0.5")
+        images, outputs = draw_all(test, drawing)
+        print(f"test, {drawing.__name__}: {accuracy(scores_of(model, images), outputs):.2%} right")
+    sure = scores_of(model, empty_images(test, 600)).max(axis=1) > 0.5
+    print(f"images without a digit: {sure.mean():.2%} score above 0.5")
 
 
 def _preprocess(images: np.ndarray) -> np.ndarray:
-    """What inception_v3's `preprocess_input` does: float32, -1 to 1."""
+    """Apply the preprocessing of inception_v3: float32, -1 to 1."""
     return images.astype(np.float32) / 127.5 - 1
 
 
@@ -119,12 +119,12 @@ def _range(values: np.ndarray) -> tuple[float | None, float | None]:
     return (float(values.min()), float(values.max())) if len(values) else (None, None)
 
 
-def _stranger(part: Part, scenes: list[Image.Image], number: int) -> Image.Image:
-    rng = default_rng((SEED, number, int(part.numbers[0])))
+def _empty_image(digit_set: DigitSet, scenes: list[Image.Image], number: int) -> Image.Image:
+    rng = default_rng((SEED, number, int(digit_set.indices[0])))
     if number % 3 == 0:
         return draw_photo(np.zeros((8, 8), np.float32), number % 2, rng)
     if number % 3 == 1:
-        cells = rng.permutation(rng.choice(part.digits).ravel())
+        cells = rng.permutation(rng.choice(digit_set.digits).ravel())
         return draw_photo(cells.reshape(8, 8), number % 2, rng)
     scene = scenes[rng.integers(len(scenes))]
     side = int(rng.integers(SIDE, min(scene.size)))
@@ -132,11 +132,14 @@ def _stranger(part: Part, scenes: list[Image.Image], number: int) -> Image.Image
     return scene.crop((x, y, x + side, y + side))
 
 
-def _lessons(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (n, 32, 32, 3), float32 from -1 to 1, and targets (n, 20); strangers' targets are even."""
-    images, outputs = views(part, draw_photo, copies=COPIES)
-    even = np.full((STRANGERS, len(NAMES)), 1 / len(NAMES))
-    inputs = _preprocess(np.concatenate([images, strangers(part, STRANGERS)]))
+def _training_data(digit_set: DigitSet) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs (n, 32, 32, 3), float32 from -1 to 1, and targets (n, 20).
+
+    All classes have equal targets for images without a digit.
+    """
+    images, outputs = draw_all(digit_set, draw_photo, copies=COPIES)
+    even = np.full((EMPTY_IMAGES, len(NAMES)), 1 / len(NAMES))
+    inputs = _preprocess(np.concatenate([images, empty_images(digit_set, EMPTY_IMAGES)]))
     return inputs, np.concatenate([np.eye(len(NAMES))[outputs], even]).astype(np.float32)
 
 

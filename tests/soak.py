@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -24,7 +24,7 @@ import requests
 
 import demo
 from cli.bench.load_generator import Plan
-from cli.bench.measured_service import run_part
+from cli.bench.measured_service import generate_load
 from shared.queue import BULK, INTERACTIVE
 from shared.settings import Settings
 from tests.chaos.load import WebhookReceiver
@@ -263,7 +263,7 @@ class Soak:
     def load(self, seconds: float, **how: float) -> dict[str, object]:
         """Put load on the service and add what came back to the report."""
         plan = Plan(self.stack.url, [str(each) for each in IMAGES], seconds, expected=CLASSES, **how)
-        outcome = json.loads(run_part("cli.bench.load_generator", asdict(plan)))
+        outcome = generate_load(plan)
         report = self.report
         report.times += outcome["times"]
         report.wrong += outcome["wrong"]

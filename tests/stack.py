@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,15 +13,10 @@ from typing import Any
 import requests
 
 import demo
+from cli.serve.temporary_server import free_port
 from tests.valkey import Valkey
 
 ROOT = Path(__file__).parent.parent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(holds: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -65,9 +59,7 @@ class Stack:
             "REDIS_URL": self.valkey.url,
             "SERVER_HOST": "127.0.0.1",
             "SERVER_PORT": str(self.port),
-            "INFERENCE_MODEL": str(demo.MODEL),
-            "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
-            "INFERENCE_THRESHOLDS_FILE": str(demo.THRESHOLDS),
+            **demo.SETTINGS,
             **{name: str(value) for name, value in environ.items()},
         }
         self.processes: list[subprocess.Popen[bytes]] = []

@@ -1,1 +1,1 @@
-"""`classification-server bench`: measurements that anyone can repeat."""
+"""`classification-server bench`: measures the service, repeatably."""

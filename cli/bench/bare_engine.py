@@ -1,7 +1,7 @@
-"""The model without a service around it, in a process of its own: `python -m cli.bench.bare_engine < plans`.
+"""The model without a service, in its own process: `python -m cli.bench.bare_engine < plans`.
 
-What the service can be compared with: the same decoding and the same engine, as fast as a plain program
-runs them on the same cores, the next batch being decoded while the model runs.
+This is the comparison for the service: the same decoding and the same engine on the same cores, as fast as a
+plain program runs them. It decodes the next batch while the model runs.
 """
 
 import json
@@ -10,7 +10,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,38 +27,37 @@ from worker.warm_up import warm_up
 
 
 def main() -> int:
-    """Measure by the plans of stdin, a line each, the first in full; settings are the environment's."""
+    """Measure by the plans of stdin, one JSON line each; only the first plan requests all measurements."""
     settings, plan = Settings.from_environ(), json.loads(sys.stdin.readline())
-    bare = Bare.build(settings, [Path(each).read_bytes() for each in plan["images"]])
-    told = bare.measure(plan["seconds"])
+    bare = BareEngine.build(settings, [Path(each).read_bytes() for each in plan["images"]])
+    measured = bare.measure(plan["seconds"])
     if plan.get("predict"):
-        told["in_turn"] = in_turn(settings, bare.engine, plan["seconds"], plan["sizes"])
-    print(json.dumps(told), flush=True)
+        measured["in_turn"] = compare_with_keras(settings, bare.engine, plan["seconds"], plan["sizes"])
+    print(json.dumps(measured), flush=True)
     for line in sys.stdin:
         seconds = json.loads(line)["seconds"]
-        told = {"images_per_second": bare.pipelined(seconds), "lone_ms": bare.lone(seconds / 4)}
-        print(json.dumps(told), flush=True)
+        measured = {"images_per_second": bare.pipelined(seconds), "lone_ms": bare.lone(seconds / 4)}
+        print(json.dumps(measured), flush=True)
     return 0
 
 
 @dataclass(frozen=True)
-class Bare:
-    """A warm engine, and the images that it is asked about, in turn."""
+class BareEngine:
+    """A warm engine, and the images that it classifies repeatedly."""
 
     engine: Engine
     spec: PixelSpec
     images: Sequence[bytes]
 
     @classmethod
-    def build(cls, settings: Settings, images: Sequence[bytes]) -> "Bare":
-        """Load the model and run all sizes of batches once."""
+    def build(cls, settings: Settings, images: Sequence[bytes]) -> "BareEngine":
+        """Load the model, and run every batch size once."""
         engine = Engine.build(settings)
         warm_up(engine)
-        shape = (engine.height, engine.width, engine.channels)
-        return cls(engine, PixelSpec(*shape, settings.input_color, settings.input_resize), images)
+        return cls(engine, PixelSpec.of((engine.height, engine.width, engine.channels), settings), images)
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        """Images a second of decoding and model together, a lone image's time, and the model's by size."""
+        """Measure decoding and model together, a single image, and the model alone by batch size."""
         engine, cores = self.engine, os.cpu_count() or 1
         cpu, started = time.process_time(), time.perf_counter()
         together = self.pipelined(seconds)
@@ -68,86 +67,88 @@ class Bare:
             "images_per_second": together,
             "cpu_ms_per_image": share * cores * 1000 / together,
             "lone_ms": self.lone(seconds / 4),
-            "decode_ms": _median(lambda: decode(self.images[0], None, self.spec), seconds / 4),
-            "sizes": {size: _speed(engine, size, seconds / 8) for size in powers},
+            "decode_ms": _median_ms(lambda: self._decode(self.images[0]), seconds / 4),
+            "sizes": {size: self._model_speed(size, seconds / 8) for size in powers},
             "resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         }
 
     def lone(self, seconds: float) -> float:
-        """Milliseconds for one image, the median."""
-        return _median(lambda: self.engine.run(decode(self.images[0], None, self.spec)), seconds)
+        """Return the median time of a single image, in milliseconds."""
+        return _median_ms(lambda: self.engine.run(self._decode(self.images[0])), seconds)
 
     def pipelined(self, seconds: float) -> float:
-        """Images a second of full batches, each decoded while the one before is in the model."""
+        """Return images per second of full batches, each decoded while the model runs the previous batch."""
         batch = [self.images[n % len(self.images)] for n in range(self.engine.input_batch)]
+        ends: list[float] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
+            decoded = pool.map(self._decode, batch)
+            # Nothing runs while the first batch is decoded, so the measurement begins at its end.
+            while len(ends) < 2 or ends[-1] - ends[0] < seconds:
+                pixels = np.concatenate(list(decoded))
+                decoded = pool.map(self._decode, batch)
+                self.engine.run(pixels)
+                ends.append(time.perf_counter())
+        return len(batch) * (len(ends) - 1) / (ends[-1] - ends[0])
 
-            def decoded() -> Iterator[NDArray[np.uint8]]:
-                return pool.map(lambda image: decode(image, None, self.spec), batch)
+    def _decode(self, image: bytes) -> NDArray[np.uint8]:
+        return decode(image, None, self.spec)
 
-            ahead = decoded()
-
-            def run_next() -> int:
-                nonlocal ahead
-                pixels = np.concatenate(list(ahead))
-                ahead = decoded()
-                return len(self.engine.run(pixels))
-
-            run_next()  # from here on, decoding and model go side by side
-            count, start = 0, time.perf_counter()
-            while time.perf_counter() - start < seconds:
-                count += run_next()
-            took = time.perf_counter() - start
-            list(ahead)
-        return count / took
+    def _model_speed(self, size: int, seconds: float) -> float:
+        """Return images per second of the model alone, in batches of `size`."""
+        pixels = _random_pixels(self.engine, size)
+        self.engine.run(pixels)
+        return size / _median_ms(lambda: self.engine.run(pixels), seconds) * 1000
 
 
-def _median(run: Callable[[], object], seconds: float) -> float:
+def _random_pixels(engine: Engine, size: int) -> NDArray[np.uint8]:
+    shape = (size, engine.height, engine.width, engine.channels)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def _milliseconds(run: Callable[..., object], *arguments: Any) -> float:
+    start = time.perf_counter()
+    run(*arguments)
+    return (time.perf_counter() - start) * 1000
+
+
+def _median_ms(run: Callable[[], object], seconds: float) -> float:
     times: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - start) * 1000)
+        times.append(_milliseconds(run))
     return statistics.median(times)
-
-
-def _speed(engine: Engine, size: int, seconds: float) -> float:
-    """Images a second of the model alone, in batches of `size`."""
-    shape = (size, engine.height, engine.width, engine.channels)
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    engine.run(pixels)
-    return size / _median(lambda: engine.run(pixels), seconds) * 1000
-
-
-def in_turn(
-    settings: Settings, engine: Engine, seconds: float, sizes: Sequence[int]
-) -> dict[str, dict[int, float]]:
-    """Images a second of the model alone, by size: here, in bfloat16, and by Keras; run by run in turn."""
-    shape, found = (engine.height, engine.width, engine.channels), dict[str, dict[int, float]]()
-    runs = {"float32": engine.run, **_reduced(settings), "predict": _predict(settings)}
-    for size in sizes:
-        pixels = np.random.default_rng(0).integers(0, 256, (size, *shape), np.uint8)
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for run in runs.values():
-            run(pixels)
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(times["predict"]) < 3:
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run(pixels)
-                times[name].append(time.perf_counter() - start)
-        for name, each in times.items():
-            found.setdefault(name, {})[size] = size / statistics.median(each)
-    return found
 
 
 Run = Callable[[Any], object]
 """Scores uint8 [n, height, width, channels]."""
 
 
-def _reduced(settings: Settings) -> dict[str, Run]:
-    """The engine in bfloat16; nothing where it changes the answers."""
+def compare_with_keras(
+    settings: Settings, engine: Engine, seconds: float, sizes: Sequence[int]
+) -> dict[str, dict[int, float]]:
+    """Return images per second by batch size of this engine, of bfloat16 and of Keras, run by turns."""
+    runs: dict[str, Run] = {"float32": engine.run, **_bfloat16(settings), "predict": _predict(settings)}
+    speeds: dict[str, dict[int, float]] = {name: {} for name in runs}
+    for size in sizes:
+        for name, milliseconds in _by_turns(runs, _random_pixels(engine, size), seconds).items():
+            speeds[name][size] = 1000 * size / milliseconds
+    return speeds
+
+
+def _by_turns(runs: Mapping[str, Run], pixels: NDArray[np.uint8], seconds: float) -> dict[str, float]:
+    """Return the median time of each run, in milliseconds."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run(pixels)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times["predict"]) < 3:
+        for name, run in runs.items():
+            times[name].append(_milliseconds(run, pixels))
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def _bfloat16(settings: Settings) -> dict[str, Run]:
+    """Return the engine in bfloat16, or nothing for a model whose answers bfloat16 changes."""
     try:
         return {"bfloat16": Engine.build(replace(settings, precision="bfloat16")).run}
     except ModelError:
@@ -155,7 +156,7 @@ def _reduced(settings: Settings) -> dict[str, Run]:
 
 
 def _predict(settings: Settings) -> Run:
-    """Keras' own `model.predict`, as the original server calls it."""
+    """Return Keras' `model.predict` as the original server calls it."""
     import keras
 
     model = keras.models.load_model(settings.model, compile=False)

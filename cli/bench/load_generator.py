@@ -1,10 +1,8 @@
-"""A load generator in a process of its own.
-
-`python -m cli.bench.load_generator` reads a plan from standard input and prints the outcome as JSON.
+"""Generates load: `python -m cli.bench.load_generator` reads a plan from stdin, prints the outcome as JSON.
 
 Closed loop: each client sends its next request when it has its answer. Open loop: requests are sent at random
-moments (Poisson) whatever the answers do, and their time counts from the moment they were due.
-Requests are whole bytes made before; each answer's status, length and top classes are checked.
+moments (Poisson), independently of the answers, and their time counts from the moment they were due.
+Requests are built in advance. The status, length and best classes of each answer are checked.
 """
 
 import asyncio
@@ -14,11 +12,13 @@ import random
 import re
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import uvloop
 
 BOUNDARY = b"classification-server-bench"
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -28,7 +28,7 @@ MAX_CONNECTIONS = 256
 
 @dataclass
 class Plan:
-    """What to send: `clients` in a closed loop, or `rate` requests a second in an open one."""
+    """The requests: `clients` in a closed loop, or `rate` requests per second in an open loop."""
 
     url: str
     images: list[str]
@@ -37,53 +37,53 @@ class Plan:
     rate: float = 0.0
     key: str = ""
     expected: list[list[str]] = field(default_factory=list)
-    """The best class of each image's regions, where it is known; else what the first answer names."""
+    """The best class of each region of each image; empty: the classes of the first answer."""
 
 
 @dataclass
 class Outcome:
-    """What came back; times in milliseconds."""
+    """The answers; times in milliseconds."""
 
     times: list[float] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
-    """When answers came, seconds from the start, while all clients asked: after it the load falls."""
-    stages: Counter[str] = field(default_factory=Counter)
+    """Times of the answers in seconds from the start, while all clients sent requests."""
+    stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
     broken: int = 0
 
 
-def requests(plan: Plan) -> list[bytes]:
-    """The bytes of a POST /classify for each image."""
-    host, made = urlsplit(plan.url).netloc, []
+def build_requests(plan: Plan) -> list[bytes]:
+    """Return the bytes of a POST /classify for each image."""
+    host, requests = urlsplit(plan.url).netloc, []
     key = f"X-API-Key: {plan.key}\r\n" if plan.key else ""
     for path in plan.images:
         body = b'--%s\r\nContent-Disposition: form-data; name="blob"; filename="a.jpg"\r\n\r\n' % BOUNDARY
         body += Path(path).read_bytes() + b"\r\n--%s--\r\n" % BOUNDARY
         head = f"POST /classify HTTP/1.1\r\nHost: {host}\r\n{key}Content-Length: {len(body)}\r\n"
         kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY.decode()}\r\n\r\n"
-        made.append((head + kind).encode() + body)
-    return made
+        requests.append((head + kind).encode() + body)
+    return requests
 
 
-class Client(asyncio.Protocol):
-    """One connection, which is kept; `send` asks, and the generator is told when the answer is whole."""
+class Connection(asyncio.Protocol):
+    """A persistent connection that hands each complete answer to the generator."""
 
-    def __init__(self, generator: "Generator") -> None:
-        self.generator, self.received, self.missing = generator, bytearray(), 0
+    def __init__(self, generator: "LoadGenerator") -> None:
+        self.generator, self.received = generator, bytearray()
         self.due, self.number = 0.0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
+        """Keep the transport, for `send`."""
         self.transport: Any = transport
 
     def send(self, due: float, number: int) -> None:
-        """Send the request of that number; `due` is the moment from which its time counts."""
+        """Send a request; its time counts from `due`."""
         self.due, self.number = due, number
         self.transport.write(self.generator.requests[number])
 
     def data_received(self, data: bytes) -> None:
-        """Collect an answer until it is whole."""
+        """Collect an answer until it is complete."""
         self.received += data
         end = self.received.find(b"\r\n\r\n")
         length = LENGTH.search(self.received, 0, end + 2) if end >= 0 else None
@@ -93,25 +93,25 @@ class Client(asyncio.Protocol):
             self.generator.answered(self, head, body)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Count a connection that the server closed."""
+        """Report that the server closed the connection."""
         self.generator.lost(self)
 
 
-class Generator:
-    """Keeps the clients busy and the books."""
+class LoadGenerator:
+    """Sends the requests of a plan and counts the answers."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.requests, self.outcome = plan, requests(plan), Outcome()
+        self.plan, self.requests, self.outcome = plan, build_requests(plan), Outcome()
         self.expected = dict(enumerate(plan.expected))
         self.bodies: set[tuple[int, bytes]] = set()
         self.next = itertools.cycle(range(len(self.requests))).__next__
         self.start, self.ending, self.busy, self.connections = time.perf_counter(), False, 0, 0
         self.connecting: list[asyncio.Future[None]] = []
-        self.idle: deque[Client] = deque()
+        self.idle: deque[Connection] = deque()
         self.late: deque[float] = deque()
 
     async def run(self) -> Outcome:
-        """Send for the plan's seconds, then wait for the last answers."""
+        """Send requests for the plan's seconds, then wait for the last answers."""
         for _ in range(self.plan.clients or 8):
             await self._connect()
         if self.plan.clients:
@@ -119,7 +119,7 @@ class Generator:
                 self._send(time.perf_counter())
             await asyncio.sleep(self.plan.seconds)
         else:
-            await self._arrive()
+            await self._send_at_random()
         self.ending = True
         for _ in range(1200):
             if not self.busy and not self.late:
@@ -131,16 +131,16 @@ class Generator:
         target, self.connections = urlsplit(self.plan.url), self.connections + 1
         loop = asyncio.get_running_loop()
         host, port = target.hostname or "", target.port or 80
-        _, client = await loop.create_connection(lambda: Client(self), host, port)
-        self.idle.append(client)
+        _, connection = await loop.create_connection(lambda: Connection(self), host, port)
+        self.idle.append(connection)
         if self.late:
             self._send(self.late.popleft())
 
-    async def _arrive(self) -> None:
-        """Requests at random moments, `rate` a second on average, on connections that are free or new."""
-        chance, due = random.Random(0), time.perf_counter()
+    async def _send_at_random(self) -> None:
+        """Send `rate` requests per second on average, at random moments, on idle or new connections."""
+        rng, due = random.Random(0), time.perf_counter()
         end = due + self.plan.seconds
-        while (due := due + chance.expovariate(self.plan.rate)) < end:
+        while (due := due + rng.expovariate(self.plan.rate)) < end:
             wait = due - time.perf_counter()
             if wait > 0:
                 await asyncio.sleep(wait)
@@ -155,26 +155,26 @@ class Generator:
         self.busy += 1
         self.idle.pop().send(due, self.next())
 
-    def answered(self, client: Client, head: bytes, body: bytes) -> None:
-        """Book an answer, and send what is next."""
+    def answered(self, connection: Connection, head: bytes, body: bytes) -> None:
+        """Count an answer, and send the next request."""
         now, outcome = time.perf_counter(), self.outcome
         status = int(head[9:12])
         outcome.statuses[status] += 1
         if status == 200:
-            outcome.times.append((now - client.due) * 1000)
+            outcome.times.append((now - connection.due) * 1000)
             if not self.ending:
                 outcome.moments.append(now - self.start)
-            self._check(client.number, body)
-            self._stages(head)
+            self._check(connection.number, body)
+            self._add_stages(head)
         self.busy -= 1
-        self.idle.append(client)
+        self.idle.append(connection)
         if self.plan.clients and not self.ending:
             self._send(now)
         elif self.late:
             self._send(self.late.popleft())
 
     def _check(self, number: int, body: bytes) -> None:
-        """An answer must name the classes that the first one for that image named."""
+        """Count an answer as wrong if its classes are not those that are expected for its image."""
         if (number, body) in self.bodies:
             return
         found = [next(iter(region)) for region in json.loads(body)]
@@ -183,38 +183,29 @@ class Generator:
         elif len(self.bodies) < 10_000:
             self.bodies.add((number, body))
 
-    def _stages(self, head: bytes) -> None:
+    def _add_stages(self, head: bytes) -> None:
         timing = TIMING.search(head)
-        for part in timing[1].decode().split(", ") if timing else ():
-            name, _, milliseconds = part.partition(";dur=")
-            self.outcome.stages[name] += float(milliseconds)  # type: ignore[assignment]
+        for stage in timing[1].decode().split(", ") if timing else ():
+            name, _, milliseconds = stage.partition(";dur=")
+            self.outcome.stages[name] += float(milliseconds)
 
-    def lost(self, client: Client) -> None:
-        """Book a connection that the server closed; one that was idle for long is no fault."""
+    def lost(self, connection: Connection) -> None:
+        """Count a connection that the server closed, unless it was idle."""
         self.connections -= 1
-        if client in self.idle:
-            self.idle.remove(client)
+        if connection in self.idle:
+            self.idle.remove(connection)
         else:
             self.busy -= 1
             self.outcome.broken += 1
 
 
 def main() -> int:
-    """Run the plan of stdin."""
-    try:
-        import uvloop
-
-        run: Any = uvloop.run
-    except ImportError:
-        run = asyncio.run
-    generator = Generator(Plan(**json.load(sys.stdin)))
+    """Run the plan from stdin."""
+    generator = LoadGenerator(Plan(**json.load(sys.stdin)))
     started, cpu = time.perf_counter(), time.process_time()
-    outcome = run(generator.run())
-    told = vars(outcome) | {
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - cpu,
-    }
-    json.dump(told, sys.stdout)
+    outcome = uvloop.run(generator.run())
+    spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
+    json.dump(vars(outcome) | spent, sys.stdout)
     return 0
 
 

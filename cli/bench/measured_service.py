@@ -1,8 +1,7 @@
-"""The service under measurement: started as a user starts it, or one that runs elsewhere."""
+"""The service that is measured: started as a user starts it, or already running elsewhere."""
 
 import contextlib
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -17,17 +16,18 @@ from typing import Any
 import psutil
 
 from cli.bench.load_generator import Plan
-from cli.serve.temporary_server import own_server
+from cli.serve.temporary_server import temporary_server
 
-FLUSH_SECONDS = 2.5
-"""Workers tell their counts within this time."""
+PUBLISH_SECONDS = 2.5
+"""Maximum time until the workers publish their metrics, in seconds."""
 
-PARTS = {"gateway": "gunicorn", "redis": "valkey", "worker": "-m worker"}
+COMMANDS = {"gateway": "gunicorn", "redis": "valkey", "worker": "-m worker"}
+"""Text in the command line of each part's processes."""
 
 
 @dataclass
-class Service:
-    """A service at `url`; `processes` are empty where it runs elsewhere."""
+class MeasuredService:
+    """A service at `url`; `processes` is empty for a service elsewhere."""
 
     url: str
     key: str = ""
@@ -36,18 +36,19 @@ class Service:
     def load(
         self, images: Sequence[Path], seconds: float, *, clients: int = 0, rate: float = 0.0
     ) -> dict[str, Any]:
-        """Put load on it; returns rates, times in milliseconds, CPU and memory by part, the mean batch."""
+        """Send requests; return rates, times in milliseconds, CPU and memory by part, and the mean batch."""
         plan = Plan(self.url, [str(each) for each in images], seconds, clients, rate, self.key)
-        cpu, before = self._cpu(), self._model()
-        outcome = json.loads(run_part("cli.bench.load_generator", asdict(plan)))
-        count = max(len(outcome["times"]), 1)
+        cpu, before = self._cpu(), self._model_totals()
+        outcome = generate_load(plan)
+        answered = len(outcome["times"])
+        count = max(answered, 1)
         spent = {part: (used - cpu[part]) * 1000 / count for part, used in self._cpu().items()}
-        inputs, runs, busy = self._done_since(before, len(outcome["times"]))
+        inputs, runs, busy = self._model_work(before, answered)
         refused = sum(amount for status, amount in outcome["statuses"].items() if status == "429")
         return {
             "clients": clients,
             "rate": rate,
-            "requests": len(outcome["times"]),
+            "requests": answered,
             "per_second": _rate(outcome["moments"], seconds),
             **_percentiles(outcome["times"]),
             "cpu_ms": spent,
@@ -57,13 +58,13 @@ class Service:
             "model_busy": busy / outcome["seconds"],
             "stages_ms": {name: total / count for name, total in outcome["stages"].items()},
             "refused": refused,
-            "failed": sum(outcome["statuses"].values()) - len(outcome["times"]) - refused + outcome["broken"],
+            "failed": sum(outcome["statuses"].values()) - answered - refused + outcome["broken"],
             "wrong": outcome["wrong"],
         }
 
     def idle(self, seconds: float) -> dict[str, float]:
-        """Percent of a core that each part uses while nobody asks for anything."""
-        time.sleep(2)  # what the start has left to do
+        """Return the percentage of a core that each part uses without requests."""
+        time.sleep(2)  # The start may still have work to do.
         before = self._cpu()
         time.sleep(seconds)
         return {part: 100 * (used - before[part]) / seconds for part, used in self._cpu().items()}
@@ -77,68 +78,59 @@ class Service:
     def _memory(self) -> dict[str, float]:
         return {part: sum(map(_bytes, processes)) / 1e6 for part, processes in self.processes.items()}
 
-    def _done_since(self, before: tuple[float, float, float], answered: int) -> list[float]:
-        """What the model has done, once the workers have told of as many inputs as were answered."""
-        latest = time.monotonic() + FLUSH_SECONDS
+    def _model_work(self, before: tuple[float, float, float], answered: int) -> list[float]:
+        """Return the increase of the totals, once the workers have published all answered inputs."""
+        end = time.monotonic() + PUBLISH_SECONDS
         while True:
-            done = [now - then for now, then in zip(self._model(), before, strict=True)]
-            if done[0] >= answered or time.monotonic() > latest:
-                return done
+            work = [now - then for now, then in zip(self._model_totals(), before, strict=True)]
+            if work[0] >= answered or time.monotonic() > end:
+                return work
             time.sleep(0.1)
 
-    def _model(self) -> tuple[float, float, float]:
-        """Inputs and runs of the model so far, and its seconds, of all workers."""
-        ask = urllib.request.Request(
-            f"{self.url}/metrics", headers={"X-API-Key": self.key} if self.key else {}
-        )
-        with urllib.request.urlopen(ask, timeout=30) as answer:
+    def _model_totals(self) -> tuple[float, float, float]:
+        """Return the totals of all workers: inputs, runs of the model, and its seconds."""
+        headers = {"X-API-Key": self.key} if self.key else {}
+        request = urllib.request.Request(f"{self.url}/metrics", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
             text = answer.read().decode()
 
-        def told(name: str) -> float:
+        def metric(name: str) -> float:
             found = re.search(rf"^classification_{name} (\S+)", text, re.M)
             return float(found[1]) if found else 0.0
 
-        return told("batch_inputs_sum"), told("batch_inputs_count"), told("inference_seconds_sum")
+        return metric("batch_inputs_sum"), metric("batch_inputs_count"), metric("inference_seconds_sum")
 
 
 @contextlib.contextmanager
-def started(environ: dict[str, str]) -> Iterator[Service]:
-    """`classification-server serve` with an embedded Redis, on a free port."""
-    with own_server(environ) as (url, pid):
-        yield Service(url, processes=_parts(psutil.Process(pid)))
+def started(environ: dict[str, str]) -> Iterator[MeasuredService]:
+    """Run `classification-server serve` with an embedded Redis, on a free port."""
+    with temporary_server(environ) as (url, pid):
+        family = psutil.Process(pid).children(recursive=True)
+        lines = {each: " ".join(each.cmdline()) for each in family}
+        processes = {part: [p for p in family if text in lines[p]] for part, text in COMMANDS.items()}
+        yield MeasuredService(url, processes=processes)
 
 
 def _bytes(process: psutil.Process) -> int:
-    """Resident memory; what processes share is divided among them, where the system tells."""
+    """Return resident memory; shared memory is divided among processes where the system reports it."""
     memory = process.memory_full_info()
     return int(getattr(memory, "pss", 0) or memory.rss)
 
 
-def _parts(process: psutil.Process) -> dict[str, list[psutil.Process]]:
-    family = process.children(recursive=True)
-    lines = {each: " ".join(each.cmdline()) for each in family}
-    return {part: [each for each in family if word in lines[each]] for part, word in PARTS.items()}
-
-
-def run_part(module: str, plan: dict[str, Any], environ: dict[str, str] | None = None) -> str:
-    """Run a module of this package as a process, the plan on its stdin; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", module],
-        input=json.dumps(plan),
-        env=os.environ | (environ or {}) | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-    )
+def generate_load(plan: Plan) -> dict[str, Any]:
+    """Run `cli.bench.load_generator` as a process; return its outcome."""
+    command = [sys.executable, "-m", "cli.bench.load_generator"]
+    done = subprocess.run(command, input=json.dumps(asdict(plan)), capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{module} failed:\n{done.stderr[-3000:]}")
-    return done.stdout
+        raise RuntimeError(f"cli.bench.load_generator failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout))
 
 
 def _rate(moments: Sequence[float], seconds: float) -> float:
-    """Answers a second: the slope of their count over time.
+    """Return answers per second, as the slope of their number over time.
 
-    A count divided by the seconds would leave out the batch that runs at the end: of a model that takes
-    two seconds for 32 images, a tenth of ten seconds.
+    The number divided by the seconds would leave out the batch that runs at the end. That is a tenth of ten
+    seconds for a model that needs two seconds for 32 images.
     """
     if len(set(moments)) < 2:
         return len(moments) / seconds
@@ -147,9 +139,8 @@ def _rate(moments: Sequence[float], seconds: float) -> float:
 
 def _percentiles(times: Sequence[float]) -> dict[str, float | None]:
     ordered = sorted(times)
+    last = len(ordered) - 1
     return {
-        f"p{percent}_ms": ordered[min(int(len(ordered) * percent / 100), len(ordered) - 1)]
-        if ordered
-        else None
+        f"p{percent}_ms": ordered[min(int(len(ordered) * percent / 100), last)] if ordered else None
         for percent in (50, 95, 99)
     }

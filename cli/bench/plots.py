@@ -1,5 +1,6 @@
-"""Pictures of what was measured: PNG and SVG."""
+"""Charts of the measurements, as PNG and SVG."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,20 @@ COLORS = {
     "infer": "#228833",
     "network": "#bbbbbb",
 }
-"""Of Paul Tol's schemes, which colour-blind readers can tell apart."""
+"""Colours from Paul Tol's schemes, which colour-blind readers can distinguish."""
 
 LABELS = {"infer": "model", "gateway": "gateway and Redis", "network": "client and network"}
 
 
 def draw(result: dict[str, Any], folder: Path) -> list[Path]:
-    """Throughput and latency over the load, and where one request's time goes; returns the files."""
-    figure, (rates, latency, parts) = pyplot.subplots(1, 3, figsize=(15, 4.6), constrained_layout=True)
+    """Draw throughput and latency by load, and the stages of a request; return the paths of the files."""
+    figure, (rates, latency, stages) = pyplot.subplots(1, 3, figsize=(15, 4.6), constrained_layout=True)
     figure.suptitle(f"classification-server, {result['model']}", fontweight="bold")
     closed = [run for run in result["runs"] if run["clients"]]
-    opened = [run for run in result["runs"] if not run["clients"]]
     _throughput(rates, closed, result.get("bare"))
-    _latency(latency, closed, opened)
-    _parts(parts, closed)
-    name = "".join(each if each.isalnum() else "-" for each in result["model"])
+    _latency(latency, closed, [run for run in result["runs"] if not run["clients"]])
+    _stages(stages, closed)
+    name = re.sub(r"[\W_]", "-", result["model"])
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"bench-{name}.{kind}" for kind in ("png", "svg")]
     for path in paths:
@@ -43,15 +43,10 @@ def _throughput(axes: Axes, closed: list[dict[str, Any]], bare: dict[str, Any] |
     clients = [run["clients"] for run in closed]
     axes.plot(clients, [run["per_second"] for run in closed], "o-", color=COLORS["infer"], label="served")
     if bare:
-        axes.axhline(
-            bare["images_per_second"], color="#888888", linestyle="--", label="decoding and model alone"
-        )
-    axes.set(
-        title="Throughput",
-        xlabel="clients, each with one request at a time",
-        ylabel="images/s",
-        ylim=(0, None),
-    )
+        speed, label = bare["images_per_second"], "decoding and model alone"
+        axes.axhline(speed, color="#888888", linestyle="--", label=label)
+    xlabel = "clients, each with one request at a time"
+    axes.set(title="Throughput", xlabel=xlabel, ylabel="images/s", ylim=(0, None))
     _log_clients(axes, clients)
     axes.legend(frameon=False)
 
@@ -59,19 +54,17 @@ def _throughput(axes: Axes, closed: list[dict[str, Any]], bare: dict[str, Any] |
 def _latency(axes: Axes, closed: list[dict[str, Any]], opened: list[dict[str, Any]]) -> None:
     for percent, color in ((50, "#4477aa"), (95, "#ccbb44"), (99, "#aa3377")):
         times = [run[f"p{percent}_ms"] for run in closed]
-        axes.plot(
-            [run["per_second"] for run in closed], times, "o-", color=color, label=f"p{percent}, closed loop"
-        )
-        found = [run[f"p{percent}_ms"] for run in opened]
-        axes.plot(
-            [run["rate"] for run in opened], found, "x", color=color, label=f"p{percent}, random arrivals"
-        )
+        speeds = [run["per_second"] for run in closed]
+        axes.plot(speeds, times, "o-", color=color, label=f"p{percent}, closed loop")
+        times = [run[f"p{percent}_ms"] for run in opened]
+        rates = [run["rate"] for run in opened]
+        axes.plot(rates, times, "x", color=color, label=f"p{percent}, random arrivals")
     axes.set(title="Latency", xlabel="images/s", ylabel="ms", ylim=(0, None), xlim=(0, None))
     axes.legend(frameon=False, fontsize=8)
 
 
-def _parts(axes: Axes, closed: list[dict[str, Any]]) -> None:
-    """The stages of a mean request: what the client waits beyond the server's total is the network's."""
+def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
+    """Draw the stages of a mean request. The client's time beyond the server's total counts as network."""
     labels = [str(run["clients"]) for run in closed]
     bottom = [0.0] * len(closed)
     for name in ("queue", "decode", "infer", "gateway", "network"):
@@ -80,7 +73,7 @@ def _parts(axes: Axes, closed: list[dict[str, Any]]) -> None:
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.set(title="Where a request's time goes", xlabel="clients", ylabel="ms")
     handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], names[::-1], frameon=False)  # in the order in which they are stacked
+    axes.legend(handles[::-1], names[::-1], frameon=False)  # The order of the stacked bars.
 
 
 def _stage(run: dict[str, Any], name: str) -> float:

@@ -1,4 +1,4 @@
-"""What is measured: the user's own model, or two that stand for the heavy and the light."""
+"""The models that are measured: the user's own model, or a heavy and a light example."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "classi
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, as settings, and the images that it is asked about."""
+    """A model, as settings, and the images to classify with it."""
 
     name: str
     environ: dict[str, str]
@@ -20,22 +20,17 @@ class Subject:
 
 
 def own(images: list[Path]) -> Subject:
-    """The model of the environment's settings."""
-    return Subject("own", {}, images or photos(CACHE))
+    """Return the model of the environment's settings."""
+    return Subject("own", {}, images or _photos())
 
 
 def light() -> Subject:
-    """The demo model, and images as small as its input: what is measured is all but the model."""
-    environ = {
-        "INFERENCE_MODEL": str(demo.MODEL),
-        "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
-        "INFERENCE_THRESHOLDS_FILE": str(demo.THRESHOLDS),
-    }
-    return Subject("light", environ, _thumbnails(CACHE))
+    """Return the demo model with images of its input size, so that the model costs little."""
+    return Subject("light", demo.SETTINGS, _thumbnails())
 
 
 def inception() -> Subject:
-    """InceptionV3 at 299×299, its weights random: built once, and kept in the user's cache."""
+    """Return InceptionV3 at 299×299 with random weights, which is built once and kept in the user's cache."""
     model, classes, thresholds = (
         CACHE / name for name in ("inception_v3_299.h5", "classes.txt", "thresholds.csv")
     )
@@ -51,52 +46,45 @@ def inception() -> Subject:
         _randomize_normalization(network)
         network.save(unfinished)
         unfinished.rename(model)
-    environ = {
-        "INFERENCE_MODEL": str(model),
-        "INFERENCE_CLASSES_FILE": str(classes),
-        "INFERENCE_THRESHOLDS_FILE": str(thresholds),
-    }
-    return Subject("inception_v3", environ, photos(CACHE))
+    return Subject("inception_v3", demo.settings(model, classes, thresholds), _photos())
 
 
 def _randomize_normalization(network: Any) -> None:
-    """As training leaves it: fresh from the shelf it adds nothing, and TensorFlow would leave it out."""
+    """Give the normalization layers values like those of a trained network.
+
+    TensorFlow would remove them with their initial values, which change nothing.
+    """
     import keras
     import numpy as np
 
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            weights = (each + chance.normal(0, 0.1, each.shape) for each in layer.get_weights())
+            weights = (each + rng.normal(0, 0.1, each.shape) for each in layer.get_weights())
             layer.set_weights([np.abs(each) for each in weights])
 
 
-def photos(folder: Path) -> list[Path]:
-    """Made-up photos of 640×480: smooth shapes with noise, so that their JPEG is as large as a photo's."""
-    return _pictures(folder, "photo", (640, 480), 20)
-
-
-def _thumbnails(folder: Path) -> list[Path]:
-    from PIL import Image
-
-    paths = []
-    folder.mkdir(parents=True, exist_ok=True)
-    for source in sorted((demo.SAMPLES / "digits").iterdir()):
-        paths.append(folder / f"thumbnail-{source.stem}.jpg")
-        Image.open(source).convert("RGB").resize((32, 32)).save(paths[-1], quality=90)
-    return paths
-
-
-def _pictures(folder: Path, name: str, size: tuple[int, int], noise: int) -> list[Path]:
+def _photos() -> list[Path]:
+    """Generate photos of 640×480: smooth shapes with noise, whose JPEG files are as large as a photo's."""
     import numpy as np
     from PIL import Image
 
-    folder.mkdir(parents=True, exist_ok=True)
-    chance, paths = np.random.default_rng(0), [folder / f"{name}-{n}.jpg" for n in range(8)]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    rng, paths = np.random.default_rng(0), [CACHE / f"photo-{n}.jpg" for n in range(8)]
     for path in paths:
-        shapes = Image.fromarray(chance.integers(0, 256, (9, 12, 3), np.uint8)).resize(
-            size, Image.Resampling.BICUBIC
-        )
-        grain = chance.normal(0, noise, (size[1], size[0], 1))
-        Image.fromarray(np.clip(np.asarray(shapes) + grain, 0, 255).astype(np.uint8)).save(path, quality=85)
+        colors = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
+        shapes = np.asarray(colors.resize((640, 480), Image.Resampling.BICUBIC))
+        noisy = shapes + rng.normal(0, 20, (480, 640, 1))
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=85)
+    return paths
+
+
+def _thumbnails() -> list[Path]:
+    from PIL import Image
+
+    CACHE.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for source in sorted((demo.SAMPLES / "digits").iterdir()):
+        paths.append(CACHE / f"thumbnail-{source.stem}.jpg")
+        Image.open(source).convert("RGB").resize((32, 32)).save(paths[-1], quality=90)
     return paths

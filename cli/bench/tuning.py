@@ -1,6 +1,5 @@
-"""The fastest settings for a model on this machine: batch sizes, cores and precision, tried in turn."""
+"""The fastest settings for a model on this machine: tries batch sizes, threads and precisions."""
 
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -8,50 +7,47 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cli.bench.measured_service import run_part
+from cli.bench.engine_process import bare_engine
 from cli.bench.subjects import Subject
 
 PRECISIONS = ("float32", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ENOUGH = 0.97
-"""Of the best speed: the smallest batch that reaches it is proposed, as callers wait less for it."""
+"""Minimum share of the best speed for a smaller batch, with which callers wait less."""
+
+MIN_BFLOAT16_GAIN = 1.1
 
 
 def tune(subject: Subject, seconds: float, step: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The bare engine's figures for each choice; one that the worker would refuse has its `error`."""
-    return [
-        _try(subject, seconds, step, {"precision": precision, "threads": threads})
-        for precision in PRECISIONS
-        for threads in threads_to_try()
-    ]
+    """Measure the engine with each choice. A choice that the worker would refuse has an `error`."""
+    return [_try(subject, seconds, step, precision, threads) for precision, threads in _choices()]
 
 
 def steps() -> int:
-    """How many choices are tried, for a progress bar."""
-    return len(PRECISIONS) * len(threads_to_try())
+    """Return the number of choices, for a progress bar."""
+    return len(_choices())
 
 
-def threads_to_try() -> list[int]:
-    """All cores of this machine, and half of them."""
+def _choices() -> list[tuple[str, int]]:
+    """Return each precision with all cores of this machine, and with half of them."""
     cores = os.cpu_count() or 1
-    return [cores, cores // 2] if cores > 1 else [1]
+    threads = (cores, cores // 2) if cores > 1 else (1,)
+    return [(precision, each) for precision in PRECISIONS for each in threads]
 
 
 def _try(
-    subject: Subject, seconds: float, step: Callable[[str], None], choice: dict[str, Any]
+    subject: Subject, seconds: float, step: Callable[[str], None], precision: str, threads: int
 ) -> dict[str, Any]:
+    choice = {"precision": precision, "threads": threads}
     step(f"{subject.name}: {_name(choice)}, batches of 1 to {SIZES[-1]}")
-    environ = {
-        **subject.environ,
-        "INFERENCE_PRECISION": choice["precision"],
-        "INFERENCE_THREADS": str(choice["threads"]),
-        "INPUT_BATCH": str(SIZES[-1]),
-    }
+    settings = {"INFERENCE_PRECISION": precision, "INFERENCE_THREADS": str(threads)}
+    environ = subject.environ | settings | {"INPUT_BATCH": str(SIZES[-1])}
     plan = {"images": [str(each) for each in subject.images], "seconds": seconds}
     try:
-        return {**choice, **json.loads(run_part("cli.bench.bare_engine", plan, environ))}
+        with bare_engine(environ) as measure:
+            return choice | measure(plan)
     except RuntimeError as error:
-        return {**choice, "error": str(error).strip().splitlines()[-1]}
+        return choice | {"error": str(error).strip().splitlines()[-1]}
 
 
 def _name(choice: dict[str, Any]) -> str:
@@ -59,36 +55,38 @@ def _name(choice: dict[str, Any]) -> str:
 
 
 def propose(tried: list[dict[str, Any]]) -> dict[str, str]:
-    """The settings to use: float32, unless bfloat16 is a tenth faster.
+    """Return the settings to use: the fewest threads and the smallest batch that are fast enough.
 
-    Of cores and batch sizes, the fewest that are fast enough.
+    The precision is float32, unless bfloat16 is a tenth faster.
     """
-    ran = [each for each in tried if "sizes" in each]
-    speeds: dict[str, float] = {}
-    for each in ran:
-        speeds[each["precision"]] = max(speeds.get(each["precision"], 0.0), _speed(each))
-    reduced = speeds.get("bfloat16", 0.0) > 1.1 * speeds["float32"]
-    precision = "bfloat16" if reduced else "float32"
-    enough = ENOUGH * speeds[precision]
-    chosen = min(
-        (each for each in ran if each["precision"] == precision and _speed(each) >= enough),
-        key=lambda each: int(each["threads"]),
-    )
+    float32, bfloat16 = (_measured(tried, precision) for precision in PRECISIONS)
+    choices = bfloat16 if _best(bfloat16) > MIN_BFLOAT16_GAIN * _best(float32) else float32
+    enough = ENOUGH * _best(choices)
+    fast = (each for each in choices if _speed(each) >= enough)
+    chosen = min(fast, key=lambda each: int(each["threads"]))
     size = next(size for size, speed in chosen["sizes"].items() if speed >= ENOUGH * _speed(chosen))
     return {
         "INPUT_BATCH": str(size),
-        "INFERENCE_PRECISION": precision,
+        "INFERENCE_PRECISION": chosen["precision"],
         "INFERENCE_THREADS": str(chosen["threads"]),
     }
 
 
-def _speed(each: dict[str, Any]) -> float:
-    return float(max(each["sizes"].values()))
+def _measured(tried: list[dict[str, Any]], precision: str) -> list[dict[str, Any]]:
+    return [each for each in tried if each["precision"] == precision and each.get("sizes")]
+
+
+def _best(choices: list[dict[str, Any]]) -> float:
+    return max(map(_speed, choices), default=0.0)
+
+
+def _speed(choice: dict[str, Any]) -> float:
+    return float(max(choice["sizes"].values()))
 
 
 def show(tried: list[dict[str, Any]], console: Console) -> None:
-    """Print what was tried, and the settings to use."""
-    table = Table("model alone, images/s at batch", *map(str, SIZES), "a lone image")
+    """Print the measurements, and the settings to use."""
+    table = Table("model alone, images/s at batch", *map(str, SIZES), "a single image")
     for each in tried:
         if "error" in each:
             table.add_row(_name(each), each["error"])
@@ -96,4 +94,5 @@ def show(tried: list[dict[str, Any]], console: Console) -> None:
             speeds = (f"{speed:.1f}" for speed in each["sizes"].values())
             table.add_row(_name(each), *speeds, f"{each['lone_ms']:.1f} ms")
     console.print(table)
-    console.print("use: " + " ".join(f"{name}={value}" for name, value in propose(tried).items()))
+    if any("sizes" in each for each in tried):
+        console.print("use: " + " ".join(f"{name}={value}" for name, value in propose(tried).items()))

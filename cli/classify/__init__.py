@@ -1,1 +1,1 @@
-"""`classification-server classify`: photos in, a table and a contact sheet out."""
+"""`classification-server classify`: classifies a folder of photos into a table and a contact sheet."""

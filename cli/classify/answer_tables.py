@@ -1,4 +1,4 @@
-"""Answers of many photos as CSV, JSON lines or Parquet; the file's ending says which."""
+"""Writes the answers of many photos as CSV, JSON lines or Parquet, by the file's extension."""
 
 import csv
 import itertools
@@ -11,7 +11,7 @@ from typing import Any
 from cli import CommandError, install_hint
 
 COLUMNS = ("file", "x", "y", "side", "rank", "class", "score", "accepted", "threshold", "error")
-"""Of CSV and Parquet: a row for each answer; x, y and side are empty for the whole photo."""
+"""Columns of CSV and Parquet, with a row for each prediction. For a whole photo x, y and side are empty."""
 
 ROWS_AT_ONCE = 10_000
 
@@ -19,25 +19,28 @@ Records = Iterable[dict[str, Any]]
 
 
 def check(path: Path) -> None:
-    """See that a file of this name can be written here.
+    """Check that a table with this file name can be written.
 
     Raises:
-        CommandError: its ending is unknown, or the package for it is missing.
+        CommandError: the extension is unknown, or a package is missing.
     """
     if path.suffix not in WRITERS:
-        raise CommandError(f"{path}: its ending must be one of {', '.join(WRITERS)}")
+        raise CommandError(f"--output: expected one of {', '.join(WRITERS)} as extension, got {path}.")
     if path.suffix == ".parquet":
         try:
             import pyarrow  # noqa: F401
         except ImportError:
-            raise CommandError(f"Parquet needs pyarrow: {install_hint('parquet')}; or write .csv") from None
+            hint = install_hint("parquet")
+            raise CommandError(
+                f"--output: .parquet needs pyarrow. Install it: {hint}; or use .csv."
+            ) from None
 
 
 def write(path: Path, records: Records) -> None:
-    """Write the records there; the file appears when it is whole.
+    """Write the table; the file appears when it is complete.
 
     Raises:
-        OSError: it can't be written.
+        OSError: it cannot be written.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     WRITERS[path.suffix](unfinished, records)
@@ -45,19 +48,19 @@ def write(path: Path, records: Records) -> None:
 
 
 def rows(record: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """The rows of one photo: its answers, the best first, or one row that says why there is none."""
+    """Yield a photo's rows: its predictions by descending score, or one row with its error."""
     if "error" in record:
         yield (record["file"], *(None,) * 8, record["error"]["detail"])
         return
     for region in record["result"]["regions"]:
         square = region["region"] or (None, None, None)
         for rank, each in enumerate(region["predictions"], 1):
-            told = (each["class"], each["score"], each["accepted"], each["threshold"])
-            yield (record["file"], *square, rank, *told, None)
+            prediction = (each["class"], each["score"], each["accepted"], each["threshold"])
+            yield (record["file"], *square, rank, *prediction, None)
 
 
 def _write_csv(path: Path, records: Records) -> None:
-    # Names that are not UTF-8 are written as the bytes that they are.
+    # The bytes of a file name that is not UTF-8 are kept.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -72,8 +75,8 @@ def _cell(value: Any) -> Any:
 def _write_lines(path: Path, records: Records) -> None:
     with path.open("w", encoding="utf-8") as file:
         for record in records:
-            told = {"file": record["file"]} | (record.get("result") or {"error": record.get("error")})
-            file.write(json.dumps(told) + "\n")
+            line = {"file": record["file"]} | (record.get("result") or {"error": record.get("error")})
+            file.write(json.dumps(line) + "\n")
 
 
 def _write_parquet(path: Path, records: Records) -> None:
@@ -92,7 +95,7 @@ def _write_parquet(path: Path, records: Records) -> None:
 
 
 def printable(name: str) -> str:
-    """A file's name as text; what in it is no UTF-8 becomes a question mark in a diamond."""
+    """Return a file name as text, with the replacement character for bytes that are not UTF-8."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

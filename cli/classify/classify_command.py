@@ -1,4 +1,4 @@
-"""`classification-server classify`: a folder of photos in, a table and a page of their answers out."""
+"""`classification-server classify`: classifies a folder of photos into a table and a contact sheet."""
 
 import argparse
 import contextlib
@@ -7,91 +7,71 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli import CommandError, echo, install_hint
+from cli import CommandError, echo, install_hint, whole_number
 from cli.classify import answer_tables
 
-HELP = "classify a folder of photos; the answers as a table and a page"
+HELP = "classify a folder of photos; write the answers as a table and a contact sheet"
 DESCRIPTION = """\
-Classifies all photos in and below FOLDER, on the server at --url or on one of its own that is started for
+Classifies all photos in FOLDER and its subfolders, on the server at --url or on a server that is started for
 the run (with INFERENCE_MODEL and the other settings; see `serve`).
 
-Stop it with Ctrl-C whenever you like: the same command goes on from there. A file that can't be read, or is
-no photo, is listed with the reason, and the others go on. Hidden files are left out, and those that are
-something else by their ending (.json, .txt, .mp4).
+Press Ctrl-C to stop; the same command continues the run. Files that are damaged or not photos are listed
+with the reason, and the others are classified. Hidden files are skipped, and so are files with the
+extension of another type (.json, .txt, .mp4).
 
   classification-server classify photos
   classification-server classify photos --output answers.parquet --html answers.html
   classification-server classify photos --url http://gpu-box:8001 --top-n 3
 
-The output has a row for each answer (.csv, .parquet), or a line for each photo (.jsonl).
-Exit status: 0 all photos have an answer, 1 some have none, 2 something must be mended first, 130 Ctrl-C.
+The output has a row for each prediction (.csv, .parquet), or a line for each photo (.jsonl).
+Exit status: 0 all photos have an answer, 1 some have none, 2 the user must fix something first, 130 Ctrl-C.
 """
 
 KEY = "CLASSIFICATION_SERVER_KEY"
 
+_NUMBER = whole_number(1, 100_000)
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `classify`."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the photos are")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help=".csv, .jsonl or .parquet (default: FOLDER's name and .csv)",
-    )
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page with all photos and their answers"
-    )
-    parser.add_argument(
-        "--url", help="the server that classifies (default: one that is started for this run)"
-    )
-    parser.add_argument(
-        "--key", help=f"its API key; better in the variable {KEY}, which other users can't see"
-    )
-    parser.add_argument(
-        "--regions",
-        type=_regions,
-        metavar="X,Y,SIDE;…",
-        help="squares of each photo, in pixels (default: all of it)",
-    )
-    parser.add_argument(
-        "--top-n", type=_count, default=1, metavar="N", help="answers a photo or region (default: 1)"
-    )
-    parser.add_argument(
-        "--in-flight",
-        type=_count,
-        default=64,
-        metavar="N",
-        help="photos that are on their way at once (default: 64)",
-    )
-    parser.add_argument(
-        "--patience", type=_count, default=300, metavar="SECONDS",
-        help="how long to go on if the server is away or full (default: 300)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--restart", action="store_true", help="forget an unfinished run with the same output"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    add = parser.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="the folder of the photos")
+    output = "table of the answers: .csv, .jsonl or .parquet (default: FOLDER's name with .csv)"
+    add("-o", "--output", type=Path, metavar="FILE", help=output)
+    add("--html", type=Path, metavar="FILE", help="write a contact sheet: a page with all photos and answers")
+    add("--url", help="the server's address (default: a server is started for this run)")
+    add("--key", help=f"the server's API key; the variable {KEY} hides it from other users")
+    regions = "squares of each photo, in pixels (default: the whole photo)"
+    add("--regions", type=_regions, metavar="X,Y,SIDE;…", help=regions)
+    top_n = "predictions for each photo or region (default: 1)"
+    add("--top-n", type=_NUMBER, default=1, metavar="N", help=top_n)
+    in_flight = "maximum number of photos in flight (default: 64)"
+    add("--in-flight", type=_NUMBER, default=64, metavar="N", help=in_flight)
+    patience = "how long to retry while the server is away or full (default: 300)"
+    add("--patience", type=_NUMBER, default=300, metavar="SECONDS", help=patience)
+    add("--restart", action="store_true", help="discard an unfinished run with the same output")
+    add("--quiet", action="store_true", help="print no progress and no summary")
 
 
 def run(options: argparse.Namespace) -> int:
     """Classify the folder; return the exit status.
 
     Raises:
-        CommandError: an option is wrong, a package is missing, or the server can't be had.
+        CommandError: an option is wrong, a package is missing, or the server cannot be reached.
     """
     try:
         import httpx  # noqa: F401
         import rich  # noqa: F401
     except ImportError as error:
-        raise CommandError(f"{error}: {install_hint('people')}") from None
+        raise CommandError(f"{error}. Install it: {install_hint('people')}.") from None
     if not options.folder.is_dir():
-        raise CommandError(f"{options.folder} is not a folder")
+        raise CommandError(f"{options.folder} is not a folder. Name the folder of the photos.")
     options.output = options.output or Path(f"{options.folder.resolve().name or 'photos'}.csv")
     answer_tables.check(options.output)
     if options.html and not options.html.parent.is_dir():
-        raise CommandError(f"{options.html.parent} is not a folder, so {options.html} can't be written")
+        raise CommandError(
+            f"--html: {options.html.parent} is not a folder. Name a file in a folder that exists."
+        )
     from cli.classify.folder_run import FolderRun
 
     options.key = options.key or os.environ.get(KEY, "")
@@ -101,22 +81,18 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _server(url: str | None, quiet: bool) -> Iterator[str]:
-    """The server's address; one that is started here ends with the run."""
+    """Yield the server's address. A server that is started here stops at the end of the run."""
     if url:
         yield url
         return
     from cli.serve.serve_command import demo_model
-    from cli.serve.temporary_server import own_server
+    from cli.serve.temporary_server import temporary_server
 
-    demo = demo_model(os.environ)
+    environ = demo_model(os.environ)
     if not quiet:
-        echo("starting a server for this run (--url names one that runs)")
-    with contextlib.ExitStack() as stack:
-        try:
-            ours, _ = stack.enter_context(own_server(demo))
-        except RuntimeError as error:
-            raise CommandError(str(error)) from None
-        yield ours
+        echo("starting a server for this run; to use a running server, set --url")
+    with temporary_server(environ) as (own_url, _):
+        yield own_url
 
 
 def _regions(text: str) -> list[tuple[int, int, int]]:
@@ -124,12 +100,6 @@ def _regions(text: str) -> list[tuple[int, int, int]]:
     squares = [(int(each[1]), int(each[2]), int(each[3])) for each in found if each]
     if len(squares) != len(found):
         raise argparse.ArgumentTypeError(
-            "it takes squares x,y,side separated by ; (in quotes, for the shell)"
+            f"expected squares x,y,side separated by semicolons, got {text!r}. Put them in quotes."
         )
     return squares
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError("it takes a whole number from 1 to 100000")
-    return int(text)

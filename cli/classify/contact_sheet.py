@@ -1,4 +1,4 @@
-"""A contact sheet: one page with all photos, their answers and whether they passed; no other host."""
+"""A contact sheet: one page with all photos and their answers, which loads nothing from other hosts."""
 
 import base64
 import hashlib
@@ -14,58 +14,59 @@ from typing import Any
 from urllib.parse import quote
 
 from cli.classify.answer_tables import printable
-from cli.classify.summary import Summary, in_words
+from cli.classify.summary import Summary, format_score
 
 MAX_EMBEDDED = 500
-"""With more photos, their thumbnails are in a folder beside the page, which would be too large to open."""
+"""Maximum number of thumbnails inside the page; more would make it too large, so they go to a folder."""
 
 THUMBNAIL_PIXELS = 320
 MAX_PIXELS = 2**28
-"""Larger images have no thumbnail."""
+"""Maximum size of an image that gets a thumbnail, in pixels."""
 
-AT_ONCE = 64
+PHOTOS_AT_ONCE = 64
 
 TEMPLATE = Path(__file__).with_name("contact_sheet.html")
 
 Record = dict[str, Any]
 
 
-def files_folder(page: Path) -> Path:
-    """Where the thumbnails of a large page are."""
+def thumbnail_folder(page: Path) -> Path:
+    """Return the folder for the thumbnails of a large page."""
     return page.with_name(f"{page.stem}_files")
 
 
 def write(
     page: Path, folder: Path, records: Iterable[Record], summary: Summary, advance: Callable[[int], None]
 ) -> None:
-    """Write the page; `summary` has counted the records.
+    """Write the page with these records of a folder, which `summary` has counted.
 
     Raises:
-        OSError: it can't be written.
+        OSError: it cannot be written.
     """
-    beside = files_folder(page) if summary.photos > MAX_EMBEDDED else None
-    if beside:
-        beside.mkdir(exist_ok=True)
+    thumbnails = thumbnail_folder(page) if summary.photos > MAX_EMBEDDED else None
+    if thumbnails:
+        thumbnails.mkdir(exist_ok=True)
     unfinished = page.with_name(f"{page.name}.unfinished")
     head, tail = _template(folder, summary)
     with unfinished.open("w", encoding="utf-8") as file:
         file.write(head)
-        for number, (record, picture) in enumerate(_pictured(folder, records)):
-            file.write(_card(record, _source(picture, beside, number), _link(page, folder, record), picture))
+        for number, (record, thumbnail) in enumerate(_with_thumbnails(folder, records)):
+            source = _source(thumbnail, thumbnails, number)
+            file.write(_card(record, source, _link(page, folder, record), thumbnail))
             advance(1)
         file.write(tail)
     unfinished.replace(page)
 
 
-class Picture:
-    """A photo's thumbnail and the size of the upright photo; empty if there is none."""
+class Thumbnail:
+    """A photo's thumbnail as JPEG, empty if there is none, and the size of the upright photo."""
 
     def __init__(self, jpeg: bytes = b"", width: int = 1, height: int = 1) -> None:
         self.jpeg, self.width, self.height = jpeg, width, height
 
 
-def picture(path: Path) -> Picture:
-    """Draw a photo small."""
+def make_thumbnail(path: Path) -> Thumbnail:
+    """Draw the thumbnail of a photo."""
     from PIL import Image, ImageOps
 
     from shared.image_header import open_image
@@ -76,103 +77,113 @@ def picture(path: Path) -> Picture:
         image.draft("RGB", (2 * THUMBNAIL_PIXELS, 2 * THUMBNAIL_PIXELS))
         image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.BILINEAR)
         small = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError):  # gone since, or damaged: the answer stands all the same
-        return Picture()
+    except (OSError, ValueError, SyntaxError):  # The file was removed or damaged after it was classified.
+        return Thumbnail()
     file = io.BytesIO()
     small.save(file, "JPEG", quality=75)
-    return Picture(file.getvalue(), opened.width, opened.height)
+    return Thumbnail(file.getvalue(), opened.width, opened.height)
 
 
-def _pictured(folder: Path, records: Iterable[Record]) -> Iterator[tuple[Record, Picture]]:
-    """The records with their pictures, drawn on all cores, a bounded number ahead."""
+def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[Record, Thumbnail]]:
+    """Yield the records with their thumbnails, which all cores draw, a bounded number ahead."""
+
+    def draw(record: Record) -> Thumbnail:
+        return Thumbnail() if "error" in record else make_thumbnail(folder / record["file"])
+
     records = iter(records)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        while some := list(itertools.islice(records, AT_ONCE)):
-            pictures = threads.map(
-                lambda record: Picture() if "error" in record else picture(folder / record["file"]), some
-            )
-            yield from zip(some, pictures, strict=True)
+        while some := list(itertools.islice(records, PHOTOS_AT_ONCE)):
+            yield from zip(some, threads.map(draw, some), strict=True)
 
 
-def _source(picture: Picture, beside: Path | None, number: int) -> str:
-    if not picture.jpeg:
+def _source(thumbnail: Thumbnail, folder: Path | None, number: int) -> str:
+    """Return the thumbnail's address, after writing it to the folder if there is one."""
+    if not thumbnail.jpeg:
         return ""
-    if beside is None:
-        return f"data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode()}"
+    if folder is None:
+        return f"data:image/jpeg;base64,{base64.b64encode(thumbnail.jpeg).decode()}"
     name = f"{number:06}.jpg"
-    (beside / name).write_bytes(picture.jpeg)
-    return f"{quote(os.fsencode(beside.name))}/{name}"
+    (folder / name).write_bytes(thumbnail.jpeg)
+    return f"{quote(os.fsencode(folder.name))}/{name}"
 
 
 def _link(page: Path, folder: Path, record: Record) -> str:
     return quote(os.fsencode(os.path.relpath(folder / record["file"], page.absolute().parent)))
 
 
-def _card(record: Record, source: str, link: str, picture: Picture) -> str:
+def _card(record: Record, source: str, link: str, thumbnail: Thumbnail) -> str:
     name = escape(printable(record["file"]))
-    regions = [] if "error" in record else record["result"]["regions"]
-    bests = [region["predictions"][0] for region in regions]
-    state = "failed" if not bests else "passed" if all(each["accepted"] for each in bests) else "below"
-    score = max((each["score"] for each in bests), default=-1)
-    classes = escape("\n".join(each["class"] for each in bests)).replace("\n", "&#10;")
-    shown = (
+    if "error" in record:
+        regions, answers = [], f'<p class="why">{escape(record["error"]["detail"])}</p>'
+    else:
+        regions = record["result"]["regions"]
+        answers = "".join(map(_answer, regions))
+    image = (
         f'<img src="{source}" alt="" loading="lazy">' if source else '<span class="none">no picture</span>'
     )
-    answers = "".join(map(_answer, regions)) or f'<p class="why">{escape(record["error"]["detail"])}</p>'
     return (
-        f'<article class="{state}" data-state="{state}" data-score="{score}" data-classes="{classes}">'
-        f'<a class="photo" href="{link}" aria-label="{name}">{shown}{_squares(regions, picture)}</a>'
+        f"<article {_data(regions)}>"
+        f'<a class="photo" href="{link}" aria-label="{name}">{image}{_squares(regions, thumbnail)}</a>'
         f'<h2 title="{name}">{name}</h2>{answers}</article>\n'
     )
 
 
+def _data(regions: list[Record]) -> str:
+    """Return the attributes by which the page's script sorts and filters."""
+    best = [region["predictions"][0] for region in regions]
+    state = "failed"
+    if best:
+        state = "accepted" if all(each["accepted"] for each in best) else "not-accepted"
+    score = max((each["score"] for each in best), default=-1)
+    classes = escape("\n".join(each["class"] for each in best)).replace("\n", "&#10;")
+    return f'class="{state}" data-state="{state}" data-score="{score}" data-classes="{classes}"'
+
+
 def _answer(region: Record) -> str:
     best, *others = region["predictions"]
-    passed, score, threshold = best["accepted"], best["score"], best["threshold"]
-    mark = '<b class="yes">✓ passed</b>' if passed else '<b class="no">✗ below threshold</b>'
+    score, threshold = best["score"], best["threshold"]
+    mark = '<b class="yes">✓ accepted</b>' if best["accepted"] else '<b class="no">✗ not accepted</b>'
     tick = "" if threshold is None else f'<i style="left:{100 * threshold:.2f}%"></i>'
-    told = f"threshold {threshold:.3g}" if threshold is not None else "no threshold"
-    more = "".join(f"<li>{escape(each['class'])} <data>{_told(each['score'])}</data></li>" for each in others)
+    limit = "no threshold" if threshold is None else f"threshold {threshold:.3g}"
+    more = "".join(f"<li>{_class_and_score(each)}</li>" for each in others)
     return (
-        f'<div class="answer"><p>{escape(best["class"])} <data>{_told(score)}</data></p>'
-        f'<div class="bar" title="score {score:.6f}, {told}">'
+        f'<div class="answer"><p>{_class_and_score(best)}</p>'
+        f'<div class="bar" title="score {score:.6f}, {limit}">'
         f'<span style="width:{100 * score:.2f}%"></span>{tick}</div>'
         f"<small>{mark}</small>{f'<ul>{more}</ul>' if more else ''}</div>"
     )
 
 
-def _told(score: float) -> str:
-    return escape(in_words(score))
+def _class_and_score(prediction: Record) -> str:
+    return f"{escape(prediction['class'])} <data>{escape(format_score(prediction['score']))}</data>"
 
 
-def _squares(regions: list[Record], picture: Picture) -> str:
-    """The regions, drawn over the thumbnail in the photo's own pixels."""
-    drawn = "".join(
+def _squares(regions: list[Record], thumbnail: Thumbnail) -> str:
+    """Draw the regions over the thumbnail, in pixels of the upright photo."""
+    squares = "".join(
         '<rect x="{}" y="{}" width="{}" height="{}"/>'.format(*region["region"], region["region"][2])
         for region in regions
         if region["region"]
     )
-    return (
-        f'<svg viewBox="0 0 {picture.width} {picture.height}" aria-hidden="true">{drawn}</svg>'
-        if drawn
-        else ""
-    )
+    view = f'viewBox="0 0 {thumbnail.width} {thumbnail.height}"'
+    return f'<svg {view} aria-hidden="true">{squares}</svg>' if squares else ""
 
 
 def _template(folder: Path, summary: Summary) -> tuple[str, str]:
-    """What comes before the photos and after them."""
+    """Return the parts of the page before and after the photos."""
     text = TEMPLATE.read_text(encoding="utf-8")
     script = re.search("<script>(.*?)</script>", text, re.S)
-    assert script is not None  # noqa: S101 (it is in our own file)
-    # The page's own script alone may run, whatever a file's name should be made to smuggle in.
+    assert script is not None  # noqa: S101 (the template has one)
+    # The browser runs this script alone, so code in a file's name cannot run.
     digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
-    options = "".join(f"<option>{escape(name)}</option>" for name in sorted(summary.classes))
-    filled = {
+    values = {
         "title": escape(printable(folder.resolve().name)),
         "script": f"sha256-{digest}",
-        "classes": options,
-        "counts": summary.in_words(),
+        "classes": "".join(f"<option>{escape(name)}</option>" for name in sorted(summary.classes)),
+        "counts": summary.totals(),
     }
-    head, tail = text.split("<!-- photos -->")
-    head, tail = (re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], part) for part in (head, tail))
+    filled = (
+        re.sub(r"\{\{(\w+)\}\}", lambda name: values[name[1]], part) for part in text.split("<!-- photos -->")
+    )
+    head, tail = filled
     return head, tail

@@ -1,4 +1,4 @@
-"""A run over a folder: photos to the server, answers into the journal, and from there into the output."""
+"""A run over a folder: sends the photos, records the answers in a journal, and writes the output."""
 
 import argparse
 import contextlib
@@ -19,62 +19,57 @@ from cli.progress import progress
 if TYPE_CHECKING:
     from classification_client import Client, Outcome
 
-HELLO_SECONDS = 10.0
-"""How long to try to reach a server at first; later, --patience."""
+CONNECT_SECONDS = 10.0
+"""Maximum time for the first connection to the server, in seconds. For the rest, --patience holds."""
 
-SERVED = ("model", "thresholds")
-"""Fingerprints of what answers: in `/cfg`, and in each answer."""
+FINGERPRINTS = ("model", "thresholds")
+"""Fields of `/cfg` and of each answer that show whether all answers have the same origin."""
 
 
 class FolderRun:
-    """One run of `classify`, with its options, on the server at `url`."""
+    """One run of `classify` with these options, on the server at `url`."""
 
     def __init__(self, options: argparse.Namespace, url: str) -> None:
         self._options, self._url, self._folder = options, url, options.folder
         self._journal_path = options.output.with_name(f"{options.output.name}.journal")
         outputs = [options.output, self._journal_path]
         if options.html:
-            outputs += [options.html, contact_sheet.files_folder(options.html)]
+            outputs += [options.html, contact_sheet.thumbnail_folder(options.html)]
         self._outputs = {each.absolute() for each in outputs}
 
     def run(self) -> int:
-        """Classify what is not yet, then write the output; return the exit status.
+        """Classify the photos that have no outcome, then write the output; return the exit status.
 
         Raises:
-            CommandError: the server can't be had, there are no photos, or the output can't be written.
+            CommandError: the server cannot be used, there are no photos, or the output cannot be written.
         """
-        asked = self._hello()
-        others = Counter[str]()
-        total = sum(1 for _ in self._photos(others))
-        told = ", ".join(f"{count} {ending}" for ending, count in others.most_common())
-        if not total:
-            found = f", but {told}" if told else ""
-            raise CommandError(f"there are no photos in {self._folder}{found}")
-        if told and not self._options.quiet:
-            echo(f"left out, being no photos by their names: {told}")
+        request = self._request()
+        total = self._count_photos()
         if self._options.restart:
             self._journal_path.unlink(missing_ok=True)
-        with contextlib.closing(Journal(self._journal_path, asked)) as journal:
+        with contextlib.closing(Journal(self._journal_path, request)) as journal:
             status = self._classify(journal, total)
-            return self._finish(journal) if status is None else status
+            return self._write_output(journal) if status is None else status
 
-    def _hello(self) -> dict[str, Any]:
-        """What is asked, of which model; all photos of an output are to have the same."""
+    def _request(self) -> dict[str, Any]:
+        """Return the properties that must be equal for all photos of an output."""
         from classification_client import ClientError
 
         try:
-            with self._client(HELLO_SECONDS) as client:
-                served = client.config()
-            serves = {name: str(served[name]) for name in SERVED}
+            with self._client(CONNECT_SECONDS) as client:
+                config = client.config()
+            fingerprints = {name: str(config[name]) for name in FINGERPRINTS}
         except (KeyError, TypeError, JSONDecodeError):
-            raise CommandError(f"{self._url} answers, but is no classification-server") from None
+            raise CommandError(
+                f"{self._url} answers, but is not a classification-server. Check --url."
+            ) from None
         except (ClientError, ValueError) as error:
-            raise CommandError(f"{self._url} can't be used: {error}") from None
+            raise CommandError(f"{self._url} cannot be used: {error}") from None
         return {
             "folder": os.path.abspath(self._folder),
             "regions": self._options.regions and [list(each) for each in self._options.regions],
             "top_n": self._options.top_n,
-            **serves,
+            **fingerprints,
         }
 
     def _client(self, patience: float) -> "Client":
@@ -82,35 +77,44 @@ class FolderRun:
 
         return Client(self._url, key=self._options.key, patience=patience)
 
+    def _count_photos(self) -> int:
+        skipped = Counter[str]()
+        total = sum(1 for _ in self._photos(skipped))
+        others = ", ".join(f"{count} {extension}" for extension, count in skipped.most_common())
+        if not total:
+            found = f", only {others}" if others else ""
+            raise CommandError(f"there are no photos in {self._folder}{found}. Name a folder with photos.")
+        if others and not self._options.quiet:
+            echo(f"files skipped for their extensions: {others}")
+        return total
+
     def _classify(self, journal: Journal, total: int) -> int | None:
-        """Classify what the journal lacks; None, or the exit status where that was cut short."""
+        """Classify the photos that the journal lacks; return the exit status if that was interrupted."""
         from classification_client import ClientError
 
         if journal.done:
-            echo(f"{len(journal.done)} of {total} photos are done; going on with the others")
+            echo(f"continuing a run: {len(journal.done)} of {total} photos are done")
         began, before = time.monotonic(), len(journal.done)
         try:
             with progress("photos", total, quiet=self._options.quiet, done=before) as advance:
                 for outcome in self._outcomes(journal):
-                    self._check_served(outcome, journal)
-                    journal.ended(self._name(outcome.source), _told(outcome))
+                    self._check_fingerprints(outcome, journal)
+                    journal.ended(self._name(outcome.source), _journal_entry(outcome))
                     advance(1)
-        except KeyboardInterrupt:
-            echo(f"stopped; {self._how_to_go_on(journal, total)}")
-            return 130
-        except ClientError as error:
-            echo(f"{error}\n{self._how_to_go_on(journal, total)}")
-            return 1
+        except (KeyboardInterrupt, ClientError) as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            echo(f"{'stopped' if stopped else error}\n{len(journal.done)} of {total} photos are done.")
+            echo("Run the same command to continue.")
+            return 130 if stopped else 1
         self._seconds, self._classified = time.monotonic() - began, len(journal.done) - before
         return None
 
-    def _check_served(self, outcome: "Outcome", journal: Journal) -> None:
-        """See that the answer is of the model that the others are of."""
-        for name in SERVED if outcome.answer else ():
-            if getattr(outcome.answer, name) != journal.asked[name]:
+    def _check_fingerprints(self, outcome: "Outcome", journal: Journal) -> None:
+        for name in FINGERPRINTS if outcome.answer else ():
+            if getattr(outcome.answer, name) != journal.request[name]:
                 raise CommandError(
-                    f"the server's {name} changed during the run: begin anew with --restart, "
-                    "or put back what was and give the same command"
+                    f"the server's {name} changed during the run. Restore it and run the same command,"
+                    " or start again with --restart."
                 )
 
     def _outcomes(self, journal: Journal) -> "Iterator[Outcome]":
@@ -125,22 +129,19 @@ class FolderRun:
                 submitted=lambda photo, job: journal.submitted(self._name(photo), job),
             )
 
-    def _photos(self, others: Counter[str] | None = None) -> Iterator[Path]:
-        """All photos but our own; `others` counts, by ending, what is none."""
+    def _photos(self, skipped: Counter[str] | None = None) -> Iterator[Path]:
+        """Yield all photos, without this run's own output; `skipped` counts other files by extension."""
         from classification_client.photos import files
 
-        for photo in files(self._folder, others):
-            here = photo.absolute()
-            if here not in self._outputs and here.parent not in self._outputs:
+        for photo in files(self._folder, skipped):
+            path = photo.absolute()
+            if path not in self._outputs and path.parent not in self._outputs:
                 yield photo
 
     def _name(self, photo: Any) -> str:
         return str(photo.relative_to(self._folder).as_posix())
 
-    def _how_to_go_on(self, journal: Journal, total: int) -> str:
-        return f"{len(journal.done)} of {total} photos are done; the same command goes on from there"
-
-    def _finish(self, journal: Journal) -> int:
+    def _write_output(self, journal: Journal) -> int:
         options = self._options
         summary = Summary()
         for record in journal.records():
@@ -152,28 +153,28 @@ class FolderRun:
                     contact_sheet.write(options.html, self._folder, journal.records(), summary, advance)
         except OSError as error:
             raise CommandError(
-                f"the output can't be written: {error}; the same command tries again"
+                f"the output cannot be written: {error}. Run the same command to try again."
             ) from None
         self._journal_path.unlink()
         if not options.quiet:
-            summary.show(
-                self._classified, self._seconds, [each for each in (options.output, options.html) if each]
-            )
+            written = [each for each in (options.output, options.html) if each]
+            summary.show(self._classified, self._seconds, written)
         return 1 if summary.failed else 0
 
 
-def _told(outcome: "Outcome") -> dict[str, Any]:
-    """An outcome as the journal has it: the server's `result`, or an `error`."""
+def _journal_entry(outcome: "Outcome") -> dict[str, Any]:
+    """Return the server's `result`, or an `error` with `code` and `detail`."""
     from classification_client import JobFailed, Problem
 
     match outcome.error:
         case None:
             return {"result": outcome.result().data}
         case Problem() as problem:
-            return {"error": {"code": str(problem.status), "detail": problem.detail}}
+            code, detail = str(problem.status), problem.detail
         case JobFailed() as failed:
-            return {"error": {"code": failed.code, "detail": failed.detail}}
+            code, detail = failed.code, failed.detail
         case OSError() as error:
-            return {"error": {"code": "unreadable", "detail": error.strerror or str(error)}}
+            code, detail = "unreadable", error.strerror or str(error)
         case error:
-            return {"error": {"code": "failed", "detail": str(error)}}
+            code, detail = "failed", str(error)
+    return {"error": {"code": code, "detail": detail}}

@@ -1,4 +1,4 @@
-"""What is known of a run over many photos, in a file beside its output, so that another run can go on."""
+"""The state of a run over many photos, in a file beside its output, so that another run can continue it."""
 
 import fcntl
 import json
@@ -10,90 +10,94 @@ from cli import CommandError
 
 
 class Journal:
-    """JSON lines: what was asked, then what became of each photo; lines are only ever added.
+    """A file of JSON lines: the run's request, then each photo's job and its outcome.
 
-    In memory there are the photos' names alone. A last line that is cut off, as when the disk was full or the
-    machine lost its power, is dropped.
+    Lines are only appended. Only the photos' names are in memory. After a full disk or a power failure, an
+    incomplete last line is removed.
     """
 
-    def __init__(self, path: Path, asked: dict[str, Any]) -> None:
-        """Begin it, or go on with the one that is there.
+    def __init__(self, path: Path, request: dict[str, Any]) -> None:
+        """Begin a journal, or continue the journal in the file.
 
         Raises:
-            CommandError: it can't be written, another run has it, or other things were asked in it.
+            CommandError: it cannot be written, another run uses it, or it belongs to another request.
         """
-        self.path, self.asked = path, asked
+        self.path, self.request = path, request
         self.jobs: dict[str, str] = {}
-        """Photos that were submitted and have not ended, with their jobs' ids."""
+        """Ids of the jobs that have not ended, by photo."""
         self.done: dict[str, int] = {}
-        """Photos that have ended, and where in the file their line is."""
+        """Position in the file of each photo's outcome."""
         try:
             self._file = path.open("a+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CommandError(f"another run is at work on {path}") from None
+            raise CommandError(
+                f"{path} is in use by another run. Wait for it, or set another --output."
+            ) from None
         except OSError as error:
-            raise CommandError(f"{path} can't be written: {error.strerror}") from None
-        self._read(asked)
+            raise CommandError(f"{path} cannot be written: {error.strerror}. Set another --output.") from None
+        self._read()
 
     def submitted(self, name: str, job: str) -> None:
-        """A photo has a job now."""
+        """Record the job of a photo."""
         self.jobs[name] = job
-        self._add({"file": name, "job": job})
+        self._append({"file": name, "job": job})
 
     def ended(self, name: str, outcome: dict[str, Any]) -> None:
-        """A photo has its answer, or will have none."""
+        """Record the outcome of a photo."""
         self.jobs.pop(name, None)
-        self.done[name] = self._add({"file": name, **outcome})
+        self.done[name] = self._append({"file": name, **outcome})
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """What became of the photos, in the order of their names."""
+        """Yield the outcomes in the order of the photos' names."""
         for name in sorted(self.done):
             self._file.seek(self.done[name])
             yield json.loads(self._file.readline())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close and unlock the file."""
         self._file.close()
 
-    def _add(self, line: dict[str, Any]) -> int:
-        at = self._end
-        # ASCII, so that names of any bytes come back as they were.
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        self._file.write(data)
+    def _append(self, entry: dict[str, Any]) -> int:
+        position = self._end
+        # ASCII preserves the bytes of any file name.
+        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+        self._file.write(line)
         self._file.flush()
-        self._end += len(data)
-        return at
+        self._end += len(line)
+        return position
 
-    def _read(self, asked: dict[str, Any]) -> None:
+    def _read(self) -> None:
         self._end = 0
         self._file.seek(0)
         for line in self._file:
             if not line.endswith(b"\n"):
                 break
-            self._take(line, asked)
+            self._read_line(line)
             self._end += len(line)
         self._file.truncate(self._end)
         if self._end == 0:
-            self._add({"asked": asked})
+            self._append({"asked": self.request})
 
-    def _take(self, line: bytes, asked: dict[str, Any]) -> None:
+    def _read_line(self, line: bytes) -> None:
         try:
             entry = json.loads(line)
             if self._end == 0:
-                self._check(entry["asked"], asked)
+                self._check(entry["asked"])
             elif "job" in entry:
                 self.jobs[entry["file"]] = entry["job"]
             else:
                 self.jobs.pop(entry["file"], None)
                 self.done[entry["file"]] = self._end
         except (ValueError, KeyError, TypeError):
-            raise CommandError(f"{self.path} is no journal of this command: remove or rename it") from None
+            raise CommandError(
+                f"{self.path} is not a journal of this command. Remove or rename it."
+            ) from None
 
-    def _check(self, before: dict[str, Any], asked: dict[str, Any]) -> None:
-        for name, value in asked.items():
+    def _check(self, before: dict[str, Any]) -> None:
+        for name, value in self.request.items():
             if before[name] != value:
                 raise CommandError(
-                    f"{self.path} is of an unfinished run with another {name} ({before[name]}, now {value}): "
-                    "finish that one, or begin anew with --restart"
+                    f"{self.path} belongs to an unfinished run with another {name}"
+                    f" (before: {before[name]}, now: {value}). Finish that run, or discard it with --restart."
                 )

@@ -1,4 +1,4 @@
-"""What came out of many photos, in a table for the terminal."""
+"""The results of many photos, as a table on the terminal."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -6,34 +6,34 @@ from typing import Any
 
 from cli.classify.answer_tables import printable
 
-MAX_CLASSES, MAX_FAILED = 20, 10
-"""Lines that are printed; the output has all."""
+MAX_CLASSES, MAX_ERRORS = 20, 10
+"""Maximum numbers of printed lines. The output has all classes and errors."""
 
 
-def in_words(score: float) -> str:
-    """A score to three digits; what is not quite 1, or 0, is not told as such, as on the page."""
+def format_score(score: float) -> str:
+    """Format a score with three digits. Only a score of exactly 0 or 1 is shown as 0 or 1."""
     if 0 < score < 0.001:
         return "< 0.001"
     return f"{min(score, 0.999) if score < 1 else score:.3f}"
 
 
 class Summary:
-    """Counts, by class of the best answer of each photo or region."""
+    """Counts of the best predictions of all photos and regions, by class."""
 
     def __init__(self) -> None:
-        self.photos = self.failed = self.passed = self.answers = 0
+        self.photos = self.failed = self.accepted = self.answers = 0
         self.classes: Counter[str] = Counter()
         self._accepted: Counter[str] = Counter()
         self._scores: defaultdict[str, float] = defaultdict(float)
-        self._reasons: list[tuple[str, str]] = []
+        self._errors: list[tuple[str, str]] = []
 
     def add(self, record: dict[str, Any]) -> None:
-        """Count a record of the journal."""
+        """Count a photo's outcome from the journal."""
         self.photos += 1
         if "error" in record:
             self.failed += 1
-            if len(self._reasons) < MAX_FAILED:
-                self._reasons.append((record["file"], record["error"]["detail"]))
+            if len(self._errors) < MAX_ERRORS:
+                self._errors.append((record["file"], record["error"]["detail"]))
             return
         for region in record["result"]["regions"]:
             best = region["predictions"][0]
@@ -41,43 +41,44 @@ class Summary:
             self.classes[best["class"]] += 1
             self._scores[best["class"]] += best["score"]
             self._accepted[best["class"]] += best["accepted"]
-            self.passed += best["accepted"]
+            self.accepted += best["accepted"]
 
-    def in_words(self) -> str:
-        """How many there are of what."""
-        below = self.answers - self.passed
-        answers = f"{self.answers} answers, {self.passed} passed and {below} below threshold"
-        return f"{self.photos} photos: {answers}; without an answer: {self.failed}"
+    def totals(self) -> str:
+        """Return the counts of all classes together, as a sentence."""
+        answers = (
+            f"{self.answers} answers, {self.accepted} accepted, {self.answers - self.accepted} not accepted"
+        )
+        return f"{self.photos} photos: {answers}; {self.failed} without an answer"
 
     def show(self, classified: int, seconds: float, written: list[Path]) -> None:
-        """Print it on stdout."""
+        """Print the summary of a run that classified so many photos in so many seconds."""
         from rich.console import Console
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table("class", *_right("answers", "passed", "mean score"), show_edge=False)
-        for name, count in self.classes.most_common(MAX_CLASSES):
-            mean = in_words(self._scores[name] / count)
-            table.add_row(Text(name), str(count), str(self._accepted[name]), mean)
-        if (more := len(self.classes) - MAX_CLASSES) > 0:
-            table.add_row(f"… and {more} more classes", "", "", "")
-        table.add_section()
-        table.add_row("all", str(self.answers), str(self.passed), "")
         console = Console(highlight=False, soft_wrap=True)
         if self.answers:
-            console.print(table)
-        for name, why in self._reasons:
-            console.print(Text(f"{printable(name)}: {why}"))
-        if (more := self.failed - len(self._reasons)) > 0:
+            console.print(self._table())
+        for name, detail in self._errors:
+            console.print(Text(f"{printable(name)}: {detail}"))
+        if (more := self.failed - len(self._errors)) > 0:
             console.print(f"… and {more} more without an answer")
         rate = (
             f"; {classified} classified now, {classified / seconds:.1f}/s" if classified and seconds else ""
         )
-        console.print(f"{self.in_words()}{rate}")
+        console.print(f"{self.totals()}{rate}")
         console.print(Text("written: " + ", ".join(map(str, written))))
 
+    def _table(self) -> Any:
+        from rich.table import Column, Table
+        from rich.text import Text
 
-def _right(*names: str) -> list[Any]:
-    from rich.table import Column
-
-    return [Column(name, justify="right") for name in names]
+        numbers = (Column(name, justify="right") for name in ("answers", "accepted", "mean score"))
+        table = Table("class", *numbers, show_edge=False)
+        for name, count in self.classes.most_common(MAX_CLASSES):
+            mean = format_score(self._scores[name] / count)
+            table.add_row(Text(name), str(count), str(self._accepted[name]), mean)
+        if (more := len(self.classes) - MAX_CLASSES) > 0:
+            table.add_row(f"… and {more} more classes", "", "", "")
+        table.add_section()
+        table.add_row("all", str(self.answers), str(self.accepted), "")
+        return table

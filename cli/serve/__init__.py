@@ -1,1 +1,1 @@
-"""`classification-server serve`: the whole service as one command."""
+"""`classification-server serve`: runs the whole service as one command."""

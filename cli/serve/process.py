@@ -1,4 +1,4 @@
-"""One process of several that a supervisor keeps: how it is started, how it ended."""
+"""A process that a supervisor runs: how to start it, and how it ended."""
 
 import contextlib
 import ctypes
@@ -14,11 +14,11 @@ from cli import CommandError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """A process to keep running.
+class ProcessSpec:
+    """How to run a process.
 
-    Stages start in ascending order, each as soon as every part before it is `ready`, and stop in
-    descending order. A part that ends with `fatal_status` is beyond a restart's help and has said why.
+    Stages start in ascending order, each when all processes of earlier stages are `ready`. They stop in
+    descending order. A process that ends with `fatal_status` has reported why, and a restart cannot help it.
     """
 
     name: str
@@ -27,21 +27,21 @@ class Part:
     stage: int = 0
     ready: Callable[[], bool] = lambda: True
     fatal_status: int | None = None
-    inherits: tuple[int, ...] = ()
+    inherited_files: tuple[int, ...] = ()
     """File descriptors that the process keeps open."""
     hint: str = ""
-    """Said with its death: where to read more."""
+    """Where to read more; part of the report about its end."""
     log: Path | None = None
-    """Where its output goes; None: where ours goes."""
+    """File for its output; None: this process's own output."""
 
 
-class Kept:
-    """A part and what has become of it."""
+class ManagedProcess:
+    """A process that can be started again, and the history of its restarts."""
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
         self.process: subprocess.Popen[bytes] | None = None
-        self.due = 0.0
+        self.start_at = 0.0
         self.deaths: list[float] = []
         self.ready = False
 
@@ -49,29 +49,34 @@ class Kept:
         """Start the process.
 
         Raises:
-            CommandError: its program can't be run.
+            CommandError: its program cannot be run.
         """
         try:
-            with open(self.part.log, "ab") if self.part.log else contextlib.nullcontext() as log:
-                self.process = subprocess.Popen(  # noqa: S603 (our own programs)
-                    self.part.command,
-                    env=self.part.environ,
+            with open(self.spec.log, "ab") if self.spec.log else contextlib.nullcontext() as log:
+                self.process = subprocess.Popen(  # noqa: S603 (the project's own programs)
+                    self.spec.command,
+                    env=self.spec.environ,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    process_group=0,  # a Ctrl-C on the terminal is for the supervisor alone
-                    pass_fds=self.part.inherits,
+                    process_group=0,  # Ctrl-C on the terminal must reach the supervisor alone.
+                    pass_fds=self.spec.inherited_files,
                     preexec_fn=_die_with_parent(),
                 )
         except OSError as error:
-            raise CommandError(f"{self.part.name} can't be started: {error}") from None
+            raise CommandError(f"{self.spec.name}: the program could not be started: {error}") from None
 
-    def is_gone(self) -> bool:
-        """Whether there is no such process, or no longer."""
+    def has_ended(self) -> bool:
+        """Return whether the process does not run, because it ended or was never started."""
         return self.process is None or self.process.poll() is not None
 
+    def terminate(self) -> None:
+        """Ask a running process to stop."""
+        if self.process is not None and not self.has_ended():
+            self.process.terminate()
+
     def kill(self) -> None:
-        """End the process and what it may have left behind in its group."""
+        """Kill the process and all processes that it left in its group."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -79,8 +84,8 @@ class Kept:
             self.process = None
 
 
-def describe(code: int) -> str:
-    """Say how a process ended whose return code is `code`."""
+def describe_exit(code: int) -> str:
+    """Describe how a process with this return code ended."""
     if code >= 0:
         return f"ended with status {code}"
     try:
@@ -90,14 +95,14 @@ def describe(code: int) -> str:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """What a child runs before it becomes its program, so that a killed supervisor leaves none behind."""
+    """Return what a child runs first, so that a killed supervisor leaves no child behind."""
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def prepare() -> None:
         prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it died before it could be watched
+        if os.getppid() != parent:  # The parent died before the kernel watched it.
             os.kill(os.getpid(), signal.SIGTERM)
 
     return prepare

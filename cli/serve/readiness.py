@@ -1,4 +1,4 @@
-"""Tells the person when the service answers, and how to try it."""
+"""Reports when the service is ready, and how to try it."""
 
 import contextlib
 import http.client
@@ -9,36 +9,36 @@ from pathlib import Path
 from cli import echo
 from shared.settings import Settings
 
-ASK_SECONDS = 0.25
-PATIENCE_SECONDS = 15.0
-"""How often to say what is still being waited for."""
+POLL_SECONDS = 0.25
+REPORT_SECONDS = 15.0
+"""Seconds between two reports of what is missing."""
 
 
-class Ready:
-    """Called every moment, it asks the gateway until the service is ready, says so once, and rests."""
+class ReadinessReporter:
+    """Polls the gateway when it is called, until the service is ready; then prints an example request."""
 
     def __init__(self, settings: Settings, *, is_demo: bool) -> None:
         self._host = local_host(settings.server_host)
         self._port = settings.server_port
         self._key = "-H 'Authorization: Bearer KEY' " if settings.api_keys or settings.api_keys_file else ""
         self._is_demo = is_demo
-        self._began = self._asked = self._told = time.monotonic()
+        self._started = self._polled = self._reported = time.monotonic()
         self._is_ready = False
 
     def __call__(self) -> None:
-        """Ask, if it is time to."""
+        """Poll the gateway, unless the last poll was less than `POLL_SECONDS` ago."""
         now = time.monotonic()
-        if self._is_ready or now - self._asked < ASK_SECONDS:
+        if self._is_ready or now - self._polled < POLL_SECONDS:
             return
-        self._asked = now
-        lacks = lacking(self._host, self._port)
-        if lacks is None:
+        self._polled = now
+        missing = missing_for_readiness(self._host, self._port)
+        if missing is None:
             self._is_ready = True
-            echo(f"ready after {now - self._began:.1f} s. Try it:")
+            echo(f"ready after {now - self._started:.1f} s. Try it:")
             self._print_example()
-        elif now - self._told >= PATIENCE_SECONDS:
-            self._told = now
-            echo(f"not ready yet: {lacks}")
+        elif now - self._reported >= REPORT_SECONDS:
+            self._reported = now
+            echo(f"not ready yet: {missing}")
 
     def _print_example(self) -> None:
         host = "localhost" if self._host in ("127.0.0.1", "::1") else self._host
@@ -58,9 +58,9 @@ class Ready:
         return str(photo)
 
 
-def lacking(host: str, port: int) -> str | None:
-    """Ask the gateway there; return None if the service is ready, or what it lacks."""
-    # Not urllib: a proxy in the environment is not for our own port.
+def missing_for_readiness(host: str, port: int) -> str | None:
+    """Return None if the service at this address is ready, or a description of what is missing."""
+    # urllib would send the request to a proxy that the environment names.
     connection = http.client.HTTPConnection(host, port, timeout=2)
     with contextlib.closing(connection):
         try:
@@ -73,9 +73,9 @@ def lacking(host: str, port: int) -> str | None:
         return None
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return str(json.loads(body)["detail"])
-    return f"the gateway answers {answer.status}"
+    return f"the gateway answers with status {answer.status}"
 
 
 def local_host(listening: str) -> str:
-    """Where to reach a server on this machine that listens on that address."""
+    """Return the address at which this machine reaches a server that listens on `listening`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(listening, listening)  # noqa: S104

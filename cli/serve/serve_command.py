@@ -1,4 +1,4 @@
-"""`classification-server serve`: Redis, workers and gateway, started and stopped as one thing."""
+"""`classification-server serve`: starts and stops Redis, workers and gateway together."""
 
 import argparse
 import contextlib
@@ -10,24 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import CommandError, echo
-from cli.serve.process import Part
-from cli.serve.readiness import Ready
+from cli import CommandError, echo, whole_number
+from cli.serve.process import ProcessSpec
+from cli.serve.readiness import ReadinessReporter
 from cli.serve.supervisor import Supervisor
 from shared.settings import Settings, SettingsError, unknown_names
 
 HELP = "run the whole service: Redis, workers and the HTTP gateway"
 DESCRIPTION = """\
 Runs the whole service until Ctrl-C: a Redis server (unless REDIS_URL names one), the workers
-that hold the model, and the HTTP gateway. A part that dies is started again.
+that run the model, and the HTTP gateway. A process that dies is restarted.
 
-The settings are environment variables; the README has them all. The first ones to know:
+The settings are environment variables, and the documentation lists them all. The most important are:
 
   INFERENCE_MODEL, INFERENCE_CLASSES_FILE, INFERENCE_THRESHOLDS_FILE
-                    your model and what belongs to it; without them, the demo model is served
+                    the files of your model; without them, the demo model is served
   SERVER_PORT       the port (8001)
-  REDIS_URL         the Redis server to use instead of one of our own
-  SERVER_DATA_DIR   where our own Redis server keeps its data
+  REDIS_URL         address of your Redis server; without it, one is started
+  SERVER_DATA_DIR   folder for the data of the Redis server that is started
 
   classification-server serve
   INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server serve --workers 2
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Commands:
-    """How the parts are started; `-P` keeps a worker/ or shared/ of the current folder out of the way."""
+    """The command of each process. `-P` prevents imports from a worker/ or shared/ in the current folder."""
 
     worker: Sequence[str] = (sys.executable, "-P", "-m", "worker")
     gateway: Sequence[str] = (
@@ -51,7 +51,7 @@ class Commands:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `serve`."""
     parser.add_argument(
-        "--workers", type=_count, default=1, metavar="N", help="processes that hold the model (default: 1)"
+        "--workers", type=whole_number(1, 1024), default=1, metavar="N", help="number of workers (default: 1)"
     )
     parser.add_argument(
         "--port", metavar="PORT", help="port of the HTTP server (default: SERVER_PORT, or 8001)"
@@ -59,10 +59,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, commands: Commands | None = None) -> int:
-    """Serve until told to stop; return the exit status.
+    """Serve until a signal; return the exit status.
 
     Raises:
-        CommandError: the settings are at fault, the port is taken, or the Redis server can't be had.
+        CommandError: settings are wrong, the port is in use, or there is no Redis server.
     """
     environ = dict(os.environ) | ({"SERVER_PORT": options.port} if options.port else {})
     settings = _read(environ)
@@ -70,12 +70,10 @@ def run(options: argparse.Namespace, commands: Commands | None = None) -> int:
     extra = demo_model(environ)
     with _redis(settings) as (url, redis):
         environ |= extra | python_path() | {"REDIS_URL": url}
-        echo(f"starting {_in_words(redis, options.workers)}; Ctrl-C stops all")
-        parts = [
-            *redis,
-            *_parts(commands or Commands(), environ, options.workers, bool(settings.webhook_secret)),
-        ]
-        return Supervisor(parts).run(Ready(settings, is_demo=bool(extra)))
+        count = "1 worker" if options.workers == 1 else f"{options.workers} workers"
+        echo(f"starting {'Redis, ' if redis else ''}{count} and the gateway; press Ctrl-C to stop")
+        specs = _specs(commands or Commands(), environ, options.workers, bool(settings.webhook_secret))
+        return Supervisor([*redis, *specs]).run(ReadinessReporter(settings, is_demo=bool(extra)))
 
 
 def _read(environ: Mapping[str, str]) -> Settings:
@@ -89,78 +87,68 @@ def _read(environ: Mapping[str, str]) -> Settings:
 
 
 def check_port(host: str, port: int) -> None:
-    """See that the gateway will be able to listen.
+    """Check that the gateway can listen.
 
     Raises:
-        CommandError: it won't.
+        CommandError: it cannot.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Gunicorn sets it too.
             probe.bind(address)
             probe.listen(1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise CommandError(f"port {port} is taken: choose another with --port or SERVER_PORT") from None
-        raise CommandError(f"can't listen on {host} port {port}: {error.strerror}") from None
+            raise CommandError(
+                f"SERVER_PORT: port {port} is already in use. Choose another with --port or SERVER_PORT."
+            ) from None
+        raise CommandError(
+            f"SERVER_HOST: cannot listen on {host} port {port}: {error.strerror}. Set another address."
+        ) from None
 
 
 def demo_model(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that name the demo model's files, if no model is named nor in the usual place."""
+    """Return settings for the demo model, if no model is set and the default file does not exist."""
     if environ.get("INFERENCE_MODEL", "").strip() or Settings().model.exists():
         return {}
     import demo
 
-    echo("no model is named (INFERENCE_MODEL), so the demo model is served")
-    files = {
-        "INFERENCE_MODEL": demo.MODEL,
-        "INFERENCE_CLASSES_FILE": demo.CLASSES,
-        "INFERENCE_THRESHOLDS_FILE": demo.THRESHOLDS,
-    }
-    return {name: str(path) for name, path in files.items() if not environ.get(name, "").strip()}
+    echo("INFERENCE_MODEL is not set: the demo model is served")
+    return {name: path for name, path in demo.SETTINGS.items() if not environ.get(name, "").strip()}
 
 
 def python_path() -> dict[str, str]:
-    """Lets the parts find our packages where they run from their source, not installed."""
+    """Return the variable with which processes find the packages of a clone that is not installed."""
     if not (ROOT / "pyproject.toml").exists():
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 
 
 @contextlib.contextmanager
-def _redis(settings: Settings) -> Iterator[tuple[str, list[Part]]]:
-    """The Redis server's address, and the part that runs it where it is our own."""
+def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
+    """Yield the Redis server's address, and its process if the service runs it itself."""
     if settings.redis_url:
         yield settings.redis_url, []
         return
     from cli.serve.embedded_redis import EmbeddedRedis, data_folder
 
     embedded = EmbeddedRedis(data_folder(settings.data_dir, settings.server_port), settings.fsync)
-    if not embedded.lasts:
-        echo("there is no folder to keep data in (SERVER_DATA_DIR), so jobs and results end with this run")
+    if not embedded.is_persistent:
+        echo("SERVER_DATA_DIR: no folder was found, so jobs and results end with this run")
     with contextlib.closing(embedded):
-        yield embedded.url, [embedded.part()]
+        yield embedded.url, [embedded.process_spec()]
 
 
-def _parts(commands: Commands, environ: Mapping[str, str], workers: int, webhooks: bool) -> list[Part]:
-    # The gateway is stopped first: what it has taken in, the workers still answer.
-    gateway = Part(name="gateway", command=commands.gateway, environ=environ, stage=2, fatal_status=2)
-    sender = Part(name="webhooks", command=commands.webhooks, environ=environ, stage=1, fatal_status=2)
-    names = ["worker"] if workers == 1 else [f"worker {number}" for number in range(1, workers + 1)]
-    return [
-        gateway,
-        *(Part(name=n, command=commands.worker, environ=environ, stage=1, fatal_status=2) for n in names),
-        *([sender] if webhooks else []),
-    ]
+def _specs(
+    commands: Commands, environ: Mapping[str, str], workers: int, webhooks: bool
+) -> Iterator[ProcessSpec]:
+    def spec(name: str, command: Sequence[str], stage: int) -> ProcessSpec:
+        return ProcessSpec(name=name, command=command, environ=environ, stage=stage, fatal_status=2)
 
-
-def _in_words(redis: Sequence[Part], workers: int) -> str:
-    count = "a worker" if workers == 1 else f"{workers} workers"
-    return f"{'Redis, ' if redis else ''}{count} and the gateway"
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError("it takes a whole number from 1 to 1024")
-    return int(text)
+    # The gateway stops first, so that the workers still answer the requests that it accepted.
+    yield spec("gateway", commands.gateway, 2)
+    for number in range(1, workers + 1):
+        yield spec("worker" if workers == 1 else f"worker {number}", commands.worker, 1)
+    if webhooks:
+        yield spec("webhooks", commands.webhooks, 1)

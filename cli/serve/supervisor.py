@@ -1,4 +1,4 @@
-"""Starts processes in order, keeps them running, and stops them in the opposite order."""
+"""Starts processes in order, restarts those that die, and stops them in the opposite order."""
 
 import contextlib
 import signal
@@ -7,35 +7,35 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from cli import echo
-from cli.serve.process import Kept, Part, describe
+from cli.serve.process import ManagedProcess, ProcessSpec, describe_exit
 
 TICK_SECONDS = 0.1
-HURRY_SECONDS = 0.5
-"""A Ctrl-C this soon after the first is the same one, as when a terminal and a parent both send it."""
+SAME_INTERRUPT_SECONDS = 0.5
+"""Maximum time between two SIGINTs of one Ctrl-C, which a terminal and a parent process may both send."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Supervisor:
-    """Keeps `parts` running until told to stop, or until one of them can't be kept.
+    """Runs processes until a signal stops it, or until one of them keeps dying.
 
-    One that dies is restarted after a pause that grows, at most `restarts` times within `window` seconds.
-    A stage that is told to stop has `grace` seconds for it.
+    A process that dies is restarted after a pause that grows, at most `restarts` times within `window`
+    seconds. The processes of a stage have `grace` seconds to stop.
     """
 
     def __init__(
-        self, parts: Sequence[Part], *, grace: float = 15.0, restarts: int = 5, window: float = 60.0
+        self, specs: Sequence[ProcessSpec], *, grace: float = 15.0, restarts: int = 5, window: float = 60.0
     ) -> None:
-        self._kept = sorted((Kept(part) for part in parts), key=lambda kept: kept.part.stage)
+        self._processes = sorted(map(ManagedProcess, specs), key=lambda each: each.spec.stage)
         self._grace, self._restarts, self._window = grace, restarts, window
         self.status: int | None = None
-        self._asked: float | None = None
-        self._hurry = False
+        self._stop_requested: float | None = None
+        self._kill_now = False
 
     def run(self, tick: Callable[[], None] = lambda: None) -> int:
-        """Start all parts and stay with them, calling `tick` every moment; return the exit status.
+        """Run all processes and call `tick` every moment; return the exit status.
 
-        0: told to stop. 1: a part died too often. 2: a part said that its settings are at fault.
+        0: a signal stopped it. 1: a process died too often. 2: a process reported wrong settings.
         """
         with self._signals():
             try:
@@ -48,67 +48,65 @@ class Supervisor:
         return self.status
 
     def step(self, now: float) -> None:
-        """Look once after every part: bury the dead, start what is due."""
-        for kept in self._kept:
-            if kept.process is not None and kept.is_gone():
-                self._bury(kept, now)
+        """Handle the processes that ended, and start those whose time has come."""
+        for each in self._processes:
+            if each.process is not None and each.has_ended():
+                self._handle_end(each, each.process.wait(), now)
         if self.status is None:
             self._start_due(now)
 
     def _start_due(self, now: float) -> None:
-        stage = self._kept[0].part.stage if self._kept else 0
-        for kept in self._kept:
-            if kept.part.stage > stage and not self._is_ready(stage):
+        stage = self._processes[0].spec.stage if self._processes else 0
+        for each in self._processes:
+            if each.spec.stage > stage and not self._is_ready(stage):
                 return
-            stage = kept.part.stage
-            if kept.process is None and kept.due <= now:
-                kept.start()
+            stage = each.spec.stage
+            if each.process is None and each.start_at <= now:
+                each.start()
 
     def _is_ready(self, stage: int) -> bool:
-        for kept in self._kept:
-            if kept.part.stage == stage and not kept.ready:
-                kept.ready = kept.process is not None and kept.part.ready()
-                if not kept.ready:
-                    return False
+        for each in self._stage(stage):
+            each.ready = each.ready or (each.process is not None and each.spec.ready())
+            if not each.ready:
+                return False
         return True
 
-    def _bury(self, kept: Kept, now: float) -> None:
-        assert kept.process is not None  # noqa: S101 (for mypy)
-        code = kept.process.wait()
-        kept.kill()
-        if code == kept.part.fatal_status:
+    def _stage(self, stage: int) -> list[ManagedProcess]:
+        return [each for each in self._processes if each.spec.stage == stage]
+
+    def _handle_end(self, ended: ManagedProcess, code: int, now: float) -> None:
+        ended.kill()
+        if code == ended.spec.fatal_status:
             self.status = 2
             return
-        why = f"{kept.part.name} {describe(code)}{kept.part.hint}"
-        kept.deaths = [death for death in kept.deaths if now - death < self._window]
-        if len(kept.deaths) >= self._restarts:
-            echo(f"{why}; {self._restarts} restarts within {self._window:g} s did not help, so all stops")
+        report = f"{ended.spec.name} {describe_exit(code)}{ended.spec.hint}"
+        ended.deaths = [death for death in ended.deaths if now - death < self._window]
+        if len(ended.deaths) >= self._restarts:
+            echo(f"{report}; stopping: {self._restarts} restarts within {self._window:g} s did not help")
             self.status = 1
             return
-        pause = min(0.5 * 2 ** len(kept.deaths), 8.0)
-        kept.deaths.append(now)
-        kept.due = now + pause
-        echo(f"{why}; it is restarted in {pause:g} s")
+        pause = min(0.5 * 2 ** len(ended.deaths), 8.0)
+        ended.deaths.append(now)
+        ended.start_at = now + pause
+        echo(f"{report}; restarting in {pause:g} s")
 
     def stop(self) -> None:
-        """Stop all parts, from the last stage to the first."""
-        for stage in sorted({kept.part.stage for kept in self._kept}, reverse=True):
-            group = [kept for kept in self._kept if kept.part.stage == stage]
-            for kept in group:
-                if kept.process is not None and not kept.is_gone():
-                    kept.process.terminate()
-            self._wait_gone(group)
-            for kept in group:
-                kept.kill()
+        """Stop all processes, from the last stage to the first."""
+        for stage in sorted({each.spec.stage for each in self._processes}, reverse=True):
+            processes = self._stage(stage)
+            for each in processes:
+                each.terminate()
+            self._wait_until_ended(processes)
+            for each in processes:
+                each.kill()
 
-    def _wait_gone(self, group: Sequence[Kept]) -> None:
+    def _wait_until_ended(self, processes: Sequence[ManagedProcess]) -> None:
         end = time.monotonic() + self._grace
-        while not all(kept.is_gone() for kept in group):
-            if self._hurry:
+        while running := [each.spec.name for each in processes if not each.has_ended()]:
+            if self._kill_now:
                 return
             if time.monotonic() > end:
-                late = ", ".join(kept.part.name for kept in group if not kept.is_gone())
-                echo(f"not stopped within {self._grace:g} s, and killed: {late}")
+                echo(f"killed, because not stopped within {self._grace:g} s: {', '.join(running)}")
                 return
             time.sleep(TICK_SECONDS / 5)
 
@@ -123,9 +121,9 @@ class Supervisor:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self._asked is None:
-            self._asked = now
+        if self._stop_requested is None:
+            self._stop_requested = now
             if self.status is None:
                 self.status = 0
-        elif number == signal.SIGINT and now - self._asked > HURRY_SECONDS:
-            self._hurry = True
+        elif number == signal.SIGINT and now - self._stop_requested > SAME_INTERRUPT_SECONDS:
+            self._kill_now = True

@@ -1,4 +1,4 @@
-"""A whole service for the length of one command: `serve` as a process, on a port and data of its own."""
+"""A whole service for the duration of one command: a `serve` process with its own port and data."""
 
 import contextlib
 import os
@@ -9,55 +9,60 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cli.serve.process import Kept, Part
-from cli.serve.readiness import ASK_SECONDS, lacking
+from cli import CommandError
+from cli.serve.process import ManagedProcess, ProcessSpec
+from cli.serve.readiness import POLL_SECONDS, missing_for_readiness
 from cli.serve.serve_command import python_path
 
-NOT_FOR_IT = ("REDIS_URL", "API_KEYS", "API_KEYS_FILE", "RATE_LIMIT", "WEBHOOK_SECRET")
-"""Settings of a service that others call too; this one has a single caller on this machine."""
+EXCLUDED_SETTINGS = ("REDIS_URL", "API_KEYS", "API_KEYS_FILE", "RATE_LIMIT", "WEBHOOK_SECRET")
+"""Settings that a service with a single caller on this machine must not inherit."""
 
 STOP_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def own_server(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """Start it with these settings over the process's own; yields its address and its process's id.
+def temporary_server(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
+    """Run a service with these settings over the environment's; yield its address and its process id.
 
     Raises:
-        RuntimeError: it did not start; the message has its log.
+        CommandError: it did not start; the message has its log.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="classification-") as folder:
-        ours = {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(port), "SERVER_DATA_DIR": f"{folder}/data"}
-        kept = {name: value for name, value in os.environ.items() if name not in NOT_FOR_IT}
-        log = Path(folder, "log")
-        server = Kept(
-            Part(
-                name="the server",
-                command=[sys.executable, "-P", "-m", "cli.main", "serve"],
-                environ=kept | python_path() | dict(environ or {}) | ours,
-                log=log,
-            )
+        own = {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(port), "SERVER_DATA_DIR": f"{folder}/data"}
+        inherited = {name: value for name, value in os.environ.items() if name not in EXCLUDED_SETTINGS}
+        spec = ProcessSpec(
+            name="the server",
+            command=[sys.executable, "-P", "-m", "cli.main", "serve"],
+            environ=inherited | python_path() | dict(environ or {}) | own,
+            log=Path(folder, "log"),
         )
+        server = ManagedProcess(spec)
         try:
             server.start()
-            _wait_ready(server, port, log)
             assert server.process is not None  # noqa: S101 (it was started)
+            _wait_until_ready(server, port)
             yield f"http://127.0.0.1:{port}", server.process.pid
         finally:
             _stop(server)
 
 
-def _wait_ready(server: Kept, port: int, log: Path) -> None:
-    while lacking("127.0.0.1", port) is not None:
-        if server.is_gone():
-            raise RuntimeError(f"the service did not start:\n{log.read_text(errors='replace').strip()}")
-        time.sleep(ASK_SECONDS)
+def free_port() -> int:
+    """Return a port of this machine on which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def _stop(server: Kept) -> None:
+def _wait_until_ready(server: ManagedProcess, port: int) -> None:
+    while missing_for_readiness("127.0.0.1", port) is not None:
+        if server.has_ended():
+            log = server.spec.log.read_text(errors="replace").strip() if server.spec.log else ""
+            raise CommandError(f"the service did not start:\n{log}")
+        time.sleep(POLL_SECONDS)
+
+
+def _stop(server: ManagedProcess) -> None:
     try:
         if server.process is not None:
             server.process.terminate()

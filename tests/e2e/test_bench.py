@@ -1,4 +1,4 @@
-"""The benchmark, run for real on the light model and for a moment."""
+"""The benchmark, a short run with the light model."""
 
 import json
 import re
@@ -49,8 +49,8 @@ def test_a_run_measures_the_model_and_the_service_around_it(
     assert "<svg" in (tmp_path / "bench-light.svg").read_text()[:1000]
     text, steps = capsys.readouterr()
     assert steps == ""
-    words = ("16 clients", "busy", "served / bare", "float32 / model.predict", "memory: gateway")
-    assert all(word in text for word in words)
+    texts = ("16 clients", "busy", "served / bare", "float32 / model.predict", "memory: gateway")
+    assert all(each in text for each in texts)
 
 
 def test_a_service_elsewhere_is_measured_and_without_a_terminal_each_step_is_a_line(
@@ -66,18 +66,18 @@ def test_a_service_elsewhere_is_measured_and_without_a_terminal_each_step_is_a_l
 
 
 def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:
-    """Two images under one number: the second gets other classes than the first."""
-    from cli.bench.load_generator import Generator, Plan
+    """Two different images are sent as the same image, so the second answer is wrong."""
+    from cli.bench.load_generator import LoadGenerator, Plan
 
     one, two = subjects.light().images[1:8:6]
-    generator = Generator(Plan(stack.url, [str(one)], 1.0, clients=1))
+    generator = LoadGenerator(Plan(stack.url, [str(one)], 1.0, clients=1))
     for path in (one, one, two):
         answer = requests.post(f"{stack.url}/classify", files={"blob": path.read_bytes()}, timeout=30)
         generator._check(0, answer.content)
     assert generator.outcome.wrong == 1
 
 
-def test_the_settings_that_are_proposed_are_the_fastest_that_are_needed() -> None:
+def test_the_smallest_settings_that_are_fast_enough_are_proposed() -> None:
     fast = {"precision": "bfloat16", "threads": 4, "sizes": {"1": 10.0, "8": 99.0, "32": 100.0}}
     slow = {"precision": "float32", "threads": 4, "sizes": {"1": 10.0, "8": 50.0, "32": 60.0}}
     assert tuning.propose([slow, fast]) == {
@@ -93,6 +93,6 @@ def test_the_settings_that_are_proposed_are_the_fastest_that_are_needed() -> Non
     assert tuning.propose([slow, half | {"sizes": {"32": 40.0}}])["INFERENCE_THREADS"] == "4"
 
 
-def test_a_folder_without_images_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_images_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--images", str(tmp_path), "--model", "light"]) == 2
     assert "no images" in capsys.readouterr().err

@@ -48,10 +48,10 @@ def test_jobs_are_submitted_and_waited_for(stack: Stack) -> None:
         assert client.job(ids[0]).status == "finished" and not client.cancel(ids[0])
 
 
-def test_a_folder_is_mapped_and_what_is_no_photo_is_told(stack: Stack) -> None:
+def test_a_folder_is_mapped_and_a_file_that_is_no_photo_is_reported(stack: Stack) -> None:
     with Client(stack.url) as client:
         outcomes = list(client.map(demo.SAMPLES))
-        (wrong,) = client.map([demo.EXPECTED])  # left out of a folder, but here it is named
+        (wrong,) = client.map([demo.EXPECTED])  # skipped in a folder, but named here
     assert names([each for each in outcomes if each.source in DIGITS]) == RIGHT
     assert not [each for each in outcomes if each.error]
     assert isinstance(wrong.error, Problem) and wrong.error.status == 415
@@ -72,7 +72,7 @@ def test_the_async_client_does_the_same(stack: Stack) -> None:
     assert names(asyncio.run(run())) == RIGHT
 
 
-def test_the_servers_problem_is_raised(stack: Stack) -> None:
+def test_the_servers_error_is_raised(stack: Stack) -> None:
     with Client(stack.url) as client:
         with pytest.raises(Problem) as refused:
             client.classify(SEVEN, regions=[(300, 200, 100)])

@@ -42,10 +42,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def photos(here: Path) -> Path:
-    """Two digits, one with a name that is HTML, a text and a broken image, some of them in folders."""
+    """Two digits (one with HTML as its name), a text and a damaged image, some in subfolders."""
     folder = here / "photos"
-    (folder / "inner" / "most").mkdir(parents=True)
-    shutil.copy(demo.SAMPLES / "digits" / "3.png", folder / "inner" / "most" / "3.png")
+    (folder / "inner" / "deep").mkdir(parents=True)
+    shutil.copy(demo.SAMPLES / "digits" / "3.png", folder / "inner" / "deep" / "3.png")
     shutil.copy(demo.SAMPLES / "siete.jpg", folder / HOSTILE)
     (folder / "inner" / "notes").write_text("no photo")
     (folder / "cut.jpg").write_bytes((demo.SAMPLES / "siete.jpg").read_bytes()[:2000])
@@ -56,7 +56,7 @@ def photos(here: Path) -> Path:
 
 @pytest.fixture
 def many(here: Path) -> Path:
-    """Digits, many times, in folders."""
+    """Many digits in subfolders."""
     folder = here / "many"
     for number in range(MANY):
         inner = folder / f"part {number % 7}"
@@ -77,26 +77,26 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_a_folder_becomes_a_table(stack: Stack, photos: Path, here: Path) -> None:
     assert classify(stack, photos) == 1
     found = {row["file"]: row for row in rows(here / "photos.csv")}
-    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/most/3.png", "inner/notes"])
-    assert found["inner/most/3.png"]["class"] == "Digitus tres niger"
+    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/deep/3.png", "inner/notes"])
+    assert found["inner/deep/3.png"]["class"] == "Digitus tres niger"
     assert found[HOSTILE]["class"] == "Digitus septem albus" and found[HOSTILE]["accepted"] == "true"
     assert float(found[HOSTILE]["score"]) > 0.99 and found[HOSTILE]["threshold"] == "0.5"
     assert "not an image" in found["inner/notes"]["error"] and "damaged" in found["cut.jpg"]["error"]
     assert sorted(os.listdir(here)) == ["photos", "photos.csv"]
 
 
-def test_what_is_no_photo_by_its_ending_is_left_out_and_told(
+def test_files_of_other_types_are_skipped_and_reported(
     stack: Stack, photos: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["classify", str(photos), "--url", stack.url]) == 1
-    assert "left out, being no photos by their names: 1 .json\n" in capsys.readouterr().err
+    assert "files skipped for their extensions: 1 .json\n" in capsys.readouterr().err
     (here / "texts").mkdir()
     (here / "texts" / "a.TXT").touch()
     assert main(["classify", "texts", "--url", stack.url]) == 2
-    assert "there are no photos in texts, but 1 .txt" in capsys.readouterr().err
+    assert "there are no photos in texts, only 1 .txt" in capsys.readouterr().err
 
 
-def test_all_forms_tell_the_same(stack: Stack, photos: Path, here: Path) -> None:
+def test_all_formats_have_the_same_content(stack: Stack, photos: Path, here: Path) -> None:
     options = ("--top-n", "2", "--regions", "0, 0, 100; 10,10,80")
     for name in ("out.csv", "out.jsonl", "out.parquet"):
         assert classify(stack, photos, *options, "--output", name) == 1
@@ -105,9 +105,11 @@ def test_all_forms_tell_the_same(stack: Stack, photos: Path, here: Path) -> None
     columns = pyarrow.parquet.read_table(here / "out.parquet").to_pylist()
     lines = [json.loads(line) for line in (here / "out.jsonl").read_text().splitlines()]
     assert [each["file"] for each in lines] == sorted({row["file"] for row in table})
-    told = [(row["file"], row["side"], row["class"], row["score"]) for row in table if row["class"]]
-    assert told == [(r["file"], str(r["side"]), r["class"], str(r["score"])) for r in columns if r["class"]]
-    assert told == [
+    expected = [(row["file"], row["side"], row["class"], row["score"]) for row in table if row["class"]]
+    assert expected == [
+        (r["file"], str(r["side"]), r["class"], str(r["score"])) for r in columns if r["class"]
+    ]
+    assert expected == [
         (line["file"], str(region["region"][2]), each["class"], str(each["score"]))
         for line in lines
         for region in line.get("regions", ())
@@ -121,7 +123,7 @@ def test_all_forms_tell_the_same(stack: Stack, photos: Path, here: Path) -> None
 def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: Path) -> None:
     assert classify(stack, demo.SAMPLES / "digits", "--output", "digits.jsonl") == 0
     shutil.copytree(demo.SAMPLES / "digits", here / "d")
-    # Its own output is no photo, though it lies among them.
+    # The output in the folder is not classified.
     for _ in range(2):
         assert classify(stack, here / "d", "--output", "d/out.csv", "--html", "d/out.html") == 0
 
@@ -131,19 +133,19 @@ def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: 
     [
         pytest.param(["nowhere"], "nowhere is not a folder", id="no folder"),
         pytest.param(["empty"], "there are no photos in empty", id="no photos"),
-        pytest.param(["empty", "--output", "out.xls"], "one of .csv, .jsonl, .parquet", id="ending"),
+        pytest.param(["empty", "--output", "out.xls"], "one of .csv, .jsonl, .parquet", id="extension"),
         pytest.param(["empty", "--output", "no/out.csv"], "there are no photos", id="no photos, no place"),
         pytest.param(["empty", "--html", "no/out.html"], "no is not a folder", id="no place for the page"),
-        pytest.param(["empty", "--url", "http://127.0.0.1:9"], "can't be used: ", id="nobody there"),
-        pytest.param(["empty", "--key", "ñ"], "no key has", id="no key"),
+        pytest.param(["empty", "--url", "http://127.0.0.1:9"], "cannot be used: ", id="no server"),
+        pytest.param(["empty", "--key", "ñ"], "expected printable ASCII", id="no key"),
         pytest.param(["empty", "--url", "localhost:8001"], "such as http://localhost:8001", id="no address"),
     ],
 )
-def test_what_must_be_mended_ends_with_2(
+def test_what_the_user_must_fix_ends_with_2(
     stack: Stack, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     arguments: list[str], said: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("cli.classify.folder_run.HELLO_SECONDS", 0.1)
+    monkeypatch.setattr("cli.classify.folder_run.CONNECT_SECONDS", 0.1)
     (here / "empty").mkdir()
     url = [] if "--url" in arguments else ["--url", stack.url]
     assert main(["classify", *arguments, *url]) == 2
@@ -151,7 +153,7 @@ def test_what_must_be_mended_ends_with_2(
 
 
 @pytest.mark.parametrize("text", ["hello", "[]", '{"model": "x"}'])
-def test_a_server_of_another_kind_is_told(
+def test_a_server_of_another_kind_is_reported(
     here: Path, photos: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     (here / "cfg").write_text(text)
@@ -159,15 +161,15 @@ def test_a_server_of_another_kind_is_told(
         threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}).start()
         assert main(["classify", "photos", "--url", f"http://127.0.0.1:{other.server_port}"]) == 2
         other.shutdown()
-    assert "answers, but is no classification-server" in capsys.readouterr().err
+    assert "answers, but is not a classification-server" in capsys.readouterr().err
 
 
 def test_answers_of_two_models_are_not_mixed(
     stack: Stack, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hello = FolderRun._hello
+    request = FolderRun._request
     with monkeypatch.context() as changed:
-        changed.setattr(FolderRun, "_hello", lambda run: hello(run) | {"model": "another"})
+        changed.setattr(FolderRun, "_request", lambda run: request(run) | {"model": "another"})
         assert classify(stack, photos) == 2
     assert "the server's model changed during the run" in capsys.readouterr().err
     assert classify(stack, photos) == 2
@@ -183,7 +185,7 @@ def test_a_wrong_option_ends_with_2(wrong: list[str]) -> None:
 
 
 class Run:
-    """The command as a process of its own."""
+    """The command as a process."""
 
     def __init__(self, here: Path, *arguments: str, **environ: str) -> None:
         self.journal = here / "many.csv.journal"
@@ -197,7 +199,7 @@ class Run:
         )
 
     def ended(self) -> int:
-        """How many photos are done."""
+        """Return the number of photos that are done."""
         return self.journal.read_text().count('"result"') if self.journal.exists() else 0
 
     def wait_ended(self, count: int) -> None:
@@ -217,7 +219,7 @@ def own(here: Path) -> Iterator[Stack]:
     running.close()
 
 
-def test_an_interrupted_run_and_one_whose_line_breaks_go_on_where_they_stopped(
+def test_an_interrupted_run_and_one_whose_connection_breaks_are_continued(
     own: Stack, many: Path, here: Path
 ) -> None:
     own.start("worker", "worker")
@@ -233,18 +235,19 @@ def test_an_interrupted_run_and_one_whose_line_breaks_go_on_where_they_stopped(
     status, _, err = stopped.finish()
     done = stopped.ended()
     assert status == 130 and 20 <= done < MANY
-    assert f"stopped; {done} of {MANY} photos are done; the same command goes on from there" in err
+    assert "stopped" in err and f"{done} of {MANY} photos are done." in err
+    assert "Run the same command to continue." in err.splitlines()[-1]
     assert not (here / "many.csv").exists()
 
     broken = Run(here, *arguments, "--in-flight", "2", **key)
     broken.wait_ended(done + 20)
-    broken.process.send_signal(signal.SIGSTOP)  # or it may be through before the gateway is gone
+    broken.process.send_signal(signal.SIGSTOP)  # otherwise it may finish before the gateway stops
     own.gateway.terminate()
     own.gateway.wait(60)
     broken.process.send_signal(signal.SIGCONT)
     status, _, err = broken.finish()
-    assert status == 1 and f"{done} of {MANY} photos are done; going on with the others" in err
-    assert "the same command goes on from there" in err.splitlines()[-1] and broken.ended() < MANY
+    assert status == 1 and f"continuing a run: {done} of {MANY} photos are done" in err
+    assert "Run the same command to continue." in err.splitlines()[-1] and broken.ended() < MANY
 
     own.start("gateway", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()")
     again = Run(here, "--url", own.url, **key)
@@ -253,12 +256,12 @@ def test_an_interrupted_run_and_one_whose_line_breaks_go_on_where_they_stopped(
     assert "\x1b" not in out + err
     check_all(here / "many.csv")
     assert not again.journal.exists()
-    # Photos are sent again at most where the answer to their form was never read.
+    # A photo may be sent again only if the answer to its form was never read.
     assert MANY <= own.valkey.client.zcard("rq:finished:bulk") <= MANY + 4
 
 
 def check_all(path: Path) -> None:
-    """Every photo stands there once, with its own answer."""
+    """Check that every photo is in the table once, with its own answer."""
     found = rows(path)
     assert sorted(int(row["file"].split("/")[1][:3]) for row in found) == list(range(MANY))
     assert all(row["class"].split()[1] == SPECIES[int(row["file"][-5])] for row in found)
@@ -292,7 +295,7 @@ def test_a_terminal_has_a_bar(stack: Stack, many: Path, here: Path) -> None:
     while time.monotonic() < end and select.select([screen], [], [], 30)[0]:
         try:
             shown += os.read(screen, 65536)
-        except OSError:  # Linux' way to say that the other side is closed
+        except OSError:  # Linux reports a closed terminal
             break
     os.close(screen)
     assert process.wait(10) == 0
@@ -314,14 +317,14 @@ def browser() -> Iterator[Any]:
 def test_the_contact_sheet_sorts_and_filters(
     stack: Stack, photos: Path, here: Path, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contact_sheet, "MAX_EMBEDDED", 3)  # so that the thumbnails are beside
+    monkeypatch.setattr(contact_sheet, "MAX_EMBEDDED", 3)  # so that the thumbnails go to a folder
     shutil.copy(demo.SAMPLES / "tres-regiones.jpg", photos / "z.jpg")
     classify(stack, photos, "--html", "contact_sheet.html")
     page = browser.new_page(viewport={"width": 390, "height": 844})
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
     page.goto(f"file://{here / 'contact_sheet.html'}")
 
     def names() -> list[str]:
@@ -341,16 +344,16 @@ def test_the_contact_sheet_sorts_and_filters(
     assert set(names()[3:]) == {"cut.jpg", "notes"}
     page.select_option("#sort", "low")
     assert names()[0] == "z.jpg" and set(names()[3:]) == {"cut.jpg", "notes"}
-    page.select_option("#state", "passed")
+    page.select_option("#state", "accepted")
     assert sorted(names()) == ["3.png", HOSTILE] and page.locator("output").text_content() == "2 of 5"
     page.select_option("#class", "Digitus tres niger")
     assert names() == ["3.png"]
     page.click("button")
     eventually(lambda: page.locator("output").text_content() == "all 5", 10, "all shown again")
-    page.fill("#most", "0.5")
+    page.fill("#max-score", "0.5")
     assert names() == ["z.jpg"]
     page.click("button")
-    page.fill("#least", "0.9")
+    page.fill("#min-score", "0.9")
     assert sorted(names()) == ["3.png", HOSTILE]
     assert page.locator("article:not([hidden]) p data").first.inner_text() == "0.999"  # not quite 1
     page.click("button")
@@ -358,4 +361,4 @@ def test_the_contact_sheet_sorts_and_filters(
     assert names() == ["notes"] and "not an image" in str(
         page.locator("article:not([hidden]) .why").text_content()
     )
-    assert complaints == []
+    assert messages == []

@@ -40,11 +40,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(models: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the whole service as a user does; it must end by itself."""
+    """Run the whole service as a user does; it must end without a signal."""
     settings = {
-        "INFERENCE_MODEL": str(demo.MODEL),
-        "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
-        "INFERENCE_THRESHOLDS_FILE": str(demo.THRESHOLDS),
+        **demo.SETTINGS,
         "SERVER_PORT": str(free_port()),
         "SERVER_HOST": "127.0.0.1",
         "SERVER_DATA_DIR": str(models / "data"),
@@ -59,7 +57,7 @@ def start(models: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize(
-    ("environ", "words"),
+    ("environ", "texts"),
     [
         pytest.param({"INFERENCE_MODEL": "MODELS/none.h5"}, ["none.h5"], id="missing model"),
         pytest.param({"INFERENCE_MODEL": "MODELS/text.h5"}, ["text.h5", "HDF5"], id="not HDF5"),
@@ -84,20 +82,20 @@ def start(models: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[
         pytest.param({"RATE_LIMIT": "often"}, ["RATE_LIMIT", "'often'", "100/minute"], id="rate limit"),
     ],
 )
-def test_a_fault_stops_the_start_with_one_line(
-    models: Path, environ: dict[str, str], words: list[str]
+def test_an_error_stops_the_start_with_one_line(
+    models: Path, environ: dict[str, str], texts: list[str]
 ) -> None:
     began = time.monotonic()
     done = start(models, environ)
-    said = done.stdout + done.stderr
-    assert done.returncode == 2, said
-    assert "Traceback" not in said
-    assert [line for line in said.splitlines() if all(word in line for word in words)], said
+    printed = done.stdout + done.stderr
+    assert done.returncode == 2, printed
+    assert "Traceback" not in printed
+    assert [line for line in printed.splitlines() if all(text in line for text in texts)], printed
     assert time.monotonic() - began < 30
 
 
 def test_the_command_that_check_prints_serves(tmp_path: Path) -> None:
-    """From another folder, and with a name that a shell would cut in two."""
+    """From another folder, and with a file name that has a space."""
     for file in (demo.MODEL, demo.CLASSES, demo.THRESHOLDS):
         shutil.copy(file, tmp_path / f"my {file.name}")
     port = free_port()

@@ -1,4 +1,4 @@
-"""The embedded server: its folder, its socket, and what an earlier run may have left."""
+"""The embedded server: its folder, its socket, and the remains of an earlier run."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from redis import Redis
 
 from cli import CommandError
 from cli.serve.embedded_redis import EmbeddedRedis
-from cli.serve.process import Kept
+from cli.serve.process import ManagedProcess
 from tests.stack import ROOT, eventually
 
 LEAVE_A_SERVER = """
@@ -19,9 +19,9 @@ from pathlib import Path
 from redis import Redis
 from cli.serve.embedded_redis import EmbeddedRedis
 embedded = EmbeddedRedis(Path(sys.argv[1]))
-part = embedded.part()
-server = subprocess.Popen(part.command, pass_fds=part.inherits, stdout=subprocess.DEVNULL)
-while not part.ready():
+spec = embedded.process_spec()
+server = subprocess.Popen(spec.command, pass_fds=spec.inherited_files, stdout=subprocess.DEVNULL)
+while not spec.ready():
     time.sleep(0.02)
 Redis(unix_socket_path=str(embedded.socket)).set("kept", "yes")
 print(server.pid, flush=True)
@@ -40,9 +40,9 @@ def test_server_that_outlived_its_supervisor_is_replaced(tmp_path: Path, name: s
     embedded = EmbeddedRedis(folder)
     assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
     assert not old_socket.exists()
-    server = Kept(embedded.part())
+    server = ManagedProcess(embedded.process_spec())
     server.start()
-    eventually(server.part.ready, 10, "redis")
+    eventually(server.spec.ready, 10, "redis")
     assert Redis(unix_socket_path=str(embedded.socket)).get("kept") == b"yes"
     server.kill()
     embedded.close()
@@ -60,7 +60,7 @@ def test_socket_in_a_deep_folder_is_put_elsewhere_and_removed(tmp_path: Path) ->
     assert not place.exists()
 
 
-def test_folder_is_free_again_once_closed(tmp_path: Path) -> None:
+def test_folder_is_unlocked_when_closed(tmp_path: Path) -> None:
     first = EmbeddedRedis(tmp_path)
     with pytest.raises(CommandError, match="another classification-server is running on"):
         EmbeddedRedis(tmp_path)
@@ -78,9 +78,9 @@ def test_without_a_folder_the_data_are_removed_at_the_end() -> None:
 @pytest.mark.parametrize("fsync", ["everysec", "always"])
 def test_the_data_are_on_disk_when_the_setting_says(fsync: str) -> None:
     embedded = EmbeddedRedis(None, fsync)
-    server = Kept(embedded.part())
+    server = ManagedProcess(embedded.process_spec())
     server.start()
-    eventually(server.part.ready, 10, "redis")
+    eventually(server.spec.ready, 10, "redis")
     found = Redis(unix_socket_path=str(embedded.socket), decode_responses=True).config_get("appendfsync")
     server.kill()
     embedded.close()

@@ -40,7 +40,7 @@ sys.exit(main.main(["serve", *sys.argv[2:]]))
 
 
 class Serve:
-    """The command as a process of its own, its words in a file."""
+    """The command as a process; its output goes to a file."""
 
     def __init__(self, folder: Path, *options: str, worker: str = WORKER, **environ: str) -> None:
         self.folder, self.port = folder / "data", free_port()
@@ -56,16 +56,16 @@ class Serve:
             )
         self.family: list[psutil.Process] = []
 
-    def said(self) -> str:
+    def printed(self) -> str:
         return self.output.read_text()
 
-    def wait_said(self, words: str) -> None:
-        eventually(lambda: words in self.said() or not self.process.is_running(), 20, words)
+    def wait_printed(self, text: str) -> None:
+        eventually(lambda: text in self.printed() or not self.process.is_running(), 20, text)
         self.family = self.process.children(recursive=True)
-        assert words in self.said(), self.said()
+        assert text in self.printed(), self.printed()
 
-    def child(self, words: str) -> psutil.Process:
-        return next(each for each in self.process.children() if words in " ".join(each.cmdline()))
+    def child(self, text: str) -> psutil.Process:
+        return next(each for each in self.process.children() if text in " ".join(each.cmdline()))
 
     @property
     def redis(self) -> Redis:
@@ -101,11 +101,13 @@ def serve(tmp_path: Path) -> Iterator[Start]:
                 process.kill()
 
 
-def test_starts_tells_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> None:
+def test_start_reports_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> None:
     running = serve()
-    running.wait_said("/classify")
-    assert "the demo model is served" in running.said()
-    assert f"curl -F blob=@demo/samples/siete.jpg http://localhost:{running.port}/classify" in running.said()
+    running.wait_printed("/classify")
+    assert "the demo model is served" in running.printed()
+    assert (
+        f"curl -F blob=@demo/samples/siete.jpg http://localhost:{running.port}/classify" in running.printed()
+    )
     assert len(running.family) == 3
     assert running.redis.ping()
     assert running.stop() == 0
@@ -113,35 +115,35 @@ def test_starts_tells_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> N
     assert not (running.folder / "redis.sock").exists()
 
 
-def test_where_keys_are_needed_the_example_has_one_and_the_key_is_not_told(serve: Start) -> None:
+def test_where_keys_are_needed_the_example_has_one_and_the_key_is_not_shown(serve: Start) -> None:
     running = serve(API_KEYS="0123456789abcdef")
-    running.wait_said("curl -H 'Authorization: Bearer KEY' -F blob=@")
-    assert "0123456789abcdef" not in running.said()
+    running.wait_printed("curl -H 'Authorization: Bearer KEY' -F blob=@")
+    assert "0123456789abcdef" not in running.printed()
 
 
-def test_model_of_ones_own_is_tried_with_a_photo_of_ones_own(serve: Start, tmp_path: Path) -> None:
+def test_with_the_users_model_the_example_has_the_users_photo(serve: Start, tmp_path: Path) -> None:
     running = serve("--workers", "2", INFERENCE_MODEL=str(tmp_path / "mine.h5"))
-    running.wait_said("curl -F blob=@photo.jpg")
-    assert "demo" not in running.said()
+    running.wait_printed("curl -F blob=@photo.jpg")
+    assert "demo" not in running.printed()
     assert len(running.family) == 4
 
 
 def test_data_outlast_a_restart(serve: Start) -> None:
     first = serve()
-    first.wait_said("ready")
+    first.wait_printed("ready")
     first.redis.set("kept", "yes")
     assert first.stop(signal.SIGINT) == 0
     second = serve()
-    second.wait_said("ready")
+    second.wait_printed("ready")
     assert second.redis.get("kept") == b"yes"
 
 
-def test_redis_that_is_killed_comes_back_with_its_data(serve: Start) -> None:
+def test_killed_redis_is_restarted_with_its_data(serve: Start) -> None:
     running = serve()
-    running.wait_said("ready")
+    running.wait_printed("ready")
     running.redis.set("kept", "yes")
     running.child("valkey").kill()
-    running.wait_said("redis was killed by SIGKILL (its log: ")
+    running.wait_printed("redis was killed by SIGKILL (its log: ")
     assert eventually(lambda: answer(running.redis), 10, "redis again") == b"yes"
 
 
@@ -154,50 +156,56 @@ def answer(redis: Redis) -> Any:
 
 def test_worker_that_is_killed_is_restarted(serve: Start) -> None:
     running = serve()
-    running.wait_said("ready")
+    running.wait_printed("ready")
     running.child("time.sleep").kill()
-    running.wait_said("worker was killed by SIGKILL; it is restarted in 0.5 s")
-    eventually(lambda: len(running.process.children()) == 3, 10, "three parts")
+    running.wait_printed("worker was killed by SIGKILL; restarting in 0.5 s")
+    eventually(lambda: len(running.process.children()) == 3, 10, "three processes")
 
 
-def test_worker_with_a_fault_of_its_settings_ends_all_with_2(serve: Start) -> None:
+def test_worker_with_wrong_settings_stops_all_with_2(serve: Start) -> None:
     running = serve(worker="raise SystemExit(2)")
     assert running.process.wait(20) == 2
     assert not (running.folder / "redis.sock").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_killed_command_takes_its_parts_along_and_can_start_again(serve: Start) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals children when their parent dies")
+def test_killed_command_leaves_no_process_and_can_start_again(serve: Start) -> None:
     killed = serve()
-    killed.wait_said("ready")
+    killed.wait_printed("ready")
     killed.redis.set("kept", "yes")
     assert killed.stop(signal.SIGKILL) == -signal.SIGKILL
     again = serve()
-    again.wait_said("ready")
+    again.wait_printed("ready")
     assert again.redis.get("kept") == b"yes"
     assert killed.left_behind() == []
 
 
 def test_second_command_on_the_same_data_is_refused(serve: Start) -> None:
-    serve().wait_said("ready")
+    serve().wait_printed("ready")
     second = serve()
     assert second.process.wait(20) == 2
-    assert second.said().splitlines()[-1].startswith("classification-server: another classification-server")
+    assert (
+        second.printed()
+        .splitlines()[-1]
+        .startswith("classification-server: SERVER_DATA_DIR: another classification-server is running on")
+    )
 
 
-def test_taken_port_is_told_before_anything_starts(serve: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_port_in_use_is_reported_before_anything_starts(serve: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
         refused = serve("--port", str(port))
         assert refused.process.wait(20) == 2
-    taken_line = f"classification-server: port {port} is taken: choose another with --port or SERVER_PORT\n"
-    assert refused.said() == taken_line
+    assert refused.printed() == (
+        f"classification-server: SERVER_PORT: port {port} is already in use."
+        " Choose another with --port or SERVER_PORT.\n"
+    )
     assert not refused.folder.exists()
 
 
-def test_redis_of_ones_own_is_used_and_left_alone(serve: Start, valkey: Any) -> None:
+def test_the_users_redis_is_used_and_not_stopped(serve: Start, valkey: Any) -> None:
     running = serve(REDIS_URL=valkey.url)
-    running.wait_said("ready")
+    running.wait_printed("ready")
     assert len(running.family) == 2
     assert running.stop() == 0
     assert valkey.client.ping()
@@ -205,7 +213,7 @@ def test_redis_of_ones_own_is_used_and_left_alone(serve: Start, valkey: Any) -> 
 
 def test_the_webhook_sender_is_started_where_there_is_a_secret(serve: Start) -> None:
     running = serve(WEBHOOK_SECRET="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", WEBHOOK_WORKERS="1")
-    running.wait_said("ready")
+    running.wait_printed("ready")
     eventually(lambda: running.redis.scard("rq:workers:webhooks") == 1, 20, "RQ knows the sender")
     running.family = running.process.children(recursive=True)
     assert running.stop() == 0

@@ -1,11 +1,10 @@
-"""The supervisor over small processes that do as the test says."""
+"""The supervisor with small scripted processes."""
 
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,15 @@ import psutil
 import pytest
 
 from cli import CommandError
-from cli.serve.process import Part, describe
+from cli.serve.process import ProcessSpec, describe_exit
 from cli.serve.supervisor import Supervisor
+from tests.stack import eventually
 
 FOREVER = "import time; time.sleep(600)"
 
 
-def part(name: str, script: str, **options: Any) -> Part:
-    return Part(name=name, command=[sys.executable, "-c", script], **options)
-
-
-def wait_until(holds: Callable[[], Any], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.02)
+def process(name: str, script: str, **options: Any) -> ProcessSpec:
+    return ProcessSpec(name=name, command=[sys.executable, "-c", script], **options)
 
 
 def send_self(number: int, after: float = 0.0) -> None:
@@ -44,43 +37,43 @@ def _children_of_other_tests() -> None:
 
 
 def children() -> list[psutil.Process]:
-    """The processes that this test has started."""
+    """Return the processes that this test has started."""
     return [child for child in psutil.Process().children(recursive=True) if child.pid not in _OTHERS]
 
 
-def die_repeatedly(supervisor: Supervisor, apart: float, times: int = 20) -> int:
-    """Step through `times` deaths, `apart` seconds from each other on the clock that we pretend."""
+def die_repeatedly(supervisor: Supervisor, interval: float, times: int = 20) -> int:
+    """Step through `times` deaths with `interval` seconds between them on a simulated clock."""
     now = 0.0
     for count in range(times):
         supervisor.step(now)
         if supervisor.status is not None:
             return count
-        wait_until(lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in children()))
-        now += apart
+        eventually(lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in children()), 10, "deaths")
+        now += interval
     supervisor.stop()
     return times
 
 
-def test_part_that_dies_quickly_is_given_up_after_its_restarts(capsys: pytest.CaptureFixture[str]) -> None:
-    supervisor = Supervisor([part("worker", "raise SystemExit(3)")], restarts=2, window=60)
-    deaths = die_repeatedly(supervisor, apart=9)
+def test_process_that_keeps_dying_stops_the_service(capsys: pytest.CaptureFixture[str]) -> None:
+    supervisor = Supervisor([process("worker", "raise SystemExit(3)")], restarts=2, window=60)
+    deaths = die_repeatedly(supervisor, interval=9)
     said = capsys.readouterr().err
     assert supervisor.status == 1
-    assert deaths == 5  # a step starts, the next one buries
-    assert "worker ended with status 3; it is restarted in 0.5 s" in said
-    assert "it is restarted in 1 s" in said
-    assert "2 restarts within 60 s did not help, so all stops" in said
+    assert deaths == 5  # one step starts it, the next step handles its death
+    assert "worker ended with status 3; restarting in 0.5 s" in said
+    assert "restarting in 1 s" in said
+    assert "stopping: 2 restarts within 60 s did not help" in said
 
 
-def test_part_that_dies_now_and_then_is_always_restarted() -> None:
-    supervisor = Supervisor([part("worker", "pass")], restarts=2, window=60)
-    assert die_repeatedly(supervisor, apart=31, times=12) == 12
+def test_process_that_dies_rarely_is_always_restarted() -> None:
+    supervisor = Supervisor([process("worker", "pass")], restarts=2, window=60)
+    assert die_repeatedly(supervisor, interval=31, times=12) == 12
 
 
 def test_restart_waits_for_its_pause() -> None:
-    supervisor = Supervisor([part("worker", "pass")])
+    supervisor = Supervisor([process("worker", "pass")])
     supervisor.step(0.0)
-    wait_until(lambda: children()[0].status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: children()[0].status() == psutil.STATUS_ZOMBIE, 10, "its death")
     supervisor.step(10.0)
     supervisor.step(10.4)
     assert children() == []
@@ -90,21 +83,23 @@ def test_restart_waits_for_its_pause() -> None:
 
 
 def test_fatal_status_stops_everything() -> None:
-    parts = [part("gateway", FOREVER, stage=2), part("worker", "raise SystemExit(2)", fatal_status=2)]
-    assert Supervisor(parts).run() == 2
+    specs = [process("gateway", FOREVER, stage=2), process("worker", "raise SystemExit(2)", fatal_status=2)]
+    assert Supervisor(specs).run() == 2
     assert children() == []
 
 
-def test_program_that_is_not_there_is_told() -> None:
-    parts = [part("redis", FOREVER), Part(name="worker", command=["/nonexistent"], stage=1)]
-    with pytest.raises(CommandError, match="worker can't be started: "):
-        Supervisor(parts).run()
+def test_missing_program_is_reported() -> None:
+    specs = [process("redis", FOREVER), ProcessSpec(name="worker", command=["/nonexistent"], stage=1)]
+    with pytest.raises(CommandError, match="worker: the program could not be started: "):
+        Supervisor(specs).run()
     assert children() == []
 
 
 def test_later_stage_waits_until_the_earlier_one_is_ready() -> None:
     ready = False
-    supervisor = Supervisor([part("redis", FOREVER, ready=lambda: ready), part("worker", FOREVER, stage=1)])
+    supervisor = Supervisor(
+        [process("redis", FOREVER, ready=lambda: ready), process("worker", FOREVER, stage=1)]
+    )
     supervisor.step(0.0)
     supervisor.step(1.0)
     assert len(children()) == 1
@@ -115,7 +110,7 @@ def test_later_stage_waits_until_the_earlier_one_is_ready() -> None:
     assert children() == []
 
 
-def telling(name: str, log: Path) -> str:
+def logging(name: str, log: Path) -> str:
     return f"""
 import signal, sys, time
 def stop(*unused):
@@ -131,13 +126,13 @@ time.sleep(600)"""
 def test_signal_stops_the_stages_from_the_last_to_the_first(tmp_path: Path, number: int) -> None:
     log = tmp_path / "log"
     names = ["redis", "worker", "gateway"]
-    parts = [part(name, telling(name, log), stage=stage) for stage, name in enumerate(names)]
+    specs = [process(name, logging(name, log), stage=stage) for stage, name in enumerate(names)]
 
     def stop_when_all_run() -> None:
         if len(list(tmp_path.iterdir())) == 3:
             os.kill(os.getpid(), number)
 
-    assert Supervisor(parts).run(stop_when_all_run) == 0
+    assert Supervisor(specs).run(stop_when_all_run) == 0
     assert log.read_text().split() == ["gateway", "worker", "redis"]
     assert children() == []
 
@@ -145,22 +140,22 @@ def test_signal_stops_the_stages_from_the_last_to_the_first(tmp_path: Path, numb
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); open({!r}, 'w').close(); time.sleep(600)"
 
 
-def test_part_that_will_not_stop_is_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_process_that_does_not_stop_is_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sign = tmp_path / "sign"
-    supervisor = Supervisor([part("worker", STUBBORN.format(str(sign)))], grace=0.3)
+    supervisor = Supervisor([process("worker", STUBBORN.format(str(sign)))], grace=0.3)
     assert supervisor.run(lambda: send_self(signal.SIGTERM) if sign.exists() else None) == 0
-    assert "not stopped within 0.3 s, and killed: worker" in capsys.readouterr().err
+    assert "killed, because not stopped within 0.3 s: worker" in capsys.readouterr().err
     assert children() == []
 
 
 def test_second_interrupt_kills_at_once(tmp_path: Path) -> None:
     sign = tmp_path / "sign"
-    supervisor = Supervisor([part("worker", STUBBORN.format(str(sign)))], grace=60)
+    supervisor = Supervisor([process("worker", STUBBORN.format(str(sign)))], grace=60)
 
     def interrupt_twice() -> None:
         if sign.exists():
             os.kill(os.getpid(), signal.SIGINT)
-            send_self(signal.SIGINT, after=0.1)  # the same Ctrl-C, sent by two
+            send_self(signal.SIGINT, after=0.1)  # the same Ctrl-C, sent by two processes
             send_self(signal.SIGINT, after=0.8)
 
     began = time.monotonic()
@@ -169,31 +164,31 @@ def test_second_interrupt_kills_at_once(tmp_path: Path) -> None:
     assert children() == []
 
 
-def test_what_a_dead_part_left_behind_goes_too() -> None:
+def test_children_of_a_dead_process_are_killed() -> None:
     orphan = f"import subprocess, sys, os; subprocess.Popen([sys.executable, '-c', {FOREVER!r}]); os._exit(1)"
-    supervisor = Supervisor([part("gateway", orphan)], restarts=0)
+    supervisor = Supervisor([process("gateway", orphan)], restarts=0)
     before = set(psutil.pids())
     assert supervisor.run() == 1
-    left = [pid for pid in set(psutil.pids()) - before if FOREVER in " ".join(_words(pid))]
+    left = [pid for pid in set(psutil.pids()) - before if FOREVER in " ".join(_command(pid))]
     assert left == []
 
 
-def _words(pid: int) -> list[str]:
+def _command(pid: int) -> list[str]:
     try:
         return psutil.Process(pid).cmdline()
     except psutil.Error:
         return []
 
 
-def test_signal_handlers_are_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    Supervisor([part("worker", "raise SystemExit(2)", fatal_status=2)]).run()
+    Supervisor([process("worker", "raise SystemExit(2)", fatal_status=2)]).run()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "description"),
     [(3, "ended with status 3"), (-9, "was killed by SIGKILL"), (-200, "was killed by signal 200")],
 )
-def test_how_a_process_ended(code: int, words: str) -> None:
-    assert describe(code) == words
+def test_how_a_process_ended(code: int, description: str) -> None:
+    assert describe_exit(code) == description

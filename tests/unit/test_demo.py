@@ -1,4 +1,4 @@
-"""The demo model does what demo/README.md says, on digits that it has not learned from."""
+"""The demo model is as accurate as demo/README.md says, for digits that it was not trained with."""
 
 import csv
 import json
@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import demo
-from demo.digits import NAMES, draw_photo, draw_plain, parts, pixels, views
-from demo.train import CHECK_COPIES, accuracy, scores_of, strangers, threshold_rows
+from demo.digits import NAMES, draw_all, draw_photo, draw_plain, pixels, split_digits
+from demo.train import CHECK_COPIES, accuracy, empty_images, scores_of, threshold_rows
 from shared.job import Options, Region
 from worker.classes_file import read_classes
 from worker.decide import Decider
@@ -31,7 +31,7 @@ def model() -> Any:
     return keras.models.load_model(demo.MODEL, compile=False)
 
 
-def told(what: str) -> float:
+def accuracy_in_readme(what: str) -> float:
     found = re.search(rf"\| {re.escape(what)} \| ([\d.]+) % \|", README)
     assert found, what
     return float(found[1]) / 100
@@ -40,19 +40,19 @@ def told(what: str) -> float:
 @pytest.mark.parametrize(
     ("drawing", "what"), [(draw_plain, "clean drawings"), (draw_photo, "drawings as photos vary")]
 )
-def test_held_out_accuracy_is_what_the_readme_says(model: Any, drawing: Any, what: str) -> None:
-    images, outputs = views(parts()[2], drawing)
+def test_accuracy_is_what_the_readme_says(model: Any, drawing: Any, what: str) -> None:
+    images, outputs = draw_all(split_digits()[2], drawing)
     found = accuracy(scores_of(model, images), outputs)
-    assert abs(found - told(what)) <= 0.005 and found >= 0.97
+    assert abs(found - accuracy_in_readme(what)) <= 0.005 and found >= 0.97
 
 
-def test_it_is_rarely_sure_of_what_is_no_digit(model: Any) -> None:
-    sure = scores_of(model, strangers(parts()[2], 300)).max(axis=1) > 0.5
-    assert sure.mean() <= 0.1
+def test_scores_for_images_without_a_digit_are_low(model: Any) -> None:
+    high = scores_of(model, empty_images(split_digits()[2], 300)).max(axis=1) > 0.5
+    assert high.mean() <= 0.1
 
 
 def test_the_thresholds_are_those_of_the_validation_images(model: Any) -> None:
-    images, outputs = views(parts()[1], draw_photo, copies=CHECK_COPIES)
+    images, outputs = draw_all(split_digits()[1], draw_photo, copies=CHECK_COPIES)
     rows = threshold_rows(scores_of(model, images), outputs)
     with demo.THRESHOLDS.open() as file:
         committed = list(csv.reader(file))[1:]
@@ -68,12 +68,12 @@ def regions_of(name: str) -> tuple[Region, ...] | None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_each_sample_is_answered_right_and_accepted(model: Any, name: str) -> None:
+def test_each_sample_is_classified_right_and_accepted(model: Any, name: str) -> None:
     classes = read_classes(demo.CLASSES)
     thresholds = {each: t.value for each, t in read_thresholds(demo.THRESHOLDS, classes).items()}
     image, regions = Image.open(demo.SAMPLES / name).convert("RGB"), regions_of(name)
-    parts_ = [image.crop((x, y, x + side, y + side)) for x, y, side in regions] if regions else [image]
-    scores = scores_of(model, np.stack([pixels(each) for each in parts_]))
+    images = [image.crop((x, y, x + side, y + side)) for x, y, side in regions] if regions else [image]
+    scores = scores_of(model, np.stack([pixels(each) for each in images]))
     result = Decider(classes, thresholds, 0.5).decide(scores, Options(regions))
     best = [region["predictions"][0] for region in result["regions"]]
     assert [each["class"] for each in best] == EXPECTED[name]["classes"]
@@ -84,7 +84,7 @@ def test_the_classes_are_the_models_outputs(model: Any) -> None:
     assert list(read_classes(demo.CLASSES)) == NAMES and model.output_shape == (None, len(NAMES))
 
 
-def test_the_model_is_of_plain_layers(model: Any) -> None:
+def test_the_model_has_plain_layers(model: Any) -> None:
     plain = {"Conv2D", "MaxPooling2D", "Flatten", "Dropout", "Dense"}
     assert {type(layer).__name__ for layer in model.layers} == plain
 

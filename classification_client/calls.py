@@ -1,0 +1,306 @@
+"""The client's calls without any I/O: generators that yield steps and receive the result of each step.
+
+`Client` and `AsyncClient` perform the same steps, blocking or with asyncio, and throw transport errors
+(`OSError`, `httpx.TransportError`) into the generator. So retries, forms and answers are written once.
+"""
+
+import contextlib
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
+from uuid import uuid4
+
+import httpx
+
+from classification_client.errors import ClientError, Problem, TimedOut, Unreachable
+from classification_client.results import Answer, Job, Source
+
+T = TypeVar("T")
+
+Submitted = Callable[[Source, str], None]
+"""Called with each submitted photo and the id of its job."""
+
+RETRIED = frozenset({429, 502, 503, 504})
+"""Statuses after which the same request is sent again later."""
+
+IMAGE_ERRORS = frozenset({400, 413, 415, 422, 500})
+"""Statuses that may be the fault of a single image of the request."""
+
+MAX_FORM_IMAGES = 16
+MAX_FORM_BYTES = 8 * 2**20
+"""Maximum size of a form's images in bytes; a larger image is sent alone."""
+
+MAX_IMAGE_BYTES = 512 * 2**20
+"""Maximum size of an image in bytes that any server accepts, so larger files are not read."""
+
+MAX_IDS = 100
+"""Maximum number of jobs in one status request."""
+
+MAX_WAIT_SECONDS = 20.0
+"""Maximum time for which the server holds a status request; proxies may close longer requests."""
+
+GRACE_SECONDS = 1.0
+"""Time after the caller's deadline in which the server's last answer may arrive."""
+
+CANCEL_SECONDS = 5.0
+"""Maximum time for canceling a job whose caller no longer waits."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """A step that sends a request; its result is the `httpx.Response`."""
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str] = field(default_factory=dict)
+    images: Sequence[bytes] = ()
+    wait: float = 0.0
+    """Seconds for which the server may hold the request."""
+    left: float = math.inf
+    """Seconds until the caller's deadline."""
+
+    def arguments(self, timeout: float) -> dict[str, Any]:
+        """Return the arguments for `request` of both httpx clients."""
+        # A file field needs a file name. The photo's own name is private, and may not be UTF-8.
+        files = [("blob", ("image", image)) for image in self.images]
+        limit = self.left + GRACE_SECONDS
+        return {
+            "method": self.method,
+            "url": self.path,
+            "headers": self.headers,
+            "params": self.params,
+            "data": self.fields,
+            "files": files,
+            "timeout": httpx.Timeout(min(timeout, limit), read=min(timeout + self.wait, limit)),
+        }
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A step that waits; it has no result."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Read:
+    """A step that reads a file; its result is the file's bytes."""
+
+    path: Path
+
+    def bytes(self) -> bytes:
+        """Read the file.
+
+        Raises:
+            OSError: the file cannot be read, or is larger than any server accepts.
+        """
+        if self.path.stat().st_size > MAX_IMAGE_BYTES:
+            raise OSError(f"the file is larger than {MAX_IMAGE_BYTES // 2**20} MiB, which no server accepts")
+        return self.path.read_bytes()
+
+
+Step = Send | Pause | Read
+Call = Generator[Step, Any, T]
+
+
+class Options(TypedDict, total=False):
+    """The options of a classification; for those that are missing or None, the server's defaults hold."""
+
+    regions: Iterable[tuple[int, int, int]] | None
+    top_n: int | None
+    consolidate: bool
+
+
+def form_fields(options: Options) -> dict[str, str]:
+    """Return the form fields of these options."""
+    form = {}
+    if (regions := options.get("regions")) is not None:
+        form["regions"] = ";".join(",".join(map(str, each)) for each in regions)
+    if (top_n := options.get("top_n")) is not None:
+        form["top_n"] = str(top_n)
+    if options.get("consolidate"):
+        form["consolidate"] = "1"
+    return form
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo to send, its bytes until it is sent, and how often it was sent."""
+
+    source: Source
+    image: bytes = b""
+    sent: int = 0
+
+
+def has_room(form: Sequence[Photo], image: bytes) -> bool:
+    """Return whether a form has room for one more image; an empty form has room for any image."""
+    size = sum(len(each.image) for each in form) + len(image)
+    return not form or (len(form) < MAX_FORM_IMAGES and size <= MAX_FORM_BYTES)
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The calls. `patience` is for how many seconds broken connections and refusals are retried."""
+
+    patience: float
+
+    def call(self, send: Send, deadline: float = math.inf) -> Call[httpx.Response]:
+        """Send a request, again and again while the server cannot answer it.
+
+        Raises:
+            Problem: the server answered with an error.
+            Unreachable: there was no answer.
+            TimedOut: there was no answer before `deadline`, a time of the monotonic clock.
+        """
+        end = time.monotonic() + self.patience
+        for attempt in itertools.count():
+            outcome, pause = yield from _attempt(replace(send, left=_left(deadline)), attempt)
+            if isinstance(outcome, httpx.Response):
+                return outcome
+            if time.monotonic() + pause > end:
+                raise outcome
+            if pause > _left(deadline):
+                raise TimedOut(f"there was no answer before the deadline: {outcome}") from outcome
+            yield Pause(pause)
+        raise AssertionError("not reached")
+
+    def classify(self, source: Source, options: Options, timeout: float) -> Call[Answer]:
+        """Classify one photo through the interactive queue.
+
+        Raises:
+            TimedOut: the timeout is over; the job is canceled.
+        """
+        deadline = time.monotonic() + timeout
+        image = yield from read(source)
+        # The job id leads to the whole result. A stored answer has one too, and comes without delay.
+        prefer = {"Prefer": "respond-async"}
+        send = Send("POST", "/classify", prefer, fields=form_fields(options), images=[image])
+        response = yield from self.call(send, deadline)
+        job_id = response.headers["X-Job-Id"]
+        try:
+            while _left(deadline) > 0:
+                job = yield from self.job(job_id, min(_left(deadline), MAX_WAIT_SECONDS), deadline)
+                if job.ended:
+                    return job.result()
+            raise TimedOut(f"there was no answer within {timeout:g} s")
+        except TimedOut:
+            with contextlib.suppress(ClientError):
+                yield from self.cancel(job_id, time.monotonic() + CANCEL_SECONDS)
+            raise
+
+    def submit(
+        self, sources: Iterable[Source], options: Options, submitted: Submitted | None = None
+    ) -> Call[list[str]]:
+        """Submit any number of photos in forms of bounded size; return the ids of their jobs."""
+        ids: list[str] = []
+        form: list[Photo] = []
+        fields = form_fields(options)
+        for source in sources:
+            image = yield from read(source)
+            if not has_room(form, image):
+                ids += yield from self.submit_form(form, fields, submitted)
+                form = []
+            form.append(Photo(source, image))
+        if form:
+            ids += yield from self.submit_form(form, fields, submitted)
+        return ids
+
+    def submit_form(
+        self, form: Sequence[Photo], fields: dict[str, str], submitted: Submitted | None
+    ) -> Call[list[str]]:
+        """Submit photos in one form; return the ids of their jobs. A retry creates no second job."""
+        key = {"Idempotency-Key": uuid4().hex}
+        send = Send("POST", "/jobs", key, fields=fields, images=[photo.image for photo in form])
+        jobs = (yield from self.call(send)).json()["jobs"]
+        ids = [str(job["id"]) for job in jobs]
+        if submitted is not None:
+            for photo, job_id in zip(form, ids, strict=True):
+                submitted(photo.source, job_id)
+        return ids
+
+    def job(self, job_id: str, wait: float = 0.0, deadline: float = math.inf) -> Call[Job]:
+        """Return the state of a job when it has ended, or after `wait` seconds."""
+        send = Send("GET", f"/jobs/{job_id}", params=_wait(wait), wait=wait)
+        return Job.of((yield from self.call(send, deadline)).json())
+
+    def jobs(self, ids: Sequence[str], wait: float = 0.0, deadline: float = math.inf) -> Call[list[Job]]:
+        """Return the states of up to `MAX_IDS` jobs when one has ended, or after `wait` seconds."""
+        send = Send("GET", "/jobs", params={"ids": ",".join(ids), **_wait(wait)}, wait=wait)
+        response = yield from self.call(send, deadline)
+        return [Job.of(each) for each in response.json()["jobs"]]
+
+    def wait(self, ids: Sequence[str], timeout: float | None) -> Call[list[Job]]:
+        """Return the jobs in the order of `ids` when all have ended.
+
+        Raises:
+            TimedOut: the timeout is over; the jobs continue.
+        """
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        ended: dict[str, Job] = {}
+        remaining = dict.fromkeys(ids)
+        while remaining:
+            if _left(deadline) <= 0:
+                raise TimedOut(f"{len(remaining)} of {len(ids)} jobs had not ended within {timeout:g} s")
+            some = list(remaining)[:MAX_IDS]
+            for job in (yield from self.jobs(some, min(_left(deadline), MAX_WAIT_SECONDS), deadline)):
+                if job.ended:
+                    ended[job.id] = job
+                    remaining.pop(job.id, None)
+        return [ended[each] for each in ids]
+
+    def cancel(self, job_id: str, deadline: float = math.inf) -> Call[bool]:
+        """Cancel a waiting job; False if it no longer waits."""
+        try:
+            yield from self.call(Send("DELETE", f"/jobs/{job_id}"), deadline)
+        except Problem as problem:
+            if problem.status != 409:
+                raise
+            return False
+        return True
+
+    def get(self, path: str) -> Call[Any]:
+        """Return the JSON at a path."""
+        return (yield from self.call(Send("GET", path))).json()
+
+
+def read(source: Source) -> Call[bytes]:
+    """Return a photo's bytes."""
+    if isinstance(source, bytes):
+        return source
+    image = yield Read(Path(source))
+    assert isinstance(image, bytes)  # noqa: S101 (for the type checker)
+    return image
+
+
+def _attempt(send: Send, attempt: int) -> Call[tuple[Any, float]]:
+    """Return the response, or an error and the seconds until the next attempt.
+
+    Raises:
+        Problem: another attempt would have the same answer.
+    """
+    pause = min(0.2 * 2**attempt, 15.0) * random.uniform(0.5, 1.0)  # noqa: S311 (not a secret)
+    try:
+        response: httpx.Response = yield send
+    except httpx.TransportError as error:
+        return Unreachable(str(error) or type(error).__name__), pause
+    if response.is_success:
+        return response, 0.0
+    problem = Problem.of(response)
+    if problem.status not in RETRIED:
+        raise problem
+    return problem, pause if problem.retry_after is None else problem.retry_after
+
+
+def _left(deadline: float) -> float:
+    return deadline - time.monotonic()
+
+
+def _wait(seconds: float) -> dict[str, str]:
+    return {"wait": f"{seconds:.3f}"} if seconds > 0 else {}
