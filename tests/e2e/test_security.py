@@ -219,6 +219,6 @@ def test_an_invalid_redis_url_ends_the_start_and_is_not_printed(module: tuple[st
     done = subprocess.run(
         [sys.executable, "-m", *module], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60
     )
-    told = done.stdout + done.stderr
-    assert done.returncode == 2 and "REDIS_URL: expected" in told and "Traceback" not in told
-    assert not [part for part in (PASSWORD, *PASSWORD.split("/"), *PASSWORD.split("@")) if part in told]
+    output = done.stdout + done.stderr
+    assert done.returncode == 2 and "REDIS_URL: expected" in output and "Traceback" not in output
+    assert not [part for part in (PASSWORD, *PASSWORD.split("/"), *PASSWORD.split("@")) if part in output]

@@ -28,11 +28,11 @@ def test_behind_sentinels_a_connection_has_the_same_options_and_tls_for_both() -
     assert {name: options[name] for name in same} == same
     assert (pool.max_connections, pool.timeout) == (5, SOCKET_TIMEOUT)
     assert issubclass(pool.connection_class, SSLConnection)
-    asked = [each.connection_pool for each in pool.sentinel_manager.sentinels]
-    assert all(issubclass(each.connection_class, SSLConnection) for each in asked)
-    told = [
+    clients = [each.connection_pool for each in pool.sentinel_manager.sentinels]
+    assert all(issubclass(each.connection_class, SSLConnection) for each in clients)
+    found = [
         [each.connection_kwargs[name] for name in ("host", "port", "password", "ssl_ca_certs")]
-        for each in asked
+        for each in clients
     ]
-    assert told == [["one", 1, "c/d", "/ca.pem"], ["::1", 26379, "c/d", "/ca.pem"]]
-    assert not {"a/b", "c/d"} & set(repr([pool, asked]).split("'"))
+    assert found == [["one", 1, "c/d", "/ca.pem"], ["::1", 26379, "c/d", "/ca.pem"]]
+    assert not {"a/b", "c/d"} & set(repr([pool, clients]).split("'"))

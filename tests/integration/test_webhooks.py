@@ -132,23 +132,25 @@ def test_each_end_of_a_job_is_told_signed(
     got = eventually(
         lambda: len(receiver.at("/ends?of=jobs")) == 3 and receiver.at("/ends?of=jobs"), 20, "3 posts"
     )
-    told = {}
+    messages = {}
     for _, headers, body in got:
         message = Webhook(SECRET).verify(body, headers)
         assert message["data"]["id"] == headers["webhook-id"]
         assert headers["host"] == receiver.url.removeprefix("http://")
-        told[message["data"]["id"]] = message
-    assert {name: each["type"] for name, each in told.items()} == {
+        messages[message["data"]["id"]] = message
+    assert {name: each["type"] for name, each in messages.items()} == {
         "done": "job.finished",
         "bad": "job.failed",
         "gone": "job.canceled",
     }
-    assert told["done"]["data"]["result"] == {"class": "Ñandú"} and told["done"]["data"]["error"] is None
-    assert told["bad"]["data"]["error"] == failure.to_json() and told["bad"]["data"]["result"] is None
+    assert (
+        messages["done"]["data"]["result"] == {"class": "Ñandú"} and messages["done"]["data"]["error"] is None
+    )
+    assert messages["bad"]["data"]["error"] == failure.to_json() and messages["bad"]["data"]["result"] is None
     state = queue.states(["done"])["done"]
     for name in ("submitted_at", "started_at", "ended_at", "attempts"):
-        assert told["done"]["data"][name] == getattr(state, name)
-    assert told["gone"]["data"]["started_at"] is None
+        assert messages["done"]["data"][name] == getattr(state, name)
+    assert messages["gone"]["data"]["started_at"] is None
 
 
 def test_jobs_that_died_expired_or_were_answered_for_another_are_told(
@@ -240,7 +242,7 @@ def test_a_slow_receiver_holds_up_no_other(redis: Redis, receiver: Receiver, sen
     enqueue(redis, f"{receiver.url}/hang", job_id="slow")
     eventually(lambda: receiver.at("/hang"), 10, "the slow one is busy")
     quick = enqueue(redis, f"{receiver.url}/quick", job_id="quick")
-    eventually(lambda: quick.get_status() == "finished", 6, "the other is told meanwhile")
+    eventually(lambda: quick.get_status() == "finished", 6, "the other message is delivered meanwhile")
 
 
 def test_a_record_cannot_name_the_code_that_is_run(

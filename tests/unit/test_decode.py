@@ -58,9 +58,9 @@ def turned(image: Image.Image, orientation: int, form: str = "PNG", **options: o
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("resize", ["antialias", "bilinear", "nearest"])
 def test_turning_changes_no_pixel(resize: str, orientation: int) -> None:
-    image, asked = scene(211, 143), (Region(3, 5, 101), Region(110, 42, 101), Region(60, 0, 143))
+    image, three_regions = scene(211, 143), (Region(3, 5, 101), Region(110, 42, 101), Region(60, 0, 143))
     rules = spec(resize=resize, height=31, width=47)
-    for regions in (None, asked):
+    for regions in (None, three_regions):
         upright = decode(saved(image, "PNG"), regions, rules)
         assert (decode(turned(image, orientation), regions, rules) == upright).all()
 

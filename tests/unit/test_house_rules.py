@@ -379,9 +379,9 @@ def test_a_large_function_would_be_seen() -> None:
 
 
 UNCLEAR = re.compile(
-    r"\b(told|mended|(?<!nth-child\()odd|but for|for want of|had again|asked|in vain)\b", re.IGNORECASE
+    r"\b(told|mended|(?<!nth-child\()odd|but for|for want of|had again|(?<!")asked|in vain)\b", re.IGNORECASE
 )
-"""Words that readers did not understand; docs/glossary.md has the field's terms."""
+"""Words that readers did not understand; docs/glossary.md has the terms. Journals have a field "asked"."""
 
 
 def test_code_and_docs_use_plain_words() -> None:

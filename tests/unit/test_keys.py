@@ -50,9 +50,9 @@ def test_several_keys_are_separated_by_commas() -> None:
 def test_a_key_that_does_not_do_is_refused_and_not_told(text: str, reason: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ({"API_KEYS": text})
-    told = str(caught.value)
-    assert told.startswith("API_KEYS: ") and reason in told
-    assert not any(len(part) > 8 and part in told for part in text.split(","))
+    message = str(caught.value)
+    assert message.startswith("API_KEYS: ") and reason in message
+    assert not any(len(part) > 8 and part in message for part in text.split(","))
 
 
 def test_neither_keys_nor_digests_stand_in_a_repr() -> None:

@@ -23,8 +23,8 @@ def claim(data: bytes) -> Claim:
     return Claim("bulk", "id", "execution", data, None, 1, "", 0.0)
 
 
-def call(function: str = FUNCTION, **asked: Any) -> bytes:
-    return zlib.compress(json.dumps([function, None, [], WHOLE | asked]).encode())
+def call(function: str = FUNCTION, **options: Any) -> bytes:
+    return zlib.compress(json.dumps([function, None, [], WHOLE | options]).encode())
 
 
 @given(
