@@ -6,7 +6,8 @@ from functools import partial
 
 from flask import Flask, Response, request
 
-from gateway.error_responses import Problem, respond
+from gateway.error_responses import respond
+from gateway.problem import Problem
 from gateway.request import current_request
 from shared.api_keys import ApiKey, digest
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from gateway.error_responses import Problem, no_worker
 from gateway.new_jobs import accepted, cache_status, new_job
+from gateway.problem import Problem, no_worker
 from gateway.request import current_request
 from gateway.resources import Resources, resources
 from gateway.upload_fields import read_upload

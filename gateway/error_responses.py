@@ -5,7 +5,7 @@ NotFound               404 with the paths that exist
 MethodNotAllowed       405 with the methods that are allowed
 other HTTPException    raised by Flask and Werkzeug (400, 408 …)
 JobFailure             a worker's failure, with its status in `shared.job.FAILURES`
-QueueFull              429 with the seconds until the queue has room (for the rate limit's 429: rate_limit.py)
+QueueFull              429: gateway/too_many_requests.py
 RedisError             503
 any other exception    500 with the request's id, and the reason in the log
 """
@@ -18,42 +18,13 @@ from flask import Flask, Response, current_app, jsonify, request
 from redis.exceptions import OutOfMemoryError, RedisError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from gateway.problem import RETRY_SECONDS, Problem
 from gateway.request import current_request
+from gateway.too_many_requests import queue_full
 from shared.job import FAILURES, JobFailure
 from shared.queue.messages import QueueFull
 
 logger = logging.getLogger(__name__)
-
-RETRY_SECONDS = 5
-"""Default of `Retry-After` in seconds, if no better value is known."""
-
-
-class Problem(Exception):
-    """An error response. `fields` names the invalid form fields, each with its error."""
-
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        *,
-        fields: dict[str, str] | None = None,
-        retry_after: int | None = None,
-        code: str | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.code = status, detail, code
-        self.fields, self.retry_after = fields or {}, retry_after
-
-
-def field_problem(status: int, field: str, detail: str) -> Problem:
-    """Return the problem of one invalid field or parameter."""
-    return Problem(status, f"{field}: {detail}", fields={field: detail})
-
-
-def no_worker(reasons: str = "") -> Problem:
-    """Return the 503 of a service without a worker that has a warm model."""
-    action = f"Send the request again in {RETRY_SECONDS} s."
-    return Problem(503, f"No worker with a model is ready. {reasons or action}", retry_after=RETRY_SECONDS)
 
 
 def register_errors(app: Flask) -> None:
@@ -63,7 +34,7 @@ def register_errors(app: Flask) -> None:
     app.register_error_handler(MethodNotAllowed, _method_not_allowed)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(JobFailure, _job_failed)
-    app.register_error_handler(QueueFull, _queue_full)
+    app.register_error_handler(QueueFull, lambda error: respond(queue_full(error)))
     app.register_error_handler(RedisError, _redis_failed)
     app.register_error_handler(Exception, _server_failed)
 
@@ -109,10 +80,6 @@ def _job_failed(failure: JobFailure) -> Response:
     status = FAILURES[failure.code]
     fields = {"blob": failure.detail} if status < 500 else None
     return respond(Problem(status, failure.detail, fields=fields, code=failure.code))
-
-
-def _queue_full(error: QueueFull) -> Response:
-    return respond(Problem(429, str(error), retry_after=error.retry_after))
 
 
 def _redis_failed(error: RedisError) -> Response:

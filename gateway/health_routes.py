@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from flask import Blueprint
 
-from gateway.error_responses import Problem, no_worker
+from gateway.problem import Problem, no_worker
 from gateway.resources import resources
 
 bp = Blueprint("health", __name__, url_prefix="/health")

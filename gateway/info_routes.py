@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from gateway.error_responses import no_worker
+from gateway.problem import no_worker
 from gateway.resources import resources
 from shared.queue.messages import Served
 from shared.version import version

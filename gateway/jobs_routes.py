@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from gateway.error_responses import Problem, field_problem
 from gateway.new_jobs import accepted, cache_status, new_job, repeatable, webhook_url
+from gateway.problem import Problem, field_problem
 from gateway.request import current_request
 from gateway.resources import resources
 from gateway.upload_fields import read_uploads

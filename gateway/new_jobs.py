@@ -7,7 +7,7 @@ from secrets import token_hex
 
 from flask import Response, jsonify, request
 
-from gateway.error_responses import Problem, field_problem
+from gateway.problem import Problem, field_problem
 from gateway.request import current_request
 from gateway.resources import Resources, resources
 from gateway.upload_form import Form

@@ -1,4 +1,4 @@
-"""Names the metrics of queues and workers for Prometheus. Every gateway returns the same values."""
+"""The metrics of queues and workers for Prometheus. Every gateway returns the same values."""
 
 from collections.abc import Iterator, Mapping
 from math import inf
@@ -8,11 +8,12 @@ from prometheus_client import core
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from gateway import metric_names as names
 from shared.job import FAILURES
-from shared.metric_names import HISTOGRAMS, JOBS, LATE, SUM, Count, Histogram, QueueMetrics
 from shared.queue import QUEUES
 from shared.queue.messages import Served
 from shared.version import version
+from shared.worker_counts import HISTOGRAMS, JOBS, LATE, SUM, Count, Histogram, QueueMetrics
 
 MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
 """The fields of the model's description that are labels of `classification_model_info`."""
@@ -36,11 +37,8 @@ class QueueMetricsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics in the order of docs/metrics.md."""
-        text = "This gateway's version."
-        yield core.InfoMetricFamily("classification_build", text, value={"version": version()})
-        text = "1 if Redis sent this gateway the metrics below, 0 if they are missing."
-        is_up = int(self._snapshot is not None)
-        yield core.GaugeMetricFamily("classification_redis_up", text, value=is_up)
+        yield core.InfoMetricFamily(*names.BUILD, value={"version": version()})
+        yield core.GaugeMetricFamily(*names.REDIS_UP, value=int(self._snapshot is not None))
         if self._snapshot is not None:
             metrics, served = self._snapshot
             yield from _workers(served)
@@ -52,13 +50,11 @@ class QueueMetricsCollector(Collector):
 
 def _workers(served: Served | None) -> Iterator[Metric]:
     workers = served.workers if served else 0
-    yield core.GaugeMetricFamily("classification_workers", "Live workers with a warm model.", value=workers)
+    yield core.GaugeMetricFamily(*names.WORKERS, value=workers)
     if served is None:
         return
-    text = "Maximum inputs in one run of the model; below INPUT_BATCH if a worker had too little memory."
-    yield core.GaugeMetricFamily("classification_batch_limit", text, value=served.batch)
-    text = "A model that workers serve; there are several while the model is being changed."
-    family = core.InfoMetricFamily("classification_model", text, labels=())
+    yield core.GaugeMetricFamily(*names.BATCH_LIMIT, value=served.batch)
+    family = core.InfoMetricFamily(*names.MODEL, labels=())
     models = [[str(model.get(label, "")) for label in MODEL_LABELS] for model, _ in served.models]
     for values in dict.fromkeys(map(tuple, models)):
         family.add_metric((), dict(zip(MODEL_LABELS, values, strict=True)))
@@ -66,23 +62,21 @@ def _workers(served: Served | None) -> Iterator[Metric]:
 
 
 def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
-    for name, text, values in (
-        ("jobs_waiting", "Jobs that wait for a worker.", metrics.waiting),
-        ("oldest_job_wait_seconds", "Time that the next job has waited, or 0.", metrics.oldest_wait),
-        ("jobs_running", "Jobs that a worker has claimed and not ended.", metrics.running),
+    for name, values in (
+        (names.JOBS_WAITING, metrics.waiting),
+        (names.OLDEST_JOB_WAIT, metrics.oldest_wait),
+        (names.JOBS_RUNNING, metrics.running),
     ):
-        family = core.GaugeMetricFamily(f"classification_{name}", text, labels=("queue",))
+        family = core.GaugeMetricFamily(*name, labels=("queue",))
         for queue in QUEUES:
             family.add_metric((queue,), values[queue])
         yield family
-    text = "Bytes of the images of waiting and running jobs."
-    yield core.GaugeMetricFamily("classification_image_bytes", text, value=metrics.image_bytes)
+    yield core.GaugeMetricFamily(*names.IMAGE_BYTES, value=metrics.image_bytes)
 
 
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
     """Return the ended jobs. Reasons without a job are 0, so that the first job is seen as an increase."""
-    text, labels = "Jobs ended; reason is the code of the failure.", ("queue", "outcome", "reason")
-    family = core.CounterMetricFamily("classification_jobs_ended", text, labels=labels)
+    family = core.CounterMetricFamily(*names.JOBS_ENDED, labels=("queue", "outcome", "reason"))
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
     ended |= {(each.label, each.rest): n for each, n in metrics.counts.items() if each.kind == JOBS}
     for (queue, reason), amount in ended.items():
@@ -92,8 +86,7 @@ def _jobs_ended(metrics: QueueMetrics) -> Metric:
 
 
 def _late_attempts(metrics: QueueMetrics) -> Metric:
-    text = "Attempts whose result was discarded because the job's lease had ended."
-    family = core.CounterMetricFamily("classification_late_attempts", text, labels=("queue",))
+    family = core.CounterMetricFamily(*names.LATE_ATTEMPTS, labels=("queue",))
     for queue in QUEUES:
         family.add_metric((queue,), metrics.counts.get(Count(LATE, queue, ""), 0.0))
     return family
@@ -101,7 +94,7 @@ def _late_attempts(metrics: QueueMetrics) -> Metric:
 
 def _histogram(histogram: Histogram, metrics: QueueMetrics) -> Metric:
     labels = (histogram.label,) if histogram.label else ()
-    family = core.HistogramMetricFamily(f"classification_{histogram.name}", histogram.help, labels=labels)
+    family = core.HistogramMetricFamily(*names.of_histogram(histogram), labels=labels)
     for value in QUEUES if histogram.label else ("",):
         counted = histogram_counts(metrics, histogram, value)
         total = counted.pop(SUM, 0.0)

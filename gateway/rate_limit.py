@@ -1,8 +1,7 @@
 """Limits each caller's requests with a 429: Flask-Limiter counts them on the queue's Redis server.
 
 Each request counts once, whatever its path. Health checks, the page, /status and preflights do not count.
-This module makes the 429 and the X-RateLimit headers instead of Flask-Limiter (docs/decisions.md has the
-reasons).
+The X-RateLimit headers are made here instead of by Flask-Limiter (docs/decisions.md has the reasons).
 """
 
 import ipaddress
@@ -15,8 +14,8 @@ from flask import Flask, Response, g, request
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits import RateLimitItem, WindowStats, parse_many
 
-from gateway.error_responses import Problem
 from gateway.request import current_request
+from gateway.too_many_requests import rate_limited
 from shared.redis_connection import connect
 from shared.settings import Settings, redis_url
 
@@ -64,8 +63,7 @@ class RateLimit:
         window = windows[limit] if exhausted else breached.window
         g.rate_limit = _headers(limit, window)
         seconds = max(1, math.ceil(window.reset_time - time.time()))
-        detail = f"Rate limit: expected at most {_limit_text(limit)}, got more"
-        raise Problem(429, f"{detail}. Send the request again in {seconds} s.", retry_after=seconds)
+        raise rate_limited(_limit_text(limit), seconds)
 
     def _window(self, limit: RateLimitItem) -> WindowStats:
         return self._limiter.limiter.get_window_stats(limit, _caller(), _SCOPE)

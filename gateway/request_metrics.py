@@ -1,4 +1,4 @@
-"""Names and counts the metrics of this gateway's HTTP requests: `classification_http_…`.
+"""Counts this gateway's HTTP requests: the metrics `classification_http_…`.
 
 Each gunicorn process writes its counts to its own files in the folder PROMETHEUS_MULTIPROC_DIR, and
 `prometheus_client` sums them. It reads the variable at its import, after `gateway.gunicorn_conf` has set it.
@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from werkzeug.routing import Rule
+
+from gateway.metric_names import HTTP_REQUESTS, HTTP_SECONDS
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 """The methods that are counted by name. All others count as `other`, because callers may invent methods."""
@@ -26,11 +28,9 @@ class RequestMetrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        name, text = "classification_http_requests", "Requests answered."
-        self._answered = Counter(name, text, ("method", "route", "status"), registry=self._registry)
-        name = "classification_http_request_duration_seconds"
-        text = "Time from a request's arrival to its answer."
-        self._seconds = Histogram(name, text, ("method", "route"), registry=self._registry, buckets=BUCKETS)
+        labels = ("method", "route")
+        self._answered = Counter(*HTTP_REQUESTS, (*labels, "status"), registry=self._registry)
+        self._seconds = Histogram(*HTTP_SECONDS, labels, registry=self._registry, buckets=BUCKETS)
 
     def count(self, method: str, rule: Rule | None, status: int, seconds: float) -> None:
         """Count a request under its route's template, never under its path."""

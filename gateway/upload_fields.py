@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from gateway.error_responses import Problem, field_problem
+from gateway.problem import Problem, field_problem
 from gateway.upload_form import EXAMPLE, Form
 from gateway.upload_limits import check_image_size, check_images
 from shared.image_header import ImageError, open_image

@@ -9,7 +9,7 @@ from flask import Request
 from multipart import MultipartSegment, ParserLimitReached, PushMultipartParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from gateway.error_responses import Problem
+from gateway.problem import Problem
 from gateway.slow_upload import MAX_CHUNK_BYTES, UploadStream
 from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_total_bytes
 from shared.settings import Settings

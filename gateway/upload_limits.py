@@ -1,6 +1,6 @@
 """The maximum sizes of an upload: of an image, of all images of a form, and of the form's other parts."""
 
-from gateway.error_responses import field_problem
+from gateway.problem import field_problem
 from shared.settings import Settings
 
 MAX_OTHER_BYTES = 256 * 1024

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from shared.settings import PREPROCESS_NAMES, Settings
-from worker.batch_plan import batch_sizes, plan_runs
+from worker.batch_size import batch_sizes, plan_runs
 from worker.inspection_process import inspect_in_subprocess
 from worker.model_allowlist import ModelError
 from worker.model_loader import LoadedModel, load, one_line

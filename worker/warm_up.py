@@ -5,7 +5,7 @@ from time import perf_counter
 
 import numpy as np
 
-from worker.batch_plan import plan_runs
+from worker.batch_size import plan_runs
 from worker.engine import Engine
 from worker.tensorflow_compat import release_freed_memory
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
-from shared import metric_names
+from shared import worker_counts
 from shared.queue.messages import Claim
 from worker.next_batch import DecodedJob
 
@@ -33,21 +33,21 @@ class WorkerMetrics:
         """Count jobs whose batch goes into the model at the time `start`."""
         with self._counting:
             for job in jobs:
-                self._observe(metric_names.DECODE, job.decode_seconds)
-                self._observe(metric_names.QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
+                self._observe(worker_counts.DECODE, job.decode_seconds)
+                self._observe(worker_counts.QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
 
     def count_run(self, inputs: int, seconds: float) -> None:
         """Count one run of the model, whether it succeeded or not."""
         with self._counting:
-            self._observe(metric_names.BATCH_INPUTS, inputs)
-            self._observe(metric_names.INFERENCE, seconds)
+            self._observe(worker_counts.BATCH_INPUTS, inputs)
+            self._observe(worker_counts.INFERENCE, seconds)
 
     def count_answered(self, jobs: Sequence[DecodedJob], end: float) -> None:
         """Count jobs whose scores were ready at the time `end`."""
         with self._counting:
             for job in jobs:
                 seconds = job.decode_seconds + job.seconds_waited(end)
-                self._observe(metric_names.ANSWER, seconds, job.claim.queue)
+                self._observe(worker_counts.ANSWER, seconds, job.claim.queue)
 
     def count_late(self, claims: Iterable[Claim]) -> None:
         """Log and count discarded attempts: another attempt, or an earlier settle, had ended their leases."""
@@ -58,13 +58,13 @@ class WorkerMetrics:
                     *(claim.job_id, claim.attempt, claim.request_id),
                     extra={"job": claim.job_id, "requests": [claim.request_id]},
                 )
-                self._new[metric_names.LATE, claim.queue, ""] += 1
+                self._new[worker_counts.LATE, claim.queue, ""] += 1
 
-    def _observe(self, histogram: metric_names.Histogram, value: float, label: str = "") -> None:
+    def _observe(self, histogram: worker_counts.Histogram, value: float, label: str = "") -> None:
         index = bisect_left(histogram.bounds, value)
         bound = histogram.bounds[index] if index < len(histogram.bounds) else inf
         self._new[histogram.name, label, bound] += 1
-        self._new[histogram.name, label, metric_names.SUM] += value
+        self._new[histogram.name, label, worker_counts.SUM] += value
 
     def send(self, count: Callable[[int, Amounts], None]) -> None:
         """Hand over all new counts with `count`, which gets a number and the amounts by name.
@@ -81,7 +81,7 @@ class WorkerMetrics:
         with self._counting:
             new, self._new = self._new, defaultdict(float)
         self._unsent = {
-            str(metric_names.Count(name, label, str(rest))): n for (name, label, rest), n in new.items()
+            str(worker_counts.Count(name, label, str(rest))): n for (name, label, rest), n in new.items()
         }
         self._number += 1
         return bool(new)

@@ -11,7 +11,7 @@ from cli import CommandError, install_hint
 from cli.progress import step_progress
 
 if TYPE_CHECKING:
-    from cli.bench.subjects import Subject
+    from cli.bench.measured_models import Subject
 
 HELP = "measure the service with your model on this machine, or a service elsewhere"
 DESCRIPTION = """\
@@ -93,13 +93,13 @@ def _report(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
 
 
 def _subjects(options: argparse.Namespace) -> "list[Subject]":
-    from cli.bench import subjects
+    from cli.bench import measured_models
 
     images = _images(options.images)
     if options.url or (os.environ.get("INFERENCE_MODEL") and not options.model):
-        return [subjects.own(images)]
-    chosen = {"light": [subjects.light], "inception": [subjects.inception]}
-    return [make() for make in chosen.get(options.model, [subjects.inception, subjects.light])]
+        return [measured_models.own(images)]
+    chosen = {"light": [measured_models.light], "inception": [measured_models.inception]}
+    return [make() for make in chosen.get(options.model, [measured_models.inception, measured_models.light])]
 
 
 def _images(folder: Path | None) -> list[Path]:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cli.bench.engine_process import Measure, bare_engine
+from cli.bench.measured_models import Subject
 from cli.bench.measured_service import MeasuredService, started
-from cli.bench.subjects import Subject
 
 Step = Callable[[str], None]
 """Called with the name of each measurement before it begins."""

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.bench.engine_process import bare_engine
-from cli.bench.subjects import Subject
+from cli.bench.measured_models import Subject
 
 PRECISIONS = ("float32", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 32, 64)

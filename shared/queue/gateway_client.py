@@ -10,7 +10,6 @@ from typing import Any
 from redis import Redis
 
 from shared.job import JobFailure
-from shared.metric_names import Count, QueueMetrics
 from shared.queue import BULK, INTERACTIVE, QUEUES, wire
 from shared.queue.fleet import Fleet
 from shared.queue.lua_script import END_JOB, RECORDS, Script
@@ -19,6 +18,7 @@ from shared.queue.redis_reads import read_all
 from shared.queue.script_constants import IMAGE_TTL, METRICS_KEY
 from shared.redis_connection import BLOCK_SECONDS
 from shared.settings import Settings
+from shared.worker_counts import Count, QueueMetrics
 
 REFUSALS = ("jobs", "bytes", "image")
 """Why `lua/submit.lua` refuses a job: too many jobs, too many bytes of images, the image is not stored."""

@@ -1,6 +1,6 @@
 """Constants that Python and the Lua scripts share; `shared.queue.lua_script` hands them to the scripts."""
 
-from shared import metric_names, webhook
+from shared import webhook, worker_counts
 
 IMAGE_TTL = 86_400
 """Maximum time that an image waits for a worker, in seconds."""
@@ -10,4 +10,4 @@ MAX_INTERACTIVE_TURNS = 8
 
 METRICS_KEY = "classification:figures"
 WAKE_KEY = "classification:wake"
-JOBS_COUNT, WEBHOOKS_QUEUE = metric_names.JOBS, webhook.QUEUE
+JOBS_COUNT, WEBHOOKS_QUEUE = worker_counts.JOBS, webhook.QUEUE

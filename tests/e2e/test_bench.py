@@ -8,7 +8,7 @@ import pytest
 import requests
 from PIL import Image
 
-from cli.bench import subjects, tuning
+from cli.bench import measured_models, tuning
 from cli.main import main
 from tests.stack import Stack
 
@@ -17,7 +17,7 @@ PARTS = {"gateway", "redis", "worker"}
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(subjects, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(measured_models, "CACHE", tmp_path / "cache")
 
 
 def bench(tmp_path: Path, *arguments: str) -> dict:
@@ -56,7 +56,7 @@ def test_a_run_measures_the_model_and_the_service_around_it(
 def test_a_service_elsewhere_is_measured_and_without_a_terminal_each_step_is_a_line(
     stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = subjects.light().images[0].parent
+    folder = measured_models.light().images[0].parent
     result = bench(tmp_path, "--url", stack.url, "--images", str(folder), "--clients", "2")
     assert result["runs"][0]["requests"] > 10 and result["runs"][0]["cpu_ms"] == {}
     assert "bare" not in result
@@ -69,7 +69,7 @@ def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:
     """Two different images are sent as the same image, so the second answer is wrong."""
     from cli.bench.load_generator import LoadGenerator, Plan
 
-    one, two = subjects.light().images[1:8:6]
+    one, two = measured_models.light().images[1:8:6]
     generator = LoadGenerator(Plan(stack.url, [str(one)], 1.0, clients=1))
     for path in (one, one, two):
         answer = requests.post(f"{stack.url}/classify", files={"blob": path.read_bytes()}, timeout=30)

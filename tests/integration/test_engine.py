@@ -18,7 +18,7 @@ import tensorflow as tf
 import demo
 import worker.precision_check
 from shared.settings import Settings
-from worker.batch_plan import plan_runs
+from worker.batch_size import plan_runs
 from worker.engine import Engine, preprocessor
 from worker.model_allowlist import ModelError
 from worker.warm_up import warm_up

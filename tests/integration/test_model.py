@@ -13,7 +13,7 @@ import tensorflow as tf
 import demo
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import Maker
-from worker.batch_plan import batch_sizes
+from worker.batch_size import batch_sizes
 from worker.engine import Engine, preprocessor
 from worker.model_allowlist import ModelError, inspect_model
 from worker.warm_up import warm_up

@@ -3,9 +3,9 @@
 import time
 
 from shared.job import Options
-from shared.metric_names import Count, QueueMetrics
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Claim, NewJob, Reply, Settlement
+from shared.worker_counts import Count, QueueMetrics
 from tests.job_queue import JobQueue
 
 ROOM = {INTERACTIVE: 32, BULK: 32}

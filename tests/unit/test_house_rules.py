@@ -379,7 +379,7 @@ def test_a_large_function_would_be_seen() -> None:
 
 
 UNCLEAR = re.compile(
-    r"\b(told|mended|(?<!nth-child\()odd|but for|for want of|had again|(?<!")asked|in vain)\b", re.IGNORECASE
+    r'\b(told|mended|(?<!nth-child\()odd|but for|for want of|had again|(?<!")asked|in vain)\b', re.IGNORECASE
 )
 """Words that readers did not understand; docs/glossary.md has the terms. Journals have a field "asked"."""
 

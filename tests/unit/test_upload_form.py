@@ -9,7 +9,7 @@ from flask import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.error_responses import Problem
+from gateway.problem import Problem
 from gateway.upload_form import Form, read_form
 from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS
 from shared.settings import Settings

@@ -1,6 +1,6 @@
 """The text of the form fields regions, top_n and consolidate, one per line."""
 
-from gateway.error_responses import Problem
+from gateway.problem import Problem
 from gateway.upload_fields import read_upload
 from gateway.upload_form import Form
 from shared.settings import Settings

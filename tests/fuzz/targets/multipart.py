@@ -6,7 +6,7 @@ import io
 from flask import Request
 from werkzeug.exceptions import HTTPException
 
-from gateway.error_responses import Problem
+from gateway.problem import Problem
 from gateway.upload_fields import read_uploads
 from gateway.upload_form import read_form
 from gateway.upload_limits import max_images

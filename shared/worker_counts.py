@@ -1,4 +1,4 @@
-"""The names of the metrics that all workers count together in Redis and every gateway exports.
+"""What all workers count together in Redis; `gateway.metric_names` has the names of the exported metrics.
 
 A count's name in Redis is `KIND:LABEL:REST`: `jobs:interactive:image-damaged`, `decode_seconds::0.05`.
 """

@@ -1,4 +1,4 @@
-"""How a batch's size is chosen: the sizes of runs, and the cheapest runs for a number of inputs."""
+"""Chooses the size of a batch: the sizes of runs, and the cheapest runs for a number of inputs."""
 
 from collections.abc import Mapping
 

@@ -1,0 +1,32 @@
+"""An error that a view raises, with its status, what is wrong and what to do."""
+
+RETRY_SECONDS = 5
+"""Default of `Retry-After` in seconds, if no better value is known."""
+
+
+class Problem(Exception):
+    """An error response. `fields` names the invalid form fields, each with its error."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        fields: dict[str, str] | None = None,
+        retry_after: int | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.code = status, detail, code
+        self.fields, self.retry_after = fields or {}, retry_after
+
+
+def field_problem(status: int, field: str, detail: str) -> Problem:
+    """Return the problem of one invalid field or parameter."""
+    return Problem(status, f"{field}: {detail}", fields={field: detail})
+
+
+def no_worker(reasons: str = "") -> Problem:
+    """Return the 503 of a service without a worker that has a warm model."""
+    action = f"Send the request again in {RETRY_SECONDS} s."
+    return Problem(503, f"No worker with a model is ready. {reasons or action}", retry_after=RETRY_SECONDS)
