@@ -14,13 +14,13 @@ from typing import Any
 from gateway.gunicorn_compat import DelayedStop, cache_settings, loaded_app, remove_quotes
 from gateway.startup_checks import check
 from shared.settings import Settings, SettingsError
+from shared.startup import refuse_start
 
 try:
     _settings = Settings.from_environ()
     check(_settings)
 except SettingsError as error:
-    for _line in str(error).splitlines():
-        print(f"classification-server: {_line}", file=sys.stderr)
+    refuse_start(str(error))
     # gunicorn would report a SystemExit as its own error.
     sys.stderr.flush()
     os._exit(2)

@@ -12,6 +12,7 @@ from shared.logs import setup_logging
 from shared.redis_connection import connect, wait_until_reachable
 from shared.rq_compat import SafeJob
 from shared.settings import Settings, SettingsError, redis_url
+from shared.startup import refuse_start
 from shared.webhook import FUNCTION, QUEUE
 from webhooks.deliver import Undeliverable, deliver
 
@@ -65,9 +66,7 @@ def main() -> int:
         if not settings.webhook_secret:
             raise SettingsError("WEBHOOK_SECRET is not set. Set it: the sender signs every webhook with it.")
     except SettingsError as error:
-        for line in str(error).splitlines():
-            print(f"classification-server: {line}", file=sys.stderr)
-        return 2
+        return refuse_start(str(error))
     setup_logging(settings.log_format)
     redis = connect(url)
     wait_until_reachable(redis)

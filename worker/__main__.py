@@ -16,6 +16,7 @@ from shared.logs import setup_logging
 from shared.queue.worker_client import WorkerQueue
 from shared.redis_connection import connect
 from shared.settings import Settings, SettingsError, redis_url
+from shared.startup import refuse_start
 from shared.version import version
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main() -> int:
         settings = Settings.from_environ()
         url = redis_url(settings)
     except SettingsError as error:
-        return _print_error(str(error))
+        return refuse_start(str(error))
     setup_logging(settings.log_format)
     from worker.model_allowlist import ModelError
 
@@ -42,7 +43,7 @@ def main() -> int:
     except ModelError as error:
         with suppress(RedisError):  # /health/ready shows the error to people who can't see this output
             queue.fleet.fail_start(socket.gethostname(), str(error))
-        return _print_error(str(error))
+        return refuse_start(str(error))
     from worker.worker import BatchWorker, wait_for_redis
 
     wait_for_redis(redis)
@@ -65,12 +66,6 @@ def _announce_start(queue: WorkerQueue, description: dict[str, Any]) -> None:
                 " names its model. Stop those workers, unless you are changing the model",
                 ", ".join(each["fingerprint"][:12] for each in others),
             )
-
-
-def _print_error(reason: str) -> int:
-    for line in reason.splitlines():
-        print(f"classification-server: {line}", file=sys.stderr)
-    return 2
 
 
 def _load(settings: Settings) -> "Service":

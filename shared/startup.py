@@ -1,0 +1,33 @@
+"""What the processes of the service share at their start: the report of an error, and health checks."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from shared.settings import Settings, SettingsError, redis_url
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+def refuse_start(reason: str) -> int:
+    """Print why a process cannot start, each line with the service's name; return the exit status 2."""
+    for line in reason.splitlines():
+        print(f"classification-server: {line}", file=sys.stderr)
+    return 2
+
+
+def check_health(is_alive: "Callable[[Redis, Settings], bool]", otherwise: str) -> int:
+    """Return 0 if `is_alive`; otherwise print the reason, or `otherwise`, and return 1."""
+    from redis.exceptions import RedisError  # imports ssl, which gunicorn's configuration must not do
+
+    from shared.redis_connection import connect
+
+    try:
+        settings = Settings.from_environ()
+        if is_alive(connect(redis_url(settings), retries=0), settings):
+            return 0
+    except (SettingsError, RedisError) as error:
+        otherwise = str(error)
+    print(otherwise, file=sys.stderr)
+    return 1
