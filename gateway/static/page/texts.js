@@ -37,7 +37,7 @@ const TEXTS = {
   side: ["side", "lado"],
   whole: ["Whole image", "Imagen completa"],
   topN: ["Predictions per region", "Predicciones por región"],
-  consolidate: ["Merge by species", "Combinar por especie"],
+  consolidate: ["Merge by species", "Agrupar por especie"],
   classify: ["Classify", "Clasificar"],
   cancel: ["Cancel", "Cancelar"],
   results: ["Results", "Resultados"],
