@@ -64,7 +64,7 @@ def test_the_log_names_the_caller_and_never_the_key(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"API_KEYS": "phone:hunter2"}, ["API_KEYS", "7 characters"]),
+        ({"API_KEYS": "phone:hunter2"}, ["API_KEYS", "16 or more characters, got 7"]),
         ({"API_KEYS_FILE": "/nowhere/keys"}, ["API_KEYS_FILE", "/nowhere/keys", "can't be read"]),
         ({"RATE_LIMIT": "often"}, ["RATE_LIMIT", "'often'", "100/minute"]),
     ],
