@@ -45,7 +45,7 @@ def _bearer_key() -> str:
 
 def _key_name(sent_key: str, keys: Sequence[ApiKey]) -> str | None:
     name, sent_digest = None, digest(sent_key)
-    for key in keys:  # all keys are compared, so that the duration does not reveal which key matches
+    for key in keys:  # all keys are compared, so that the time does not reveal the matching key
         if hmac.compare_digest(key.digest, sent_digest):
             name = key.name
     return name

@@ -76,14 +76,14 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
 
 
 def _register_guards(app: Flask, settings: Settings) -> None:
-    """Register the checks of callers that are set. An unset check costs a request no time."""
+    """Register the checks of callers that the settings switch on; other checks cost no time."""
     if settings.server_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server_proxies, x_proto=0)  # type: ignore[method-assign]
     if keys := api_keys(settings):
         register_auth(app, keys)
     check_rate_limit(settings)
     if settings.rate_limit:
-        from gateway.rate_limit import RateLimit  # it needs 2 MB, so it is loaded only for a set limit
+        from gateway.rate_limit import RateLimit  # the module needs 2 MB: load it only if it is used
 
         RateLimit(app, settings, settings.rate_limit)
 

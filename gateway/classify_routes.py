@@ -33,7 +33,7 @@ def classify() -> Response:
 
 
 def _run(shared: Resources, image: bytes, options: Options, max_wait: float | None) -> Response:
-    """Return the answer, or the job's URL after `max_wait` seconds; None: wait until the request timeout."""
+    """Return the answer, or after `max_wait` seconds the job's URL. With None, wait for REQUEST_TIMEOUT."""
     timeout = shared.settings.request_timeout
     job = new_job(shared, image, options, reply_to=shared.listener.reply_to)
     with shared.listener.expect(job.id) as pending:

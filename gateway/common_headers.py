@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of all responses except pages: browsers load nothing and allow no frame."""
+"""Content-Security-Policy of all responses except pages: browsers load no files and show no frames."""
 
-_PAGE_POLICY = (  # blob: lets the page show a chosen picture before the picture is sent
+_PAGE_POLICY = (  # blob: lets the page show a picture before sending it to the server
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
@@ -32,7 +32,7 @@ _SECURITY = [
 
 
 class CommonHeaders:
-    """WSGI middleware that adds all these headers as one list. Werkzeug needs 3 µs to add one header."""
+    """WSGI middleware that adds the common headers as one list. Werkzeug needs 3 µs to add one header."""
 
     def __init__(self, app: "WSGIApplication", origins: tuple[str, ...]) -> None:
         self._app, self._origins = app, origins
@@ -43,7 +43,7 @@ class CommonHeaders:
         """Call the app, and add the common headers to its response."""
 
         def start(status: str, headers: _Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-            # A 304 has no content type, so a page would get the wrong policy. The browser keeps the
+            # A 304 has no content type, so a page's 304 would get the wrong policy. The browser keeps the
             # headers of its stored copy.
             if status.startswith("304"):
                 return start_response(status, headers, exc_info)

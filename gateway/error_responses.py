@@ -1,6 +1,6 @@
 """Turns every error into a response `application/problem+json` (RFC 9457), with a status and an action.
 
-The table has the status for each kind of error:
+The status of the response depends on the error:
 
 Problem                the status that the view has chosen
 NotFound               404, with the paths that exist

@@ -39,10 +39,10 @@ if _soft != resource.RLIM_INFINITY and _soft < _wanted:  # each connection needs
         resource.RLIMIT_NOFILE, (_wanted if _hard == resource.RLIM_INFINITY else min(_wanted, _hard), _hard)
     )
 
-# A stopping process finishes its requests in flight. Each request ends within the request timeout.
+# A stopping process finishes its requests in flight. Each request ends within REQUEST_TIMEOUT.
 graceful_timeout = int(_settings.request_timeout + _settings.server_drain_seconds) + 5
 timeout = 60
-# Seconds after which an idle connection is closed. An idle connection delays a stop by at most this time.
+# Seconds after which an idle connection is closed. Idle connections delay a stop by at most `keepalive`.
 keepalive = 5
 
 limit_request_line = 8190
@@ -53,8 +53,8 @@ control_socket_disable = True
 loglevel = "warning"
 
 GARBAGE_THRESHOLD = 20_000
-"""Number of new objects after which Python searches for reference cycles. With Python's default of 700, the
-garbage collector searches the objects of waiting requests again and again."""
+"""Number of new Python objects after which Python searches for reference cycles. With Python's default of 700,
+the garbage collector searches the objects of waiting requests again and again."""
 
 
 def on_starting(server: Any) -> None:
@@ -63,9 +63,9 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Create an empty folder for the processes' metrics, so that no counts of an earlier run remain.
+    """Create an empty folder for the metrics of the processes, so that no counts of an earlier run remain.
 
-    The counts of an ended process stay in the folder, so that no counter decreases. The hook `child_exit` is
+    The counts of an ended process stay in this folder, so that no counter decreases. The hook `child_exit` is
     not needed, because it would only have to remove gauges, and the gateway has none.
     """
     folder = tempfile.mkdtemp(prefix="classification-metrics-", dir=worker_tmp_dir)
@@ -93,5 +93,5 @@ def post_worker_init(worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """Remove the folder of the processes' metrics."""
+    """Remove the folder in which the gateway's processes keep their metrics."""
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

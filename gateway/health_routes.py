@@ -12,7 +12,7 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 @bp.get("/live")
 def live() -> dict[str, str]:
-    """Report that the process runs; "stopping" advises a load balancer to use another gateway."""
+    """Report that the process runs. With "stopping", a load balancer should use another gateway."""
     return {"status": "stopping" if resources().draining() else "live"}
 
 

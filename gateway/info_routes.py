@@ -29,7 +29,7 @@ def classes() -> list[str]:
 def cfg() -> dict[str, Any]:
     """Return the model's input size, as the original service does, and the settings that affect the answers.
 
-    While workers change to a new model, `models` lists several models. The other values describe the newest.
+    While workers change to a new model, `models` lists both. The other fields describe the newest model.
     """
     served = _served()
     model = served.model

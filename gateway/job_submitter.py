@@ -9,11 +9,11 @@ from shared.queue.gateway_client import GatewayQueue
 from shared.queue.messages import NewJob
 
 MAX_JOBS_PER_COMMAND = 64
-"""Maximum number of jobs that one command submits."""
+"""Maximum number of jobs that one Redis command submits."""
 
 EAGER_JOBS = 8
-"""Number of waiting jobs at which a request submits these jobs itself, without leaving them to the thread. A
-worker can then start earlier."""
+"""Number of waiting jobs at which a request submits these jobs itself, without leaving them to the thread, so
+that a worker can start on these jobs earlier."""
 
 Submission = tuple[NewJob, float | None, PendingReply]
 
@@ -21,7 +21,7 @@ Submission = tuple[NewJob, float | None, PendingReply]
 class JobSubmitter:
     """Submits interactive jobs. The jobs that arrive during one Redis command share the next command.
 
-    Its thread starts with the first job, so that gunicorn has forked before. Under gevent it is a greenlet.
+    Its thread starts with the first job, after gunicorn's fork. Under gevent, the thread is a greenlet.
     """
 
     def __init__(self, jobs: GatewayQueue) -> None:

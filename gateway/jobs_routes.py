@@ -30,7 +30,7 @@ MAX_WAIT_SECONDS = 60.0
 """Maximum time for which a request may wait for a job's end, in seconds."""
 
 JOB_ID = "[0-9A-Za-z_-]{1,64}"
-"""The pattern of a job's id. Ids are short enough for a URL with `MAX_IDS` ids."""
+"""The pattern of a job's id. A URL has room for `MAX_IDS` ids."""
 
 _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "started_at", "ended_at", "attempts")
 
@@ -39,7 +39,8 @@ _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "starte
 def submit() -> Response:
     """Queue one job for each image of the form, and return 202 with the jobs' URLs.
 
-    All jobs are queued, or none. With an `Idempotency-Key`, the same form sent again returns the same jobs.
+    Either all jobs are queued, or no job. With an `Idempotency-Key`, the same form sent again returns the
+    same jobs.
     """
     shared = resources()
     form = read_form(current_request(), shared.settings, max_images(shared.settings))
@@ -83,7 +84,7 @@ def poll_many() -> dict[str, Any]:
 
 @bp.delete("/<job_id>")
 def cancel(job_id: str) -> dict[str, Any]:
-    """Cancel a queued job. If the job has another status, the answer is 409."""
+    """Cancel a queued job. If the job is not queued, the answer is 409."""
     status = resources().queue.cancel(job_id, current_request().owner)
     if not status:
         raise _unknown(job_id)
@@ -106,7 +107,7 @@ def _requested_ids() -> list[str]:
 
 
 def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | None]:
-    """Return the states of the caller's jobs after the requested wait. Jobs of other callers are unknown."""
+    """Return the states of the caller's jobs after the requested wait. Other callers' jobs become None."""
     shared, seconds, owner = resources(), _wait_seconds(), current_request().owner
     if seconds > 0:
         end = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""GET /metrics: Prometheus metrics of this gateway's requests, queues and workers (docs/metrics.md)."""
+"""GET /metrics: Prometheus metrics of the gateway's requests, the queues and workers (docs/metrics.md)."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ MAX_REDIS_SECONDS = 3.0
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Return the metrics in the caller's preferred format; without Redis, only this gateway's metrics."""
+    """Return the metrics in the caller's preferred format. Without Redis, only the gateway's are returned."""
     registry = CollectorRegistry()
     registry.register(resources().request_metrics.collector())
     registry.register(QueueMetricsCollector(_queue_snapshot(resources())))
@@ -29,7 +29,7 @@ def metrics() -> Response:
 
 
 def _queue_snapshot(shared: Resources) -> QueueSnapshot | None:
-    """Return the metrics in Redis, or None if Redis does not answer within `MAX_REDIS_SECONDS`."""
+    """Return the metrics stored in Redis, or None if Redis does not answer within `MAX_REDIS_SECONDS`."""
     snapshots: list[QueueSnapshot] = []
 
     def read() -> None:

@@ -60,7 +60,7 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
 
 
 def webhook_url(form: Form) -> str:
-    """Return the form's field `webhook`, or an empty text without the field.
+    """Return the form's field `webhook`, or an empty text if the form has no such field.
 
     Raises:
         Problem: the field is not a URL to which webhooks may be sent.
@@ -93,5 +93,5 @@ def accepted(ids: Sequence[str], statuses: Sequence[str]) -> Response:
 
 
 def cache_status(outcome: str) -> str:
-    """Return the `Cache-Status` header (RFC 9211) for a job's outcome: hit, collapsed or stored."""
+    """Return the `Cache-Status` header (RFC 9211) for an outcome: hit, collapsed or stored."""
     return f"classification-server; {_CACHE_STATUS[outcome]}"

@@ -1,6 +1,7 @@
 """Serves the web page at `/`, which classifies an image and shows its classes and the service's load.
 
-The page consists of static files, which need no build step. It uses the same HTTP API as every other client.
+The page consists of static files, which need no build step. The page uses the same HTTP
+API as every other client.
 """
 
 from pathlib import Path

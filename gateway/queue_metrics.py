@@ -19,7 +19,7 @@ MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
 """The fields of the model's description that are labels of `classification_model_info`."""
 
 _OUTCOMES = {"": "finished", "canceled": "canceled", "expired": "expired"}
-"""The outcome of an ended job, by the reason of its end. Other reasons are codes of failures."""
+"""The outcome of an ended job, by the reason of its end. Any other reason is a failure's code."""
 
 
 class QueueSnapshot(NamedTuple):
@@ -75,7 +75,7 @@ def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
 
 
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
-    """Return the counts of ended jobs. Unused reasons count 0, so that Prometheus sees their first job."""
+    """Return the counts of ended jobs. Unused reasons are 0, so that a first job is an increase."""
     family = core.CounterMetricFamily(*names.JOBS_ENDED, labels=("queue", "outcome", "reason"))
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
     ended |= {(each.label, each.rest): n for each, n in metrics.counts.items() if each.kind == JOBS}
@@ -112,7 +112,7 @@ def histogram_counts(metrics: QueueMetrics, histogram: Histogram, label: str = "
 
 
 def _buckets(counted: Mapping[str, float], bounds: tuple[float, ...]) -> list[tuple[str, float]]:
-    """Return each bucket's bound and cumulative count, also for bounds of workers of another version."""
+    """Return each bucket's bound with its cumulative count. Other versions' bounds are kept."""
     amounts = {float(bound): amount for bound, amount in counted.items()}
     buckets, below = [], 0.0
     for bound in sorted({*bounds, inf, *amounts}):

@@ -35,9 +35,9 @@ class RateLimit:
         """Limit the callers of `app`. The first request connects to Redis.
 
         Raises:
-            SettingsError: there is no `REDIS_URL`.
+            SettingsError: `REDIS_URL` is not set.
         """
-        # Each request in flight may need a Redis connection: see worker_connections in gunicorn_conf.
+        # Each request in flight may need a connection to Redis (see worker_connections in gunicorn_conf).
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 200)
         self._limits = parse_many(limits)
         self._limiter = Limiter(
@@ -46,9 +46,11 @@ class RateLimit:
             application_limits=[ApplicationLimit(limit_provider=limits, scope=_SCOPE)],
             on_breach=self._refuse,
             strategy="moving-window",
-            storage_uri="redis://",  # only the kind of server; the pool has its address
+            storage_uri="redis://",  # names only the kind of server; the pool has the address
             storage_options={"connection_pool": redis.connection_pool, "key_prefix": KEY_PREFIX},  # type: ignore[dict-item]
-            request_identifier=lambda: _SCOPE,  # by default, unknown paths do not count
+            request_identifier=lambda: (
+                _SCOPE
+            ),  # Flask-Limiter's default does not count requests for unknown paths
         )
         self._limiter.request_filter(lambda: request.blueprint in UNLIMITED_BLUEPRINTS)
         app.before_request(self._store_headers)
@@ -70,7 +72,7 @@ class RateLimit:
         return self._limiter.limiter.get_window_stats(limit, _caller(), _SCOPE)
 
     def _store_headers(self) -> None:
-        # `current.window` reads Redis. Before the view runs, an unreachable Redis still becomes a 503.
+        # `current.window` reads Redis. Here, a Redis failure still becomes a 503; after the view, a 500.
         if (current := self._limiter.current_limit) is not None:
             g.rate_limit = _headers(current.limit, current.window)
 
@@ -88,12 +90,12 @@ def _caller() -> str:
 
 def _network(address: str) -> str:
     """Return an IPv4 address, or the first 64 bits of an IPv6 address: usually one customer's network."""
-    if address.count(":") == 1:  # some proxies append the port
+    if address.count(":") == 1:  # some proxies append the port to the address
         address = address.partition(":")[0]
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return "unknown"  # all unreadable addresses are one caller; an empty name would not count
+        return "unknown"  # all unreadable addresses count as one caller; an empty name would not count
     if found.version == 6 and found.ipv4_mapped is None:
         return found.packed[:8].hex()
     return str(found.ipv4_mapped if found.version == 6 else found)

@@ -48,7 +48,7 @@ class PendingReply:
         self._done.set()
 
     def deliver(self, reply: Reply) -> None:
-        """Wake the request with a reply. If the reply precedes `mark_queued`, that call wakes the request."""
+        """Wake the request with a reply. If it comes early, `mark_queued` wakes the request."""
         self.replies[reply.job_id] = reply
         if self.queued_at < float("inf"):
             self._done.set()
@@ -63,7 +63,7 @@ class ReplyListener:
     """Delivers replies to the requests that wait for them.
 
     `reply_to` names this process's own Redis list, to which the workers push replies. The thread starts with
-    the first request, so that gunicorn has forked before. Under gevent, the thread is a greenlet.
+    the first request, after gunicorn's fork. Under gevent, the thread is a greenlet.
     """
 
     def __init__(self, queue: GatewayQueue, reply_to: str) -> None:
@@ -75,7 +75,7 @@ class ReplyListener:
 
     @contextmanager
     def expect(self, *job_ids: str) -> Iterator[PendingReply]:
-        """Expect replies to jobs. Enter this context before the jobs are queued: a reply may come at once."""
+        """Wait for replies to jobs. Enter this context before queueing the jobs: replies may come at once."""
         pending = PendingReply(job_ids)
         with self._lock:
             for job_id in pending.job_ids:
@@ -103,7 +103,7 @@ class ReplyListener:
                     lookup_at, min_age = time.monotonic() + LOOKUP_SECONDS, LOOKUP_SECONDS
             except RedisError as error:
                 logger.warning("replies not read: %s", error)
-                lookup_at, min_age = 0.0, 0.0  # also look up new jobs, whose replies may be lost
+                lookup_at, min_age = 0.0, 0.0  # look up even new jobs: their replies may be lost
                 time.sleep(0.5)
             except Exception:
                 logger.exception("malformed reply skipped")

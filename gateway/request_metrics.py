@@ -15,7 +15,7 @@ from werkzeug.routing import Rule
 from gateway.metric_names import HTTP_REQUESTS, HTTP_SECONDS
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-"""HTTP methods that are counted by name. The others count as `other`, because callers may invent methods."""
+"""HTTP methods that are counted by name. The rest counts as `other`, because callers may invent methods."""
 
 NO_ROUTE = "(none)"
 """The label `route` of requests for unknown paths, because callers may invent paths."""
@@ -40,7 +40,7 @@ class RequestMetrics:
         self._seconds.labels(method, route).observe(seconds)
 
     def collector(self) -> Collector:
-        """Return the counts of all gunicorn processes, or of this process if the folder is missing."""
+        """Return the counts of all gunicorn processes, or only of this process without that folder."""
         if os.path.isdir(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")):
             return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
         return self._registry

@@ -7,7 +7,7 @@ from gevent import Timeout, monkey
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 GRACE_SECONDS = 30.0
-"""Seconds from the start of an upload in which it may be slower than the minimum speed."""
+"""Seconds after its start for which an upload may be slower than the minimum speed."""
 
 MIN_BYTES_PER_SECOND = 1024
 """Minimum mean speed of an upload, in bytes per second. Even a bad mobile connection is 20 times as fast."""
@@ -35,7 +35,7 @@ class UploadStream:
             RequestTimeout: the bytes arrive too slowly.
             RequestEntityTooLarge: the body exceeds the maximum size, as a chunked body may do unannounced.
         """
-        # The parser requests 0 bytes after it has read the whole form.
+        # After the whole form, the parser requests 0 bytes.
         data = self._read_in_time(size) if self._is_timed and size else self._stream.read(size)
         self._bytes_read += len(data)
         if self._bytes_read > self._max_bytes:
@@ -45,8 +45,9 @@ class UploadStream:
     def _read_in_time(self, size: int) -> bytes:
         seconds = time.monotonic() - self._started
         seconds_left = GRACE_SECONDS + self._bytes_read / MIN_BYTES_PER_SECOND - seconds
-        # A read waits for all its bytes. It therefore requests only as many bytes as arrive at the minimum
-        # speed in half of the time left. The more bytes have arrived, the larger the next read can be.
+        # A read waits for all its bytes. A read therefore requests only as many bytes as arrive at
+        # the minimum speed in half of the time left. The more bytes have arrived, the larger the next
+        # read can be.
         in_time = max(int(seconds_left * MIN_BYTES_PER_SECOND / 2), 1)
         with Timeout(max(seconds_left, 0.001)) as own_timeout:
             try:

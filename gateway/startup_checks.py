@@ -13,7 +13,7 @@ def check(settings: Settings) -> None:
     """Check that the gateway can start with these settings.
 
     Raises:
-        SettingsError: a setting is invalid. The message has the reason.
+        SettingsError: a setting is invalid. The exception's text has the reason.
     """
     redis_url(settings)
     api_keys(settings)
@@ -56,7 +56,7 @@ def check_rate_limit(settings: Settings) -> None:
     """
     if settings.rate_limit is None:
         return
-    from limits import parse_many  # it needs 1 MB and asyncio, so it is loaded only for a set limit
+    from limits import parse_many  # `limits` needs 1 MB and asyncio: load it only if it is used
 
     try:
         is_valid = all(limit.amount > 0 for limit in parse_many(settings.rate_limit))

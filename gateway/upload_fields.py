@@ -37,10 +37,10 @@ def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
 
 
 def read_uploads(form: Form, settings: Settings) -> tuple[list[bytes], Options]:
-    """Return the bytes of a form's images, and the options, which hold for all images.
+    """Return the bytes of a form's images, and the options that apply to all images.
 
     Raises:
-        Problem: as for `read_upload`. With several images, the problem names an image by its number.
+        Problem: the same as in `read_upload`. With several images, the problem names an image by its number.
     """
     images = _images(form)
     check_images(images, settings)
@@ -129,7 +129,7 @@ def _check_region(region: Region, number: int, size: tuple[int, int]) -> None:
 
 
 def _top_n(text: str) -> int:
-    value, action = _whole_number(text), "Set it to the maximum number of predictions for each region."
+    value, action = _whole_number(text), "Set top_n to the maximum number of predictions for each region."
     if value is None:
         raise Problem(400, f"expected a whole number, got {text[:40]!r}. {action}")
     if value < 1:

@@ -22,7 +22,7 @@ EXAMPLE = "Send a form, for example: curl -F blob=@photo.jpg"
 
 @dataclass(frozen=True)
 class Form:
-    """A form's files and text fields by name. Each field's name has all its values, in the form's order."""
+    """A form's files and text fields by name. All values of a repeated name are kept, in their order."""
 
     files: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     fields: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -66,7 +66,7 @@ def _collect(parts: Iterator[tuple[Any, bytes]]) -> Form:
 
 
 def _parts(request: Request, max_bytes: int, max_parts: int) -> Iterator[tuple[Any, bytes]]:
-    """Yield each part of a form (a `MultipartSegment`) and its bytes. The maximum size limits the memory."""
+    """Yield each part of a form (a `MultipartSegment`) and its bytes. `max_bytes` limits the memory."""
     boundary = request.mimetype_params.get("boundary")
     if not boundary:
         raise ValueError("its Content-Type has no boundary")

@@ -10,7 +10,8 @@ MAX_OTHER_PARTS = 31
 """Maximum number of parts of a form that are not images."""
 
 MAX_LARGEST_IMAGES = 10
-"""Maximum number of images with MAX_UPLOAD_BYTES bytes in one form. Smaller images may be more."""
+"""Maximum number of images with MAX_UPLOAD_BYTES bytes in one form. A form may have more
+images if they are smaller."""
 
 
 def max_images(settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
-In the file, `<name>` stands for a setting or a limit. The file describes a service with API keys, webhooks
-and the result cache. `document` removes the parts that the settings switch off, and adds the rate limit if it
+In this file, a placeholder `<name>` stands for a setting or a limit. The file describes a service with
+API keys, webhooks and the result cache. `document` removes the parts that the settings switch off, and adds the rate limit if it
 is set. `document` also replaces references to the file's shared responses and examples by copies of them.
 """
 
@@ -65,7 +65,7 @@ def _has_keys(settings: Settings) -> bool:
 
 
 def _guard(path: str, operation: Json, settings: Settings, shared: Json) -> None:
-    """Add the responses 401 and 429 and the rate limit's headers to an operation, unless it is public."""
+    """Add the responses 401 and 429 and the rate limit's headers, unless the operation is public."""
     if "security" in operation:
         if not _has_keys(settings):
             del operation["security"]
@@ -105,7 +105,7 @@ def _values(settings: Settings) -> Json:
 
 
 def _fill(node: Any, values: Json) -> Any:
-    """Copy a part of the file, with values for placeholders and copies for references to shared parts."""
+    """Copy a part of `openapi.json` with its placeholders and shared references replaced."""
     if isinstance(node, list):
         return [_fill(each, values) for each in node]
     if isinstance(node, str):
