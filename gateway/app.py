@@ -42,7 +42,7 @@ _ROUTES = (
 )
 
 _FREQUENT_BLUEPRINTS = frozenset({"health", "metrics", "status"})
-"""Blueprints whose endpoints are requested every few seconds. Their log lines have the level DEBUG."""
+"""Blueprints whose endpoints are requested every few seconds. These requests are logged at level DEBUG."""
 
 
 def create_app(settings: Settings | None = None, queue: GatewayQueue | None = None) -> Flask:

@@ -1,6 +1,6 @@
 """The parts of the gateway that use gunicorn's internals instead of gunicorn's public interface.
 
-These parts were checked with gunicorn 27.0.1 (requirements/dev.lock). After an upgrade of gunicorn, run the
+This code was checked with gunicorn 27.0.1 (requirements/dev.lock). After an upgrade of gunicorn, run the
 test of each part:
 
 cache_settings  Uses `Config.settings`, and adds attributes to `Config`, which has no `__slots__`. gunicorn

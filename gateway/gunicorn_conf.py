@@ -53,8 +53,8 @@ control_socket_disable = True
 loglevel = "warning"
 
 GARBAGE_THRESHOLD = 20_000
-"""Number of new Python objects after which Python searches for reference cycles. With Python's default of 700,
-the garbage collector searches the objects of waiting requests again and again."""
+"""Number of new Python objects after which Python searches for reference cycles. With Python's default of
+700, the garbage collector searches the objects of waiting requests again and again."""
 
 
 def on_starting(server: Any) -> None:

@@ -1,4 +1,7 @@
-"""GET /health/live: whether the process runs. GET /health/ready: whether the service can classify images."""
+"""GET /health/live reports whether the process runs.
+
+GET /health/ready reports whether the service can classify images.
+"""
 
 from dataclasses import asdict
 

@@ -20,7 +20,7 @@ MAX_REDIS_SECONDS = 3.0
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Return the metrics in the caller's preferred format. Without Redis, only the gateway's are returned."""
+    """Return the metrics in the caller's preferred format. Without Redis, queue metrics are missing."""
     registry = CollectorRegistry()
     registry.register(resources().request_metrics.collector())
     registry.register(QueueMetricsCollector(_queue_snapshot(resources())))

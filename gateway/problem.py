@@ -22,7 +22,7 @@ class Problem(Exception):
 
 
 def field_problem(status: int, field: str, detail: str) -> Problem:
-    """Return the problem of one invalid field or parameter."""
+    """Return the error response for one invalid form field or URL parameter."""
     return Problem(status, f"{field}: {detail}", fields={field: detail})
 
 

@@ -33,8 +33,8 @@ class Resources:
     def served(self) -> Served | None:
         """Return the data about the live workers and their model, or None without a live worker.
 
-        The data is at most `MAX_SERVED_AGE` seconds old. While one request refreshes the data, the other
-        requests use the old data.
+        The data is at most `MAX_SERVED_AGE` seconds old. While one request reads the data again, the
+        other requests use the old data.
         """
         read_at, served = self._served
         if time.monotonic() - read_at > MAX_SERVED_AGE:

@@ -1,8 +1,9 @@
 """The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
 In this file, a placeholder `<name>` stands for a setting or a limit. The file describes a service with
-API keys, webhooks and the result cache. `document` removes the parts that the settings switch off, and adds the rate limit if it
-is set. `document` also replaces references to the file's shared responses and examples by copies of them.
+API keys, webhooks and the result cache. `document` removes the parts that the settings
+switch off, and adds the rate limit if it is set. `document` also replaces references to the file's shared
+responses and examples by copies of them.
 """
 
 import json
