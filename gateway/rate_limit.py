@@ -1,8 +1,8 @@
 """Limits each caller's requests. Above the limit, the answer is 429.
 
 Flask-Limiter counts the requests on the queue's Redis server. Each request counts once for the limit,
-whatever its path. Requests for health checks, the page and /status do not count, nor do CORS preflights. This module sets the
-X-RateLimit headers instead of Flask-Limiter (docs/decisions.md has the reasons).
+whatever its path. Requests for health checks, the page and /status do not count, nor do CORS preflights.
+This module sets the X-RateLimit headers instead of Flask-Limiter (docs/decisions.md has the reasons).
 """
 
 import ipaddress

@@ -45,8 +45,8 @@ class UploadStream:
     def _read_in_time(self, size: int) -> bytes:
         seconds = time.monotonic() - self._started
         seconds_left = GRACE_SECONDS + self._bytes_read / MIN_BYTES_PER_SECOND - seconds
-        # A read waits for all its bytes. A read therefore requests only as many bytes as arrive at the minimum
-        # speed in half of the time left. The more bytes have arrived, the larger the next read is.
+        # A read waits for all its bytes. A read therefore requests only as many bytes as arrive at the
+        # minimum speed in half of the time left. The more bytes have arrived, the larger is the next read.
         in_time = max(int(seconds_left * MIN_BYTES_PER_SECOND / 2), 1)
         with Timeout(max(seconds_left, 0.001)) as own_timeout:
             try:
