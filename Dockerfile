@@ -40,7 +40,7 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 SERVER_DATA_DIR=/data
 USER 10001
 VOLUME /data
 EXPOSE 8001
-# The container is ready when a worker has a warm model. A large model takes minutes to load and to warm up.
+# The container is healthy when a worker has a warm model. A large model takes minutes to load and to warm up.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5m --start-interval=1s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + (os.environ.get('SERVER_PORT') or '8001') + '/health/ready', timeout=4)"]
 ENTRYPOINT ["tini", "--"]

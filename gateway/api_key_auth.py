@@ -1,4 +1,4 @@
-"""Checks API keys: if any are set, every endpoint except health and the page first requires a key."""
+"""Checks API keys. If any key is set, all endpoints except the health checks and the page require a key."""
 
 import hmac
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from gateway.request import current_request
 from shared.api_keys import ApiKey, digest
 
 PUBLIC_ENDPOINTS = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
-"""Endpoints that need no key: probes have none, and the page asks its reader for a key. An unknown path has
-no endpoint, so it needs a key too: callers without a key cannot find out which paths exist."""
+"""Endpoints that need no API key. Health probes have no key, and the page has a field in which its user
+enters a key. An unknown path has no endpoint, so it needs a key too: callers without a key cannot find out
+which paths exist."""
 
-_ACTION = "Send one in the header Authorization: Bearer KEY, or X-API-Key: KEY."
+_ACTION = "Send an API key in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
 def register_auth(app: Flask, keys: Sequence[ApiKey]) -> None:
@@ -44,7 +45,7 @@ def _bearer_key() -> str:
 
 def _key_name(sent_key: str, keys: Sequence[ApiKey]) -> str | None:
     name, sent_digest = None, digest(sent_key)
-    for key in keys:  # every key is compared, so that the time does not reveal which key matches
+    for key in keys:  # all keys are compared, so that the time does not reveal the matching key
         if hmac.compare_digest(key.digest, sent_digest):
             name = key.name
     return name

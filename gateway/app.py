@@ -42,7 +42,7 @@ _ROUTES = (
 )
 
 _FREQUENT_BLUEPRINTS = frozenset({"health", "metrics", "status"})
-"""Blueprints that are requested every few seconds, so their log lines have the level DEBUG."""
+"""Blueprints whose endpoints are requested every few seconds. These requests are logged at level DEBUG."""
 
 
 def create_app(settings: Settings | None = None, queue: GatewayQueue | None = None) -> Flask:
@@ -55,12 +55,12 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
         settings = Settings.from_environ()
         setup_logging(settings.log_format)
     if queue is None:
-        # Each waiting request may run a command. The requests that wait for replies share one connection.
+        # Each request may need a Redis connection for a command. One connection receives all jobs' replies.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
         queue = GatewayQueue(redis, settings)
     app = Flask(__name__, static_folder=None)
     app.request_class = Request
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the best predictions come first
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the best predictions stay first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     listener = ReplyListener(queue, reply_list(f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"))
     app.extensions["classification"] = Resources(settings, queue, JobSubmitter(queue), listener)
@@ -76,14 +76,14 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
 
 
 def _register_guards(app: Flask, settings: Settings) -> None:
-    """Register what checks callers, if it is set. Unset guards cost a request nothing."""
+    """Register the checks of callers that the settings switch on; other checks cost no time."""
     if settings.server_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server_proxies, x_proto=0)  # type: ignore[method-assign]
     if keys := api_keys(settings):
         register_auth(app, keys)
     check_rate_limit(settings)
     if settings.rate_limit:
-        from gateway.rate_limit import RateLimit  # its 2 MB are loaded only if they are used
+        from gateway.rate_limit import RateLimit  # the module needs 2 MB: load it only if it is used
 
         RateLimit(app, settings, settings.rate_limit)
 

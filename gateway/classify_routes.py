@@ -19,9 +19,10 @@ bp = Blueprint("classify", __name__)
 
 @bp.post("/classify")
 def classify() -> Response:
-    """Return a list with an object for each region or, with `consolidate`, a list of pairs.
+    """Return a list with one object of scores for each region.
 
-    With `Prefer: wait=N`, an answer that takes longer than N seconds becomes a job that can be polled.
+    With `consolidate`, return a list of pairs of species and score. With `Prefer: wait=N`, a request that has
+    no answer after N seconds returns a job that can be polled.
     """
     shared = resources()
     if shared.served() is None:
@@ -32,7 +33,7 @@ def classify() -> Response:
 
 
 def _run(shared: Resources, image: bytes, options: Options, max_wait: float | None) -> Response:
-    """Return the answer, or the job's URL after `max_wait` seconds; None waits for the request timeout."""
+    """Return the answer, or after `max_wait` seconds the job's URL. With None, wait for REQUEST_TIMEOUT."""
     timeout = shared.settings.request_timeout
     job = new_job(shared, image, options, reply_to=shared.listener.reply_to)
     with shared.listener.expect(job.id) as pending:
@@ -69,8 +70,8 @@ def _answer(reply: Reply, cache_outcome: str) -> Response:
 
 
 def _preferred_wait() -> float | None:
-    """Return the seconds of `Prefer: wait=N`, 0 for `respond-async`, or None without either (RFC 7240)."""
-    header = current_request().headers.get("Prefer", "")  # gunicorn joins several headers with commas
+    """Return N of `Prefer: wait=N` in seconds, 0 for `respond-async`, or None without these (RFC 7240)."""
+    header = current_request().headers.get("Prefer", "")  # gunicorn joins repeated headers with commas
     for preference in header.replace(";", ",").split(","):
         name, _, value = preference.strip().lower().partition("=")
         if name == "respond-async":
@@ -81,13 +82,13 @@ def _preferred_wait() -> float | None:
 
 
 def _original_form(result: dict[str, Any]) -> list[Any]:
-    """Return the body of the original service, made from a job's result."""
+    """Return a job's result in the form of the original service's response body."""
     if "consolidated" in result:
         return list(result["consolidated"])
     return [{each["class"]: each["score"] for each in region["predictions"]} for region in result["regions"]]
 
 
 def _timing(reply: Reply) -> str:
-    """Return the `Server-Timing` header: milliseconds by stage, and in total."""
+    """Return the `Server-Timing` header: the milliseconds of each stage, and of the whole request."""
     total = round((time.monotonic() - current_request().started) * 1000, 2)
     return ", ".join(f"{stage};dur={ms}" for stage, ms in {**reply.timing, "total": total}.items())

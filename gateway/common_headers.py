@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of other responses than pages: browsers load nothing and show them in no frame."""
+"""Content-Security-Policy of all responses except pages: browsers load no files and show no frames."""
 
-_PAGE_POLICY = (  # blob: is the picture that the page's reader has chosen, before it is sent
+_PAGE_POLICY = (  # blob: lets the page show a picture before sending it to the server
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
@@ -26,13 +26,13 @@ _Headers = list[tuple[str, str]]
 
 _SECURITY = [
     ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),  # for browsers without frame-ancestors
+    ("X-Frame-Options", "DENY"),  # for browsers that do not know frame-ancestors
     ("Referrer-Policy", "no-referrer"),
 ]
 
 
 class CommonHeaders:
-    """WSGI middleware that appends the headers as one list, because Werkzeug needs 3 µs for each header."""
+    """WSGI middleware that adds the common headers as one list. Werkzeug needs 3 µs to add one header."""
 
     def __init__(self, app: "WSGIApplication", origins: tuple[str, ...]) -> None:
         self._app, self._origins = app, origins
@@ -40,10 +40,12 @@ class CommonHeaders:
         self._page = [*_SECURITY, ("Content-Security-Policy", _PAGE_POLICY)]
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Call the app."""
+        """Call the app, and add the common headers to its response."""
 
         def start(status: str, headers: _Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-            if status.startswith("304"):  # the browser's copy keeps its own headers, which differ for a page
+            # A 304 has no content type, so a page's 304 would get the wrong policy. The browser keeps the
+            # headers of its stored copy.
+            if status.startswith("304"):
                 return start_response(status, headers, exc_info)
             return start_response(status, headers + self._common(headers, environ), exc_info)
 
@@ -57,7 +59,7 @@ class CommonHeaders:
         return common if "cache-control" in present else [*common, ("Cache-Control", "no-store")]
 
     def _cors(self, environ: "WSGIEnvironment") -> _Headers:
-        """Return the headers that let pages of other origins read the response."""
+        """Return the CORS headers, which let pages of allowed origins read the response."""
         origin = "*"
         vary: _Headers = []
         if "*" not in self._origins:

@@ -1,4 +1,4 @@
-"""GET /openapi.json, and Swagger UI at /docs. The page loads nothing from other hosts."""
+"""Serves the OpenAPI document at /openapi.json, and Swagger UI at /docs without files of other hosts."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -22,13 +22,13 @@ def openapi() -> Json:
 
 @bp.get("/docs")
 def page() -> Response:
-    """Return the page. Its links are relative, so that it also works behind a proxy's path prefix."""
+    """Return Swagger UI's page. With its relative links, the page also works behind a proxy's path prefix."""
     return send_from_directory(_STATIC, "docs.html")
 
 
 @bp.get("/docs/<file>")
 def page_file(file: str) -> Response:
-    """Return a script or the style sheet of the page."""
+    """Return a script or the style sheet of Swagger UI."""
     if file not in DOCS_FILES:
         abort(404)
     return send_from_directory(_STATIC if file == "docs.js" else _SWAGGER_UI, file)

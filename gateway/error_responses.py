@@ -1,13 +1,15 @@
-"""Turns every error into a response `application/problem+json` (RFC 9457), with its status and what to do.
+"""Turns every error into a response `application/problem+json` (RFC 9457), with a status and an action.
 
-Problem                raised by a view, with its status
-NotFound               404 with the paths that exist
-MethodNotAllowed       405 with the methods that are allowed
-other HTTPException    raised by Flask and Werkzeug (400, 408 …)
-JobFailure             a worker's failure, with its status in `shared.job.FAILURES`
-QueueFull              429: gateway/too_many_requests.py
+The status of the response depends on the error:
+
+Problem                the status that the view has chosen
+NotFound               404, with the paths that exist
+MethodNotAllowed       405, with the allowed methods
+other HTTPException    the status that Flask or Werkzeug has chosen (400, 408 …)
+JobFailure             the status of the failure's code in `shared.job.FAILURES`
+QueueFull              429 (see gateway/too_many_requests.py)
 RedisError             503
-any other exception    500 with the request's id, and the reason in the log
+any other exception    500, with the request's id; the log has the reason
 """
 
 import logging

@@ -1,15 +1,18 @@
-"""What the gateway uses of gunicorn that is not gunicorn's public interface.
+"""The parts of the gateway that use gunicorn's internals instead of gunicorn's public interface.
 
-Checked with gunicorn 27.0.1 (requirements/dev.lock). After an upgrade, run the test of each part:
+This code was checked with gunicorn 27.0.1 (requirements/dev.lock). After an upgrade of gunicorn, run the
+test of each part:
 
-cache_settings  Uses `Config.settings`, and that `Config` has no slots. gunicorn searches for two dozen
-                settings in each request. With attributes and fewer garbage collections, a request costs the
-                gateway 1.04 ms of CPU instead of 1.23 (docs/performance.md).
+cache_settings  Uses `Config.settings`, and adds attributes to `Config`, which has no `__slots__`. gunicorn
+                looks up two dozen settings in each request. With settings as attributes and fewer garbage
+                collections, the gateway needs 1.04 ms of CPU time per request instead of 1.23 ms
+                (docs/performance.md).
                 Test: tests/unit/test_gunicorn_conf.py
-remove_quotes   Uses the text of the log record about an invalid request. The quoted part of the request
-                may contain an API key. Test: tests/e2e/test_security.py
-DelayedStop     Uses `Worker.handle_exit` and `Worker.alive`. gunicorn alone closes its listener at SIGTERM,
-                and the kernel resets the connections that wait in it. Test: tests/e2e/test_operations.py
+remove_quotes   Uses the text of gunicorn's log record about an invalid request. The record quotes a part of
+                the request, which may contain an API key. Test: tests/e2e/test_security.py
+DelayedStop     Uses `Worker.handle_exit` and `Worker.alive`. Without the delay, gunicorn closes its
+                listening socket at SIGTERM, and the kernel resets the connections that wait to be accepted.
+                Test: tests/e2e/test_operations.py
 loaded_app      Uses `Worker.wsgi`. Test: tests/e2e/test_operations.py
 """
 
@@ -21,21 +24,21 @@ import gevent
 
 
 def cache_settings(cfg: Any) -> None:
-    """Make gunicorn's settings, which no longer change, plain attributes."""
+    """Store gunicorn's settings as plain attributes, because the settings no longer change."""
     vars(cfg).update((name, setting.get()) for name, setting in cfg.settings.items())
 
 
 def remove_quotes(record: logging.LogRecord) -> bool:
-    """Remove the quoted part of a request from a log record, as a filter that keeps every record."""
+    """Remove the quoted part of a request from a log record. This logging filter keeps every record."""
     if str(record.msg).startswith("Invalid request"):
         record.msg = str(record.msg).partition("'")[0]
     return True
 
 
 class DelayedStop:
-    """On SIGTERM, lets a process accept requests for some more seconds before gunicorn stops it.
+    """Lets a process accept requests for some seconds after SIGTERM, before gunicorn stops the process.
 
-    /health reports the stop immediately, so a load balancer sends its next requests to another gateway.
+    The health checks report the stop immediately, so a load balancer uses another gateway for new requests.
     """
 
     def __init__(self, worker: Any, seconds: float) -> None:

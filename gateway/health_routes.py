@@ -1,4 +1,7 @@
-"""GET /health/live and /health/ready: does the process run, and can the service classify images."""
+"""GET /health/live reports whether the process runs.
+
+GET /health/ready reports whether the service can classify images.
+"""
 
 from dataclasses import asdict
 
@@ -12,20 +15,20 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 @bp.get("/live")
 def live() -> dict[str, str]:
-    """Report that the process runs; "stopping" advises a load balancer to use another gateway."""
+    """Report that the process runs. With "stopping", a load balancer should use another gateway."""
     return {"status": "stopping" if resources().draining() else "live"}
 
 
 @bp.get("/ready")
 def ready() -> dict[str, object]:
-    """Report whether Redis answers, a live worker has a warm model, jobs may run and this process stays up.
+    """Report whether Redis answers, a worker has a warm model, jobs may run and this process is not stopping.
 
-    Each request reads the current state. The response also has the reasons why workers did not start in the
-    last hour.
+    Each request reads the current state from Redis. The response also has the reasons why workers did not
+    start in the last hour.
     """
     shared = resources()
     if shared.draining():
-        raise Problem(503, "This gateway is stopping and only finishes its requests. Use another gateway.")
+        raise Problem(503, "This gateway is stopping and finishes its last requests. Use another gateway.")
     failures = [asdict(each) for each in shared.queue.fleet.start_failures()]
     served = shared.queue.fleet.served()
     if served is None:

@@ -1,4 +1,4 @@
-"""GET /classes, and GET or POST /cfg: the model that the workers run and its settings."""
+"""GET /classes, and GET or POST /cfg: the workers' model, its class names and its settings."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def classes() -> list[str]:
 def cfg() -> dict[str, Any]:
     """Return the model's input size, as the original service does, and the settings that affect the answers.
 
-    While the model is being changed, `models` has several models. The other values are the newest model's.
+    While workers change to a new model, `models` lists both. The other fields describe the newest model.
     """
     served = _served()
     model = served.model

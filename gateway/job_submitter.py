@@ -9,19 +9,19 @@ from shared.queue.gateway_client import GatewayQueue
 from shared.queue.messages import NewJob
 
 MAX_JOBS_PER_COMMAND = 64
-"""Maximum number of jobs that one command submits."""
+"""Maximum number of jobs that one Redis command submits."""
 
 EAGER_JOBS = 8
-"""Number of jobs that are submitted at once, without waiting for more requests, so that a worker can start on
-them."""
+"""Number of waiting jobs at which a request submits these jobs itself, without leaving them to the thread, so
+that a worker can start on these jobs earlier."""
 
 Submission = tuple[NewJob, float | None, PendingReply]
 
 
 class JobSubmitter:
-    """Submits interactive jobs. The jobs that arrive during one command share the next command.
+    """Submits interactive jobs. The jobs that arrive during one Redis command share the next command.
 
-    Its thread starts with the first job, and so after gunicorn's fork. Under gevent the thread is a greenlet.
+    Its thread starts with the first job, after gunicorn's fork. Under gevent, the thread is a greenlet.
     """
 
     def __init__(self, jobs: GatewayQueue) -> None:
@@ -33,7 +33,7 @@ class JobSubmitter:
     def submit(self, job: NewJob, timeout: float, pending: PendingReply) -> None:
         """Submit a job that expires after `timeout` seconds.
 
-        `pending` receives the outcome: the job was queued, or QueueFull, or RedisError.
+        `pending` receives the outcome: the job was queued, or an error (QueueFull or RedisError).
         """
         if self._thread is None:
             self._start()
@@ -60,7 +60,7 @@ class JobSubmitter:
         return taken
 
     def _submit(self, submissions: list[Submission]) -> None:
-        if not submissions:  # another thread has submitted them
+        if not submissions:  # another thread has submitted the jobs
             return
         try:
             outcomes = self._jobs.submit_each([(job, timeout) for job, timeout, _ in submissions])

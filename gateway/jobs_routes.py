@@ -1,4 +1,7 @@
-"""The asynchronous API: POST /jobs submits jobs, GET /jobs/<id> polls or waits, DELETE /jobs/<id> cancels."""
+"""The asynchronous API: POST /jobs submits jobs, and DELETE /jobs/<id> cancels a job.
+
+GET /jobs/<id> returns a job, and can wait for the job's end.
+"""
 
 import re
 import time
@@ -21,22 +24,23 @@ from shared.queue.wire import ENDED
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 MAX_IDS = 100
-"""Maximum number of jobs in one request."""
+"""Maximum number of job ids in one request."""
 
 MAX_WAIT_SECONDS = 60.0
-"""Maximum wait for a job's end, in seconds."""
+"""Maximum time for which a request may wait for a job's end, in seconds."""
 
 JOB_ID = "[0-9A-Za-z_-]{1,64}"
-"""The pattern of a job's id. `MAX_IDS` ids fit into a URL."""
+"""The pattern of a job's id. A URL has room for `MAX_IDS` ids."""
 
 _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "started_at", "ended_at", "attempts")
 
 
 @bp.post("")
 def submit() -> Response:
-    """Queue the form's images as one job each, all or none, and return 202 with the jobs' URLs.
+    """Queue one job for each image of the form, and return 202 with the jobs' URLs.
 
-    With an `Idempotency-Key`, the same form sent again returns the same jobs.
+    Either all jobs are queued, or no job. With an `Idempotency-Key`, the same form sent again returns the
+    same jobs.
     """
     shared = resources()
     form = read_form(current_request(), shared.settings, max_images(shared.settings))
@@ -60,7 +64,7 @@ def submit() -> Response:
 
 @bp.get("/<job_id>")
 def poll(job_id: str) -> Response:
-    """Return a job's state, with `?wait=SECONDS` as soon as the job has ended or the time is over."""
+    """Return a job's state. With `?wait=SECONDS`, wait up to this time until the job has ended."""
     (state,) = _states([job_id], positions=True)
     if state is None:
         raise _unknown(job_id)
@@ -72,7 +76,7 @@ def poll(job_id: str) -> Response:
 
 @bp.get("")
 def poll_many() -> dict[str, Any]:
-    """Return the states of `?ids=a,b,c`, with `wait` as soon as any of the jobs has ended."""
+    """Return the states of the jobs `?ids=a,b,c`. With `wait`, wait until any of the jobs has ended."""
     ids = _requested_ids()
     jobs = zip(ids, _states(ids), strict=True)
     return {"jobs": [_job_json(job) if job else {"id": job_id, "status": "unknown"} for job_id, job in jobs]}
@@ -80,7 +84,7 @@ def poll_many() -> dict[str, Any]:
 
 @bp.delete("/<job_id>")
 def cancel(job_id: str) -> dict[str, Any]:
-    """Cancel a queued job. A job with another status is a 409."""
+    """Cancel a queued job. If the job is not queued, the answer is 409."""
     status = resources().queue.cancel(job_id, current_request().owner)
     if not status:
         raise _unknown(job_id)
@@ -96,12 +100,14 @@ def _requested_ids() -> list[str]:
         raise field_problem(400, "ids", detail)
     for job_id in ids:
         if not re.fullmatch(JOB_ID, job_id):
-            raise field_problem(400, "ids", f"expected job ids, got {job_id[:40]!r}. Send ids of POST /jobs.")
+            raise field_problem(
+                400, "ids", f"expected job ids, got {job_id[:40]!r}. Send ids from POST /jobs."
+            )
     return ids
 
 
 def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | None]:
-    """Return the states of the caller's jobs after the requested wait. Other callers' jobs are unknown."""
+    """Return the states of the caller's jobs after the requested wait. Other callers' jobs become None."""
     shared, seconds, owner = resources(), _wait_seconds(), current_request().owner
     if seconds > 0:
         end = time.monotonic() + seconds
@@ -135,5 +141,5 @@ def _job_json(state: JobState) -> dict[str, Any]:
 
 
 def _unknown(job_id: str) -> Problem:
-    reasons = f"It never existed, or it ended more than {resources().settings.result_ttl} s ago."
+    reasons = f"The job never existed, or it ended more than {resources().settings.result_ttl} s ago."
     return Problem(404, f"There is no job {job_id[:64]}. {reasons}")

@@ -1,4 +1,4 @@
-"""GET /metrics for Prometheus: this gateway's requests, and the queues and workers (docs/metrics.md)."""
+"""GET /metrics: Prometheus metrics of the gateway's requests, the queues and workers (docs/metrics.md)."""
 
 import logging
 import threading
@@ -15,12 +15,12 @@ bp = Blueprint("metrics", __name__)
 logger = logging.getLogger(__name__)
 
 MAX_REDIS_SECONDS = 3.0
-"""Maximum wait for Redis in seconds. After 10 s Prometheus ends a scrape and has no metrics at all."""
+"""Maximum wait for Redis in seconds. After 10 s, Prometheus aborts a scrape and gets no metrics at all."""
 
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Return all metrics in the format that the caller prefers, also while Redis is unreachable."""
+    """Return the metrics in the caller's preferred format. Without Redis, queue metrics are missing."""
     registry = CollectorRegistry()
     registry.register(resources().request_metrics.collector())
     registry.register(QueueMetricsCollector(_queue_snapshot(resources())))
@@ -29,7 +29,7 @@ def metrics() -> Response:
 
 
 def _queue_snapshot(shared: Resources) -> QueueSnapshot | None:
-    """Return the queues and workers, or None if Redis does not answer within `MAX_REDIS_SECONDS`."""
+    """Return the metrics stored in Redis, or None if Redis does not answer within `MAX_REDIS_SECONDS`."""
     snapshots: list[QueueSnapshot] = []
 
     def read() -> None:
@@ -38,7 +38,7 @@ def _queue_snapshot(shared: Resources) -> QueueSnapshot | None:
         except RedisError as error:
             logger.warning("no queue metrics read from Redis: %s", error)
 
-    # If Redis hangs, the client's own timeouts end the thread, which is a greenlet under gevent.
+    # If Redis hangs, the Redis client's timeouts end this thread, which is a greenlet under gevent.
     thread = threading.Thread(target=read, name="queue-metrics", daemon=True)
     thread.start()
     thread.join(MAX_REDIS_SECONDS)

@@ -1,4 +1,4 @@
-"""Makes jobs from an upload: their ids, owners, idempotency keys and webhooks, and the 202 response."""
+"""Creates an upload's jobs with their ids, owners, idempotency keys and webhooks, and the 202 response."""
 
 import hashlib
 import re
@@ -24,9 +24,9 @@ _CACHE_STATUS = {"hit": "hit", "collapsed": "fwd=miss; collapsed", "stored": "fw
 def new_job(
     shared: Resources, image: bytes, options: Options, *, reply_to: str = "", webhook: str = ""
 ) -> NewJob:
-    """Return a job of the current request's caller."""
+    """Return a new job that belongs to the current request's caller."""
     current = current_request()
-    # The digest identifies a caller's equal jobs. Without it the result cache is not used.
+    # Equal jobs of a caller have the same digest. The result cache ignores a job without a digest.
     served = shared.served() if shared.settings.result_cache_ttl else None
     return NewJob(
         id=token_hex(16),
@@ -41,7 +41,7 @@ def new_job(
 
 
 def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repeatable | None:
-    """Return the caller's `Idempotency-Key` and a hash of the form, or None without the header.
+    """Return hashes of the `Idempotency-Key` and of the form, or None if the request has no key.
 
     Raises:
         Problem: the key is empty, too long or has characters other than printable ASCII.
@@ -55,12 +55,12 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
     body = hashlib.sha256(repr((options, webhook)).encode())
     for image in images:
         body.update(hashlib.sha256(image).digest())
-    # The key may contain spaces or secrets. Its hash contains neither.
+    # Redis gets only the key's hash, because the key itself may contain spaces or secrets.
     return Repeatable(hashlib.sha256(key.encode()).hexdigest(), body.hexdigest())
 
 
 def webhook_url(form: Form) -> str:
-    """Return the form's field `webhook`, or an empty text without the field.
+    """Return the form's field `webhook`, or an empty text if the form has no such field.
 
     Raises:
         Problem: the field is not a URL to which webhooks may be sent.
@@ -93,5 +93,5 @@ def accepted(ids: Sequence[str], statuses: Sequence[str]) -> Response:
 
 
 def cache_status(outcome: str) -> str:
-    """Return the `Cache-Status` header (RFC 9211) for what the result cache did with a job."""
+    """Return the `Cache-Status` header (RFC 9211) for an outcome: hit, collapsed or stored."""
     return f"classification-server; {_CACHE_STATUS[outcome]}"

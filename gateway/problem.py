@@ -1,11 +1,11 @@
-"""An error that a view raises, with its status, what is wrong and what to do."""
+"""The error that a view raises: its HTTP status, its cause and the action that the caller should take."""
 
 RETRY_SECONDS = 5
 """Default of `Retry-After` in seconds, if no better value is known."""
 
 
 class Problem(Exception):
-    """An error response. `fields` names the invalid form fields, each with its error."""
+    """An error response. `fields` maps the name of each invalid form field to the field's error."""
 
     def __init__(
         self,
@@ -22,11 +22,11 @@ class Problem(Exception):
 
 
 def field_problem(status: int, field: str, detail: str) -> Problem:
-    """Return the problem of one invalid field or parameter."""
+    """Return the error response for one invalid form field or URL parameter."""
     return Problem(status, f"{field}: {detail}", fields={field: detail})
 
 
 def no_worker(reasons: str = "") -> Problem:
-    """Return the 503 of a service without a worker that has a warm model."""
+    """Return the problem 503 for a service in which no worker has a warm model."""
     action = f"Send the request again in {RETRY_SECONDS} s."
     return Problem(503, f"No worker with a model is ready. {reasons or action}", retry_after=RETRY_SECONDS)

@@ -19,11 +19,11 @@ MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
 """The fields of the model's description that are labels of `classification_model_info`."""
 
 _OUTCOMES = {"": "finished", "canceled": "canceled", "expired": "expired"}
-"""The outcome by an ended job's reason. Every other reason is the code of a failure."""
+"""The outcome of an ended job, by the reason of its end. Any other reason is a failure's code."""
 
 
 class QueueSnapshot(NamedTuple):
-    """The metrics of the queues and what the live workers serve, read from Redis together."""
+    """The metrics of the queues and the models of the live workers, read from Redis at the same time."""
 
     metrics: QueueMetrics
     served: Served | None
@@ -75,7 +75,7 @@ def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
 
 
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
-    """Return the ended jobs. Reasons without a job are 0, so that the first job is seen as an increase."""
+    """Return the counts of ended jobs. Unused reasons are 0, so that a first job is an increase."""
     family = core.CounterMetricFamily(*names.JOBS_ENDED, labels=("queue", "outcome", "reason"))
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
     ended |= {(each.label, each.rest): n for each, n in metrics.counts.items() if each.kind == JOBS}
@@ -112,7 +112,7 @@ def histogram_counts(metrics: QueueMetrics, histogram: Histogram, label: str = "
 
 
 def _buckets(counted: Mapping[str, float], bounds: tuple[float, ...]) -> list[tuple[str, float]]:
-    """Return each bound with its cumulative count. Bounds of workers of another version are kept."""
+    """Return each bucket's bound with its cumulative count. Other versions' bounds are kept."""
     amounts = {float(bound): amount for bound, amount in counted.items()}
     buckets, below = [], 0.0
     for bound in sorted({*bounds, inf, *amounts}):

@@ -1,7 +1,8 @@
-"""Limits each caller's requests with a 429: Flask-Limiter counts them on the queue's Redis server.
+"""Limits each caller's requests. Above the limit, the answer is 429.
 
-Each request counts once, whatever its path. Health checks, the page, /status and preflights do not count.
-The X-RateLimit headers are made here instead of by Flask-Limiter (docs/decisions.md has the reasons).
+Flask-Limiter counts the requests on the queue's Redis server. Each request counts once for the limit,
+whatever its path. Requests for health checks, the page and /status do not count, nor do CORS preflights.
+This module sets the X-RateLimit headers instead of Flask-Limiter (docs/decisions.md has the reasons).
 """
 
 import ipaddress
@@ -22,7 +23,7 @@ from shared.settings import Settings, redis_url
 KEY_PREFIX = "classification:limits"
 
 UNLIMITED_BLUEPRINTS = frozenset({"health", "page", "status"})
-"""Blueprints whose requests do not count: an open page must not use up its reader's requests."""
+"""Blueprints whose requests do not count, so that an open page does not use up its user's rate limit."""
 
 _SCOPE = "all"
 
@@ -34,9 +35,9 @@ class RateLimit:
         """Limit the callers of `app`. The first request connects to Redis.
 
         Raises:
-            SettingsError: there is no `REDIS_URL`.
+            SettingsError: `REDIS_URL` is not set.
         """
-        # Each request in flight may use a connection: see gunicorn_conf.
+        # Each request in flight may need a connection to Redis (see worker_connections in gunicorn_conf).
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 200)
         self._limits = parse_many(limits)
         self._limiter = Limiter(
@@ -45,20 +46,22 @@ class RateLimit:
             application_limits=[ApplicationLimit(limit_provider=limits, scope=_SCOPE)],
             on_breach=self._refuse,
             strategy="moving-window",
-            storage_uri="redis://",  # the kind of server. The connection pool has its address
+            storage_uri="redis://",  # names only the kind of server; the pool has the address
             storage_options={"connection_pool": redis.connection_pool, "key_prefix": KEY_PREFIX},  # type: ignore[dict-item]
-            request_identifier=lambda: _SCOPE,  # the default does not count requests for unknown paths
+            request_identifier=lambda: (
+                _SCOPE
+            ),  # Flask-Limiter's default does not count requests for unknown paths
         )
         self._limiter.request_filter(lambda: request.blueprint in UNLIMITED_BLUEPRINTS)
         app.before_request(self._store_headers)
         app.after_request(_add_headers)
-        # The gateway's own log line reports the 429.
+        # Flask-Limiter need not log a 429, because the gateway logs every request.
         logging.getLogger("flask-limiter").setLevel(logging.WARNING)
 
     def _refuse(self, breached: RequestLimit) -> NoReturn:
         windows = {limit: self._window(limit) for limit in self._limits}
         exhausted = [limit for limit in windows if windows[limit].remaining < 1]
-        # Flask-Limiter stops at the first exhausted limit. Another one may take longer to reset.
+        # Flask-Limiter reports the first exhausted limit. Another exhausted limit may take longer to reset.
         limit = max(exhausted, key=lambda each: windows[each].reset_time, default=breached.limit)
         window = windows[limit] if exhausted else breached.window
         g.rate_limit = _headers(limit, window)
@@ -69,7 +72,7 @@ class RateLimit:
         return self._limiter.limiter.get_window_stats(limit, _caller(), _SCOPE)
 
     def _store_headers(self) -> None:
-        # This reads Redis before the view runs, because an unreachable Redis can still become a 503 here.
+        # `current.window` reads Redis. Here, a Redis failure still becomes a 503; after the view, a 500.
         if (current := self._limiter.current_limit) is not None:
             g.rate_limit = _headers(current.limit, current.window)
 
@@ -80,19 +83,19 @@ def _add_headers(response: Response) -> Response:
 
 
 def _caller() -> str:
-    """Return the caller that a request counts for: its key's owner, or else the address of its sender."""
+    """Return the caller whose limit a request uses: its API key's name, or else its sender's address."""
     current = current_request()
     return current.owner or _network(current.remote_addr or "")
 
 
 def _network(address: str) -> str:
-    """Return the IPv4 address, or the first half of the IPv6 address, which is one customer's network."""
-    if address.count(":") == 1:  # some proxies add the port
+    """Return an IPv4 address, or the first 64 bits of an IPv6 address: usually one customer's network."""
+    if address.count(":") == 1:  # some proxies append the port to the address
         address = address.partition(":")[0]
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return "unknown"  # all unknown addresses count together. An empty name would not be counted
+        return "unknown"  # all unreadable addresses count as one caller; an empty name would not count
     if found.version == 6 and found.ipv4_mapped is None:
         return found.packed[:8].hex()
     return str(found.ipv4_mapped if found.version == 6 else found)

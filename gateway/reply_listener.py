@@ -15,29 +15,29 @@ from shared.queue.messages import Reply
 logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 5.0
-"""Seconds before a waiting request's job is looked up, and between look-ups, in case its reply was lost."""
+"""Seconds until a waiting request's job is looked up in Redis, because the job's reply may be lost."""
 
 
 class PendingReply:
-    """The first reply for any of a request's jobs, as a result that arrives later."""
+    """A future result: the first reply to any of the jobs of one request."""
 
     def __init__(self, job_ids: Iterable[str]) -> None:
         self.job_ids = frozenset(job_ids)
         self.replies: dict[str, Reply] = {}
         self.lost: set[str] = set()
-        """Jobs that Redis no longer knows because it lost its data."""
+        """Ids of the jobs that Redis no longer has because it lost data."""
         self.error: Exception | None = None
-        """Why the job was not queued."""
+        """The reason why the job was not queued."""
         self.cache_outcome = ""
         self.queued_at = float("inf")
         self._done = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """Return whether a reply, an error or the loss of a job was reported in time."""
+        """Wait up to `seconds`. Return whether a reply, an error or the loss of a job was reported."""
         return self._done.wait(seconds)
 
     def mark_queued(self, cache_outcome: str = "") -> None:
-        """Record that Redis knows the jobs. `cache_outcome` is what the result cache did."""
+        """Record that Redis has the jobs. `cache_outcome`: '', hit, collapsed or stored."""
         self.cache_outcome, self.queued_at = cache_outcome, time.monotonic()
         if self.replies:
             self._done.set()
@@ -48,7 +48,7 @@ class PendingReply:
         self._done.set()
 
     def deliver(self, reply: Reply) -> None:
-        """Wake the request with a reply. The reply may arrive before `mark_queued`, which then wakes it."""
+        """Wake the request with a reply. If it comes early, `mark_queued` wakes the request."""
         self.replies[reply.job_id] = reply
         if self.queued_at < float("inf"):
             self._done.set()
@@ -62,8 +62,8 @@ class PendingReply:
 class ReplyListener:
     """Delivers replies to the requests that wait for them.
 
-    `reply_to` names this process's own list, to which the workers push replies. The thread starts with the
-    first request, and so after gunicorn's fork. Under gevent the thread is a greenlet.
+    `reply_to` names this process's own Redis list, to which the workers push replies. The thread starts with
+    the first request, after gunicorn's fork. Under gevent, the thread is a greenlet.
     """
 
     def __init__(self, queue: GatewayQueue, reply_to: str) -> None:
@@ -75,7 +75,7 @@ class ReplyListener:
 
     @contextmanager
     def expect(self, *job_ids: str) -> Iterator[PendingReply]:
-        """Expect replies for jobs. Enter this before the jobs are queued, so that no reply is too early."""
+        """Wait for replies to jobs. Enter this context before queueing the jobs: replies may come at once."""
         pending = PendingReply(job_ids)
         with self._lock:
             for job_id in pending.job_ids:
@@ -103,7 +103,7 @@ class ReplyListener:
                     lookup_at, min_age = time.monotonic() + LOOKUP_SECONDS, LOOKUP_SECONDS
             except RedisError as error:
                 logger.warning("replies not read: %s", error)
-                lookup_at, min_age = 0.0, 0.0  # recent replies may be lost with the connection too
+                lookup_at, min_age = 0.0, 0.0  # look up even new jobs: their replies may be lost
                 time.sleep(0.5)
             except Exception:
                 logger.exception("malformed reply skipped")
@@ -116,7 +116,7 @@ class ReplyListener:
             pending.deliver(reply)
 
     def _look_up(self, min_age: float) -> None:
-        """Look up the jobs that were queued `min_age` seconds ago, so that a lost reply blocks no request."""
+        """Look up jobs that were queued `min_age` seconds ago or earlier: their replies may be lost."""
         latest = time.monotonic() - min_age
         with self._lock:
             groups = self._pending.items()

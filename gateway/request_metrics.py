@@ -1,7 +1,8 @@
 """Counts this gateway's HTTP requests: the metrics `classification_http_…`.
 
 Each gunicorn process writes its counts to its own files in the folder PROMETHEUS_MULTIPROC_DIR, and
-`prometheus_client` sums them. It reads the variable at its import, after `gateway.gunicorn_conf` has set it.
+`prometheus_client` adds up the counts of all processes. The import of `prometheus_client` reads this
+environment variable, after `gateway.gunicorn_conf` has set it.
 """
 
 import os
@@ -14,13 +15,13 @@ from werkzeug.routing import Rule
 from gateway.metric_names import HTTP_REQUESTS, HTTP_SECONDS
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-"""The methods that are counted by name. All others count as `other`, because callers may invent methods."""
+"""HTTP methods that are counted by name. The rest counts as `other`, because callers may invent methods."""
 
 NO_ROUTE = "(none)"
-"""The route of requests for unknown paths. Callers may invent paths too."""
+"""The label `route` of requests for unknown paths, because callers may invent paths."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-"""The histogram's bounds in seconds, up to the maximum wait that a caller may request."""
+"""The duration histogram's bounds in seconds, up to the maximum of the parameter `wait`."""
 
 
 class RequestMetrics:
@@ -33,13 +34,13 @@ class RequestMetrics:
         self._seconds = Histogram(*HTTP_SECONDS, labels, registry=self._registry, buckets=BUCKETS)
 
     def count(self, method: str, rule: Rule | None, status: int, seconds: float) -> None:
-        """Count a request under its route's template, never under its path."""
+        """Count a request under its route's template (such as /jobs/<job_id>), never under its path."""
         method, route = method if method in METHODS else "other", rule.rule if rule else NO_ROUTE
         self._answered.labels(method, route, status).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def collector(self) -> Collector:
-        """Return the counts of all gunicorn processes, or of this process if their folder is gone."""
+        """Return the counts of all gunicorn processes, or only of this process without that folder."""
         if os.path.isdir(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")):
             return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
         return self._registry

@@ -14,7 +14,7 @@ from shared.queue.messages import Served
 from shared.settings import Settings
 
 MAX_SERVED_AGE = 1.0
-"""Maximum age of the known live workers, in seconds."""
+"""Maximum age of the data about live workers, in seconds."""
 
 
 @dataclass
@@ -31,9 +31,10 @@ class Resources:
     _served: tuple[float, Served | None] = (float("-inf"), None)
 
     def served(self) -> Served | None:
-        """Return what the live workers serve, or None. It is at most `MAX_SERVED_AGE` seconds old.
+        """Return the data about the live workers and their model, or None without a live worker.
 
-        One request refreshes the value. The others use the last known value.
+        The data is at most `MAX_SERVED_AGE` seconds old. While one request reads the data again, the
+        other requests use the old data.
         """
         read_at, served = self._served
         if time.monotonic() - read_at > MAX_SERVED_AGE:

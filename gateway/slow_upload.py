@@ -1,4 +1,4 @@
-"""Ends uploads that are too slow, so that callers who send almost nothing do not hold connections forever."""
+"""Ends uploads that are too slow. Otherwise, a caller who sends almost nothing could block a connection."""
 
 import time
 from typing import IO
@@ -7,14 +7,14 @@ from gevent import Timeout, monkey
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 GRACE_SECONDS = 30.0
-"""Seconds before an upload must have the minimum speed."""
+"""Seconds after its start for which an upload may be slower than the minimum speed."""
 
 MIN_BYTES_PER_SECOND = 1024
-"""Minimum mean speed after the grace, in bytes per second: a twentieth of a bad mobile connection's speed."""
+"""Minimum mean speed of an upload, in bytes per second. Even a bad mobile connection is 20 times as fast."""
 
 MAX_CHUNK_BYTES = 262_144
-"""Maximum size of one read in bytes. For a photo of 4 MB, gunicorn and the parser needed 18 ms of CPU with
-16,384, and 7 ms with this size (docs/performance.md)."""
+"""Maximum size of one read of an upload, in bytes. For a photo of 4 MB, gunicorn and the parser needed 7 ms
+of CPU time with reads of 262,144 bytes, and 18 ms with reads of 16,384 bytes (docs/performance.md)."""
 
 
 class UploadStream:
@@ -33,9 +33,9 @@ class UploadStream:
 
         Raises:
             RequestTimeout: the bytes arrive too slowly.
-            RequestEntityTooLarge: there are more than the maximum, which a chunked body does not announce.
+            RequestEntityTooLarge: the body exceeds the maximum size, as a chunked body may do unannounced.
         """
-        # The parser requests 0 bytes when it has the whole form.
+        # After the whole form, the parser requests 0 bytes.
         data = self._read_in_time(size) if self._is_timed and size else self._stream.read(size)
         self._bytes_read += len(data)
         if self._bytes_read > self._max_bytes:
@@ -45,8 +45,8 @@ class UploadStream:
     def _read_in_time(self, size: int) -> bytes:
         seconds = time.monotonic() - self._started
         seconds_left = GRACE_SECONDS + self._bytes_read / MIN_BYTES_PER_SECOND - seconds
-        # A read waits for all its bytes, so it requests what arrives in half of the time left at the minimum
-        # speed. Fast uploads soon reach large reads.
+        # A read waits for all its bytes. A read therefore requests only as many bytes as arrive at the
+        # minimum speed in half of the time left. The more bytes have arrived, the larger is the next read.
         in_time = max(int(seconds_left * MIN_BYTES_PER_SECOND / 2), 1)
         with Timeout(max(seconds_left, 0.001)) as own_timeout:
             try:
@@ -59,4 +59,4 @@ class UploadStream:
     def _too_slow(self) -> RequestTimeout:
         seconds = time.monotonic() - self._started
         detail = f"The form arrived too slowly: {self._bytes_read} bytes in {seconds:.0f} s"
-        return RequestTimeout(f"{detail}. Send it again on a faster connection.")
+        return RequestTimeout(f"{detail}. Send the form again on a faster connection.")

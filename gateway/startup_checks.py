@@ -1,6 +1,6 @@
 """Checks the settings that only the gateway can check: API keys, rate limit and the Redis URL.
 
-Without Flask, gunicorn's configuration can import this module and stop a wrong start before the app exists.
+This module does not import Flask, so gunicorn's configuration can check the settings before the app exists.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ def check(settings: Settings) -> None:
     """Check that the gateway can start with these settings.
 
     Raises:
-        SettingsError: a setting is invalid. The message has the reason.
+        SettingsError: a setting is invalid. The exception's text has the reason.
     """
     redis_url(settings)
     api_keys(settings)
@@ -24,12 +24,14 @@ def api_keys(settings: Settings) -> tuple[ApiKey, ...]:
     """Return the keys of API_KEYS and of API_KEYS_FILE.
 
     Raises:
-        SettingsError: the file is unreadable or holds an invalid key, or a key appears twice.
+        SettingsError: the file is unreadable or contains an invalid key, or a key appears twice.
     """
     path = settings.api_keys_file
     keys = settings.api_keys + (_keys_of_file(path) if path else ())
     if len({key.digest for key in keys}) < len(keys):
-        raise SettingsError("API_KEYS, API_KEYS_FILE: expected each key once, got one twice. Remove a copy.")
+        raise SettingsError(
+            "API_KEYS, API_KEYS_FILE: expected each key once, got a key twice. Remove one copy."
+        )
     return keys
 
 
@@ -54,7 +56,7 @@ def check_rate_limit(settings: Settings) -> None:
     """
     if settings.rate_limit is None:
         return
-    from limits import parse_many  # its 1 MB and asyncio are loaded only if a limit is set
+    from limits import parse_many  # `limits` needs 1 MB and asyncio: load it only if it is used
 
     try:
         is_valid = all(limit.amount > 0 for limit in parse_many(settings.rate_limit))

@@ -1,7 +1,7 @@
-"""GET /status: the service's load in few bytes, so that the page can request it every two seconds.
+"""GET /status: the service's load in few bytes, because an open page requests it every two seconds.
 
-The counts are kept in Redis, so every gateway returns the same, and two requests give the rates between them.
-/metrics returns these values and many more.
+Redis stores the counts, so every gateway returns the same counts. A client computes rates from the difference
+between two responses. GET /metrics returns these values and many more.
 """
 
 from flask import Blueprint

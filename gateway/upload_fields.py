@@ -1,4 +1,4 @@
-"""Checks the fields of an upload's form and its images' headers before a job is made."""
+"""Checks an upload before a job is created: the fields of the form and the headers of the images."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,16 +15,16 @@ T = TypeVar("T")
 TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
 
 MAX_DIGITS = 9
-"""Maximum digits of a number in a form. A longer number counts as the largest."""
+"""Maximum number of digits of a number in a form. A number with more digits is read as 10**MAX_DIGITS."""
 
 REGION_FORMS = {"xy": "x,y,side", "yx": "y,x,side"}
-"""How a region is written, by the setting REGION_ORDER."""
+"""The order of a region's three numbers, by the value of REGION_ORDER."""
 
 _IMAGE_STATUS = {"unsupported": 415, "damaged": 422, "too-large": 413}
 
 
 def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
-    """Return the image's bytes and its options.
+    """Return the bytes of the form's only image, and its options.
 
     Raises:
         Problem: the form, the image's header or a field is invalid. The problem names every invalid field.
@@ -37,10 +37,10 @@ def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
 
 
 def read_uploads(form: Form, settings: Settings) -> tuple[list[bytes], Options]:
-    """Return the bytes of a form's images and the options of all of them.
+    """Return the bytes of a form's images, and the options that apply to all images.
 
     Raises:
-        Problem: as for `read_upload`. With several images, the problem names an image by its number.
+        Problem: the same as in `read_upload`. With several images, the problem names an image by its number.
     """
     images = _images(form)
     check_images(images, settings)
@@ -98,11 +98,11 @@ def _options(form: Form, settings: Settings, size: tuple[int, int]) -> Options:
 
 
 def _regions(text: str, size: tuple[int, int], settings: Settings) -> tuple[Region, ...] | None:
-    """Parse `x,y,side;x,y,side`; None for the whole image."""
+    """Parse regions such as `x,y,side;x,y,side`. Return None for the whole image."""
     parts = [part.strip() for part in text.removesuffix(";").split(";")] if text else []
     if len(parts) > settings.max_regions:
         detail = f"expected at most {settings.max_regions} regions, got {len(parts)} regions"
-        raise Problem(422, f"{detail}. Send the others in another request.")
+        raise Problem(422, f"{detail}. Send the other regions in another request.")
     regions = [_region(part, number, settings.region_order) for number, part in enumerate(parts, 1)]
     for number, region in enumerate(regions, 1):
         _check_region(region, number, size)
@@ -122,14 +122,14 @@ def _check_region(region: Region, number: int, size: tuple[int, int]) -> None:
     width, height = size
     found = f"got region {number} (x={region.x}, y={region.y}, side={region.side})"
     if region.side < 1:
-        raise Problem(422, f"expected a side of at least 1 pixel, {found}. Make it larger.")
+        raise Problem(422, f"expected a side of at least 1 pixel, {found}. Make the region larger.")
     if region.x < 0 or region.y < 0 or region.x + region.side > width or region.y + region.side > height:
         expected = f"expected regions inside the image of {width}×{height} pixels"
-        raise Problem(422, f"{expected}, {found}. Move it or make it smaller.")
+        raise Problem(422, f"{expected}, {found}. Move the region or make it smaller.")
 
 
 def _top_n(text: str) -> int:
-    value, action = _whole_number(text), "Set it to the maximum number of predictions for each region."
+    value, action = _whole_number(text), "Set top_n to the maximum number of predictions for each region."
     if value is None:
         raise Problem(400, f"expected a whole number, got {text[:40]!r}. {action}")
     if value < 1:
@@ -141,12 +141,12 @@ def _boolean(text: str) -> bool:
     value = text.lower()
     if value not in TRUE + FALSE:
         allowed = "1, true, on, yes, 0, false, off or no"
-        raise Problem(400, f"expected {allowed}, got {text[:40]!r}. Send one of these.")
+        raise Problem(400, f"expected {allowed}, got {text[:40]!r}. Send one of these values.")
     return value in TRUE
 
 
 def _whole_number(text: str) -> int | None:
-    """Parse a whole number in ASCII digits; None if it is malformed."""
+    """Parse a whole number in ASCII digits. Return None for any other text."""
     digits = text.removeprefix("-").removeprefix("+") if text[:2] not in ("-+", "+-") else ""
     if not (digits.isascii() and digits.isdigit()):
         return None

@@ -15,14 +15,14 @@ from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_total_by
 from shared.settings import Settings
 
 CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso-8859-1"})
-"""The charsets that a part of a form may have; Werkzeug accepts the same."""
+"""The charsets that a part of a form may declare. Werkzeug accepts the same charsets."""
 
 EXAMPLE = "Send a form, for example: curl -F blob=@photo.jpg"
 
 
 @dataclass(frozen=True)
 class Form:
-    """A form's files and text fields by name. Each name has all its values in their order."""
+    """A form's files and text fields by name. All values of a repeated name are kept, in their order."""
 
     files: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     fields: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -32,7 +32,7 @@ def read_form(request: Request, settings: Settings, max_images: int) -> Form:
     """Read the request's body: a form of at most `max_images` images.
 
     Raises:
-        Problem: the body is no form, is malformed or is too large.
+        Problem: the body is not a multipart form, is malformed or is too large.
         RequestTimeout: the body arrives too slowly.
     """
     if request.mimetype != "multipart/form-data":
@@ -66,7 +66,7 @@ def _collect(parts: Iterator[tuple[Any, bytes]]) -> Form:
 
 
 def _parts(request: Request, max_bytes: int, max_parts: int) -> Iterator[tuple[Any, bytes]]:
-    """Yield each part, a `MultipartSegment`, with its bytes. The request's maximum size bounds the memory."""
+    """Yield each part of a form (a `MultipartSegment`) and its bytes. `max_bytes` limits the memory."""
     boundary = request.mimetype_params.get("boundary")
     if not boundary:
         raise ValueError("its Content-Type has no boundary")
@@ -89,7 +89,7 @@ def _parts(request: Request, max_bytes: int, max_parts: int) -> Iterator[tuple[A
 
 def _text(part: MultipartSegment, data: bytes) -> str:
     charset = part.charset or "utf-8"
-    # Other codecs of Python may be slow: punycode needs a second for the largest field.
+    # Python decodes some other charsets slowly: the largest field takes a second in punycode.
     if charset.lower() not in CHARSETS:
         raise ValueError(f"a field has the charset {charset[:40]!r} instead of UTF-8")
     return data.decode(charset)

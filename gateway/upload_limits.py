@@ -4,17 +4,18 @@ from gateway.problem import field_problem
 from shared.settings import Settings
 
 MAX_OTHER_BYTES = 256 * 1024
-"""Maximum size of a form's text fields, and of its boundaries and headers, in bytes."""
+"""Maximum total size of the parts of a form that are not images, in bytes."""
 
 MAX_OTHER_PARTS = 31
 """Maximum number of parts of a form that are not images."""
 
 MAX_LARGEST_IMAGES = 10
-"""Maximum number of images of the largest size in one form. The form may have more if they are smaller."""
+"""Maximum number of images with MAX_UPLOAD_BYTES bytes in one form. A form may have more
+images if they are smaller."""
 
 
 def max_images(settings: Settings) -> int:
-    """Return the maximum number of images in one form. The server never accepts more than the queue holds."""
+    """Return the maximum number of images in one form. The bulk queue must have a place for each image."""
     return min(settings.max_jobs_per_request, settings.bulk_queue_size)
 
 
@@ -24,7 +25,7 @@ def max_total_bytes(settings: Settings, images: int) -> int:
 
 
 def check_image_size(image: bytes, settings: Settings, name: str) -> None:
-    """Check one image.
+    """Check the size of one image.
 
     Raises:
         Problem: the image is larger than MAX_UPLOAD_BYTES.
@@ -38,7 +39,7 @@ def check_images(images: list[bytes], settings: Settings) -> None:
     """Check the number and the total size of a form's images.
 
     Raises:
-        Problem: there are too many, or they have more bytes than MAX_QUEUE_BYTES.
+        Problem: there are too many images, or the images' total size exceeds MAX_QUEUE_BYTES.
     """
     size = sum(map(len, images))
     if len(images) > max_images(settings):
@@ -47,4 +48,4 @@ def check_images(images: list[bytes], settings: Settings) -> None:
         detail = f"expected images with at most {settings.max_queue_bytes} bytes in total, got {size} bytes"
     else:
         return
-    raise field_problem(413, "blob", f"{detail}. Send them in several requests.")
+    raise field_problem(413, "blob", f"{detail}. Send the images in several requests.")

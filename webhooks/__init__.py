@@ -1,1 +1,1 @@
-"""The webhook sender: posts the ends of jobs to their callers' servers. Run it with `python -m webhooks`."""
+"""The webhook sender: reports each job's end to the caller's server. Run it with `python -m webhooks`."""

@@ -17,21 +17,22 @@ from shared.webhook import FUNCTION, QUEUE
 from webhooks.deliver import Undeliverable, deliver
 
 MAINTENANCE_SECONDS = 20
-"""Time between two searches for deliveries whose sender died or lost Redis, in seconds (RQ: 600)."""
+"""Seconds between two searches for deliveries whose sender died or lost Redis (RQ's default: 600)."""
 
 IDLE_SECONDS = 5
-"""Maximum wait for a delivery, in seconds (RQ: 405). RQ searches only between two waits."""
+"""Maximum seconds that a sender waits for a new delivery (RQ's default: 405). RQ's maintenance, which
+searches for lost deliveries, runs only between two such waits."""
 
 
 class Delivery(SafeJob):
-    """RQ's job, which always runs `deliver`: access to Redis does not allow choosing the code that runs."""
+    """RQ's job that always runs `deliver`, so that access to Redis does not allow running other code."""
 
     @property
     def func(self) -> Callable[..., Any]:
         """Return `deliver`.
 
         Raises:
-            Undeliverable: the record names another function.
+            Undeliverable: the job's record names another function.
         """
         if self.func_name != FUNCTION:
             raise Undeliverable(f"not a job of this service: it names the function {self.func_name!r}")
@@ -64,13 +65,15 @@ def main() -> int:
         settings = Settings.from_environ()
         url = redis_url(settings)
         if not settings.webhook_secret:
-            raise SettingsError("WEBHOOK_SECRET is not set. Set it: the sender signs every webhook with it.")
+            raise SettingsError(
+                "WEBHOOK_SECRET is not set. Set the secret with which every webhook is signed."
+            )
     except SettingsError as error:
         return refuse_start(str(error))
     setup_logging(settings.log_format)
     redis = connect(url)
     wait_until_reachable(redis)
-    # With several senders, a server that does not answer holds up no other delivery.
+    # With several senders, a receiver that does not answer delays no other delivery.
     pool = WorkerPool([QUEUE], redis, settings.webhook_workers, Sender, JSONSerializer, Delivery)
     pool.start(logging_level="WARNING")
     return 0

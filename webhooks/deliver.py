@@ -19,26 +19,26 @@ from webhooks.signature import signed_headers
 logger = logging.getLogger(__name__)
 
 TIMEOUTS = Timeout(connect=5, read=10)
-"""Maximum times to connect and to wait for a part of the answer, in seconds. RQ bounds the whole attempt."""
+"""Maximum seconds to connect, and to wait for the next part of the response. RQ limits the attempt's time."""
 
 NO_FOLLOW_UP: dict[str, Any] = dict.fromkeys(
     ("retries", "redirect", "assert_same_host", "preload_content"), False
 )
-"""RQ retries, redirects could lead to forbidden addresses, and the answer's body has no meaning."""
+"""Options of urllib3: RQ retries, redirects may lead to forbidden addresses, and the body is not used."""
 
 
 class Undelivered(Exception):
-    """An attempt failed; another attempt may succeed."""
+    """A delivery attempt failed. Another attempt may succeed."""
 
 
 class Undeliverable(Exception):
-    """No other attempt can succeed."""
+    """A delivery failed, and no other attempt can succeed."""
 
 
 def deliver(url: str, message_id: str, body: str) -> str:
-    """POST a job's end, as the Standard Webhooks specification defines it; RQ calls this function.
+    """Report a job's end in a POST request, as Standard Webhooks specifies. RQ calls this function.
 
-    Returns a summary of the answer, which RQ keeps.
+    Returns a summary of the response. RQ stores this summary as the result of its job.
 
     Raises:
         Undelivered: the server did not answer with a 2xx status.
@@ -71,7 +71,7 @@ def _settings() -> Settings:
 
 
 def _resolve(host: str, allowed: Allowed) -> list[Address]:
-    """Return the host's addresses. All must be allowed, because the connection may use any address."""
+    """Return the host's addresses. All addresses must be allowed, because any may be used."""
     found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     addresses = [ip_address(str(each).split("%")[0]) for each in sorted(map(str, found))]
     allowed.check(host, addresses)
@@ -81,7 +81,7 @@ def _resolve(host: str, allowed: Allowed) -> list[Address]:
 def _post(
     url: SplitResult, addresses: Sequence[Address], body: bytes, headers: dict[str, str]
 ) -> BaseHTTPResponse:
-    """POST to the first address that accepts a connection. The checked name is not resolved again."""
+    """POST to the first address that accepts a connection. `_resolve` has checked all addresses."""
     failure: Exception | None = None
     for address in addresses:
         try:

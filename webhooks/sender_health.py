@@ -1,4 +1,4 @@
-"""`python -m webhooks.sender_health`: a health check that succeeds while this machine has a live sender."""
+"""`python -m webhooks.sender_health`: a health check that passes while this machine has a webhook sender."""
 
 import socket
 import sys

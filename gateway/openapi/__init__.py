@@ -1,8 +1,9 @@
 """The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
-In the file, `<name>` stands for a setting or a limit. The file describes a service with API keys, webhooks
-and the result cache. `document` removes what the settings switch off, and adds the rate limit. The file's
-shared responses and examples are copied to where they are referenced.
+In this file, a placeholder `<name>` stands for a setting or a limit. The file describes a service with
+API keys, webhooks and the result cache. `document` removes the parts that the settings
+switch off, and adds the rate limit if it is set. `document` also replaces references to the file's shared
+responses and examples by copies of them.
 """
 
 import json
@@ -30,7 +31,7 @@ EXAMPLES: Json = _FILE["components"]["examples"]
 """Answers of a real server with the demo model, by a short name of the request."""
 
 _UNLIMITED_PATH = "/status"
-"""The path that needs a key but has no rate limit."""
+"""The path that needs an API key but has no rate limit."""
 
 _RATE_LIMIT_HEADERS = {
     name: {"$ref": f"#/components/headers/{name}"}
@@ -41,7 +42,7 @@ _PLACEHOLDER = re.compile("<([a-z_]+)>")
 
 
 def document(settings: Settings) -> Json:
-    """Return the document that describes a service with these settings."""
+    """Return the OpenAPI document of a service with these settings."""
     made: Json = _fill(_FILE, _values(settings))
     shared = made["components"].pop("responses")
     del made["components"]["examples"]
@@ -65,7 +66,7 @@ def _has_keys(settings: Settings) -> bool:
 
 
 def _guard(path: str, operation: Json, settings: Settings, shared: Json) -> None:
-    """Add what API keys and the rate limit add to an operation, unless it is public."""
+    """Add the responses 401 and 429 and the rate limit's headers, unless the operation is public."""
     if "security" in operation:
         if not _has_keys(settings):
             del operation["security"]
@@ -81,7 +82,7 @@ def _guard(path: str, operation: Json, settings: Settings, shared: Json) -> None
 
 
 def _values(settings: Settings) -> Json:
-    """Return the values of the file's placeholders."""
+    """Return the values of the placeholders in `openapi.json`."""
     images = max_images(settings)
     return {
         **vars(settings),
@@ -105,7 +106,7 @@ def _values(settings: Settings) -> Json:
 
 
 def _fill(node: Any, values: Json) -> Any:
-    """Copy a part of the file with its placeholders and its references to shared parts replaced."""
+    """Copy a part of `openapi.json` with its placeholders and shared references replaced."""
     if isinstance(node, list):
         return [_fill(each, values) for each in node]
     if isinstance(node, str):
