@@ -1,7 +1,7 @@
 """All settings of the service, read from environment variables into one typed object.
 
-docs/settings.md repeats the variables, their defaults and their meanings (a test compares both files). `Settings.from_environ`
-reports all invalid values in one `SettingsError`.
+docs/settings.md repeats the variables, their defaults and their meanings (a test compares both files).
+`Settings.from_environ` reports all invalid values in one `SettingsError`.
 """
 
 import difflib
@@ -23,7 +23,7 @@ PREPROCESS_NAMES = (
     *("inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3", "nasnet", "resnet", "resnet50"),
     *("resnet_v2", "vgg16", "vgg19", "xception"),
 )
-"""The modules of `tf.keras.applications` with a function `preprocess_input`; a test compares them with Keras."""
+"""The modules of `tf.keras.applications` that have a function `preprocess_input` (a test checks this)."""
 
 OUR_PREFIXES = (
     *("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "RESULT_", "MAX_", "BULK_"),
@@ -43,7 +43,7 @@ class Setting:
     name: str
     default: Any
     parse: Callable[[str], Any]
-    """Raises a `ValueError` such as "expected X, got Y". The parser of a secret omits the value from the message."""
+    """Raises a `ValueError` such as "expected X, got Y"; the parser of a secret omits the value."""
     secret: bool = False
     help: str = ""
     """The meaning, which completes the sentence "Set it to the …". Special values follow after semicolons."""
@@ -310,7 +310,7 @@ def redis_url(settings: Settings) -> str:
 
 
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
-    """Return a warning for each unknown variable with one of `OUR_PREFIXES`; it names the nearest known name."""
+    """Return a warning for each unknown variable with one of `OUR_PREFIXES`, with the nearest known name."""
     known = [setting.name for _, setting in table()]
     warnings = []
     for name in sorted(environ):
