@@ -6,7 +6,7 @@ from shared.worker_counts import Histogram
 
 
 class MetricName(NamedTuple):
-    """A metric's name and its `# HELP` text. `prometheus_client` adds suffixes such as `_total` to the name."""
+    """A metric's name and its `# HELP` text. `prometheus_client` adds suffixes such as `_total`."""
 
     name: str
     text: str

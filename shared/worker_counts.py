@@ -18,7 +18,7 @@ SUM = "sum"
 
 
 class Histogram(NamedTuple):
-    """A histogram that all workers fill. A value counts in the first bucket whose bound is at least the value."""
+    """A histogram that all workers fill. A value counts in the first bucket with a bound >= the value."""
 
     name: str
     help: str
