@@ -1,4 +1,4 @@
-"""The names of all metrics that `GET /metrics` returns, with their texts; docs/metrics.md describes them."""
+"""Names and help texts of all metrics that `GET /metrics` returns; docs/metrics.md describes the metrics."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from shared.worker_counts import Histogram
 
 
 class MetricName(NamedTuple):
-    """A metric's name and its text in `# HELP`. `prometheus_client` adds suffixes such as `_total`."""
+    """A metric's name and its `# HELP` text. `prometheus_client` adds suffixes such as `_total`."""
 
     name: str
     text: str
@@ -14,32 +14,39 @@ class MetricName(NamedTuple):
 
 BUILD = MetricName("classification_build", "This gateway's version.")
 REDIS_UP = MetricName(
-    "classification_redis_up", "1 if Redis sent this gateway the metrics below, 0 if they are missing."
+    "classification_redis_up",
+    "1 if this gateway could read the metrics of the queue from Redis, 0 if these metrics are missing.",
 )
 WORKERS = MetricName("classification_workers", "Live workers with a warm model.")
 BATCH_LIMIT = MetricName(
     "classification_batch_limit",
-    "Maximum inputs in one run of the model; below INPUT_BATCH if a worker had too little memory.",
+    "Maximum number of inputs in one run of the model; below INPUT_BATCH if a worker had too little memory.",
 )
 MODEL = MetricName(
-    "classification_model", "A model that workers serve; there are several while the model is being changed."
+    "classification_model",
+    "A model that workers run; there are several models while the model is being changed.",
 )
 JOBS_WAITING = MetricName("classification_jobs_waiting", "Jobs that wait for a worker.")
 OLDEST_JOB_WAIT = MetricName(
-    "classification_oldest_job_wait_seconds", "Time that the next job has waited, or 0."
+    "classification_oldest_job_wait_seconds",
+    "Time for which the next job of the queue has waited; 0 if no job waits.",
 )
-JOBS_RUNNING = MetricName("classification_jobs_running", "Jobs that a worker has claimed and not ended.")
-IMAGE_BYTES = MetricName("classification_image_bytes", "Bytes of the images of waiting and running jobs.")
-JOBS_ENDED = MetricName("classification_jobs_ended", "Jobs ended; reason is the code of the failure.")
+JOBS_RUNNING = MetricName("classification_jobs_running", "Jobs that workers have claimed and not ended.")
+IMAGE_BYTES = MetricName(
+    "classification_image_bytes", "Total size of the images of all waiting and running jobs, in bytes."
+)
+JOBS_ENDED = MetricName(
+    "classification_jobs_ended", "Jobs that have ended; reason is the error code of failed jobs."
+)
 LATE_ATTEMPTS = MetricName(
     "classification_late_attempts", "Attempts whose result was discarded because the job's lease had ended."
 )
-HTTP_REQUESTS = MetricName("classification_http_requests", "Requests answered.")
+HTTP_REQUESTS = MetricName("classification_http_requests", "Requests that the gateway answered.")
 HTTP_SECONDS = MetricName(
     "classification_http_request_duration_seconds", "Time from a request's arrival to its answer."
 )
 
 
 def of_histogram(histogram: Histogram) -> MetricName:
-    """Return the name of a histogram that the workers fill."""
+    """Return the exported name and help text of a histogram that the workers fill."""
     return MetricName(f"classification_{histogram.name}", histogram.help)

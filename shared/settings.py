@@ -1,7 +1,7 @@
 """All settings of the service, read from environment variables into one typed object.
 
-docs/settings.md repeats the variables, defaults and meanings (a test compares them). `Settings.from_environ`
-reports all invalid values in one `SettingsError`.
+docs/settings.md repeats the variables, their defaults and their meanings (a test compares both files).
+`Settings.from_environ` reports all invalid values in one `SettingsError`.
 """
 
 import difflib
@@ -23,33 +23,33 @@ PREPROCESS_NAMES = (
     *("inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3", "nasnet", "resnet", "resnet50"),
     *("resnet_v2", "vgg16", "vgg19", "xception"),
 )
-"""The modules of `tf.keras.applications` that have a `preprocess_input` (a test compares them)."""
+"""The modules of `tf.keras.applications` that have a function `preprocess_input` (a test checks this)."""
 
 OUR_PREFIXES = (
     *("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "RESULT_", "MAX_", "BULK_"),
     *("WEBHOOK_", "API_KEY", "RATE_LIMIT"),
 )
-"""Beginnings of our variables' names: an unknown name that begins like this is probably misspelt."""
+"""Prefixes of the service's variables; an unknown variable with such a prefix is probably misspelt."""
 
 
 class SettingsError(ValueError):
-    """One or more variables have invalid values; the message has a line for each variable."""
+    """One or more variables have invalid values; the error message has one line for each variable."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One variable: its name, default value, parser and meaning."""
+    """One environment variable: its name, default value, parser and meaning."""
 
     name: str
     default: Any
     parse: Callable[[str], Any]
-    """Raises a `ValueError` such as "expected X, got Y"; a secret's parser leaves the value out."""
+    """Raises a `ValueError` such as "expected X, got Y"; the parser of a secret omits the value."""
     secret: bool = False
     help: str = ""
-    """Completes the sentence "Set it to the …". A semicolon separates the special values."""
+    """The meaning, which completes the sentence "Set it to the …". Special values follow after semicolons."""
 
     def means(self, help: str) -> Any:
-        """The field of `Settings` for this variable, with the variable's meaning."""
+        """Return a field of `Settings` for this variable, with `help` as the variable's meaning."""
         setting = replace(self, help=help)
         return field(default=self.default, repr=not self.secret, metadata={"setting": setting})
 
@@ -75,7 +75,7 @@ def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Ca
     def parse(text: str) -> int | float:
         with suppress(ValueError):
             value = kind(text)
-            if minimum <= value <= maximum:  # false for nan
+            if minimum <= value <= maximum:  # false if the value is nan
                 return value
         raise ValueError(f"expected {noun} from {minimum} to {maximum}, got {text!r}")
 
@@ -121,69 +121,75 @@ _MEBI = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The service's settings; lengths in pixels, times in seconds."""
+    """The service's settings. Lengths are in pixels, times in seconds."""
 
     model: Path = Setting("INFERENCE_MODEL", Path("/model.h5"), Path).means(
-        "path of the Keras model: .h5, .hdf5, .keras or a SavedModel folder"
+        "path of the Keras model: a file .h5, .hdf5 or .keras, or a SavedModel folder"
     )
     classes_file: Path = Setting("INFERENCE_CLASSES_FILE", Path("/classes.txt"), Path).means(
-        "path of the class names: one name per line, in the order of the model's outputs"
+        "path of the text file with the class names, one per line, in the order of the model's outputs"
     )
     thresholds_file: Path = Setting("INFERENCE_THRESHOLDS_FILE", Path("/thresholds.csv"), Path).means(
-        "path of the thresholds of each class (CSV)"
+        "path of the CSV file with the threshold of each class"
     )
     minimum_threshold: float = Setting("INFERENCE_MINIMUM_THRESHOLD", 0.5, _number(float, 0, 1)).means(
-        "minimum threshold of every class; a score at or below it is never accepted"
+        "minimum threshold of every class; a prediction with a score at or below it is never accepted"
     )
     preprocess: str = Setting("INFERENCE_PREPROCESS", "inception_v3", _one_of(*PREPROCESS_NAMES)).means(
-        "module of tf.keras.applications whose preprocess_input the model was trained with"
+        "module of tf.keras.applications whose function preprocess_input the model was trained with"
     )
     activation: str = Setting("INFERENCE_ACTIVATION", "none", _one_of("none", "softmax")).means(
-        "activation to add to the model's output; softmax: for a model that ends in logits"
+        "activation function that is applied to the model's output; "
+        "softmax: for models whose output is logits"
     )
     precision: str = Setting("INFERENCE_PRECISION", "float32", _one_of("float32", "bfloat16")).means(
-        "arithmetic of the model; bfloat16 is faster on processors that support it"
+        "number format of the model's arithmetic; bfloat16 is faster on processors that support it"
     )
     threads: int = Setting("INFERENCE_THREADS", 0, _number(int, 0, 1024)).means(
         "number of CPU cores that the model uses; 0: all cores"
     )
     input_height: int | None = Setting("INPUT_HEIGHT", None, _number(int, 1, 4096)).means(
-        "height of the model's input; unset: the model's own height, or 299 if it has none"
+        "height of the model's input in pixels; unset: as the model file specifies, or 299 if it does not"
     )
     input_width: int | None = Setting("INPUT_WIDTH", None, _number(int, 1, 4096)).means(
-        "width of the model's input; unset: the model's own width, or 299 if it has none"
+        "width of the model's input in pixels; unset: as the model file specifies, or 299 if it does not"
     )
     input_channels: int | None = Setting("INPUT_CHANNELS", None, _channels).means(
-        "number of channels of the model's input (1 or 3); unset: the model's own number, or 3"
+        "number of channels of the model's input, 1 or 3; "
+        "unset: as the model file specifies, or 3 if it does not"
     )
     input_color: str = Setting("INPUT_COLOR", "rgb", _one_of("rgb", "bgr")).means(
-        "order of the colour channels; bgr: for the scores of the original server"
+        "order of the colour channels in the model's input; bgr: the original server's order"
     )
     input_resize: str = Setting(
         "INPUT_RESIZE", "antialias", _one_of("antialias", "bilinear", "nearest")
     ).means(
-        "filter that resizes an image to the model's input; bilinear: as OpenCV, nearest: as Keras' loader"
+        "filter that resizes images to the model's input size; bilinear: OpenCV's filter; "
+        "nearest: the filter of Keras' image loader"
     )
     input_batch: int = Setting("INPUT_BATCH", 32, _number(int, 1, 1024)).means(
         "maximum number of inputs (images and regions) in one run of the model"
     )
     region_order: str = Setting("REGION_ORDER", "xy", _one_of("xy", "yx")).means(
-        "order of a region's numbers; xy: x,y,side, yx: y,x,side as the original server's code reads them"
+        "order of the three numbers of a region; xy = x,y,side; "
+        "yx = y,x,side (as the original server's code reads them)"
     )
     flush_interval: float = Setting("SCHEDULER_FLUSH_INTERVAL", 0.0, _number(float, 0, 60)).means(
         "maximum number of seconds for which a partial batch waits for more inputs"
     )
     queue_size: int = Setting("SCHEDULER_QUEUE_SIZE", 128, _number(int, 1, 100_000)).means(
-        "maximum number of waiting synchronous jobs; above it 429"
+        "maximum number of waiting jobs from POST /classify; above it, the answer is 429"
     )
     bulk_queue_size: int = Setting("BULK_QUEUE_SIZE", 10_000, _number(int, 1, 10_000_000)).means(
-        "maximum number of waiting asynchronous jobs; above it 429"
+        "maximum number of waiting jobs from POST /jobs; above it, the answer is 429"
     )
     max_queue_bytes: int = Setting("MAX_QUEUE_BYTES", 1024 * _MEBI, _number(int, 1, 2**40)).means(
-        "maximum number of bytes of the images of all jobs that wait or run; above it 429"
+        "maximum total size in bytes of the images of all waiting and running jobs; "
+        "above it, the answer is 429"
     )
     redis_url: str | None = Setting("REDIS_URL", None, check_redis_url, secret=True).means(
-        "address of the Redis or Valkey server, or of its Sentinels; unset: the embedded server"
+        "address of the Redis or Valkey server, or of its Sentinels; "
+        "unset: make serve starts an embedded server"
     )
     server_host: str = Setting("SERVER_HOST", "0.0.0.0", str).means(  # noqa: S104
         "address on which the HTTP server listens"
@@ -192,64 +198,72 @@ class Settings:
         "port on which the HTTP server listens"
     )
     server_proxies: int = Setting("SERVER_PROXIES", 0, _number(int, 0, 16)).means(
-        "number of proxies in front that append an address to X-Forwarded-For; 0: the header is ignored"
+        "number of proxies in front of the server that append an address to X-Forwarded-For; "
+        "0: this header is ignored"
     )
     server_drain_seconds: float = Setting("SERVER_DRAIN_SECONDS", 0.0, _number(float, 0, 300)).means(
-        "number of seconds for which a stopping gateway accepts requests; load balancers need this time"
+        "number of seconds for which a stopping gateway still accepts requests; "
+        "load balancers need this time to notice"
     )
     data_dir: Path | None = Setting("SERVER_DATA_DIR", None, Path).means(
-        "folder of the embedded Redis server's data; unset: in the user's state folder, named after the port"
+        "folder for the embedded Redis server's data; "
+        "unset: a folder named after the port, in the user's state folder"
     )
     fsync: str = Setting("SERVER_FSYNC", "everysec", _one_of("everysec", "always")).means(
-        "moment when the embedded Redis writes to disk; everysec: within a second, always: before each answer"
+        "moment when the embedded Redis server writes changes to disk; everysec: within a second; "
+        "always: before it confirms them"
     )
     request_timeout: float = Setting("REQUEST_TIMEOUT", 60.0, _number(float, 0.1, 3600)).means(
-        "maximum number of seconds for which a synchronous request waits for its answer; above it 504"
+        "maximum number of seconds for which a POST /classify request waits for its result; "
+        "above it, the answer is 504"
     )
     batch_timeout: float = Setting("BATCH_TIMEOUT", 120.0, _number(float, 0, 86_400)).means(
-        "maximum number of seconds to decode a batch or run the model; above it the worker ends; 0: no limit"
+        "maximum number of seconds to decode a batch's images or to run the model on a batch; "
+        "above it, the worker ends; 0: no limit"
     )
     job_lease: float = Setting("JOB_LEASE", 15.0, _number(float, 1, 3600)).means(
-        "number of seconds without a heartbeat after which other workers run a worker's jobs"
+        "number of seconds after a worker's last heartbeat until other workers run its jobs"
     )
     job_max_attempts: int = Setting("JOB_MAX_ATTEMPTS", 3, _number(int, 1, 100)).means(
-        "maximum number of attempts at a job whose workers die; 1: no second attempt"
+        "maximum number of attempts at a job if the workers that run it die; 1: no second attempt"
     )
     result_ttl: int = Setting("RESULT_TTL", 3600, _number(int, 1, 31_536_000)).means(
-        "number of seconds for which results and failures are kept"
+        "number of seconds for which the results and errors of ended jobs are stored"
     )
     result_cache_ttl: int = Setting("RESULT_CACHE_TTL", 0, _number(int, 0, 31_536_000)).means(
-        "number of seconds for which equal requests share one run and its answer; 0: no result cache"
+        "number of seconds for which a stored answer is reused for equal requests; 0: no result cache"
     )
     max_upload_bytes: int = Setting("MAX_UPLOAD_BYTES", 20 * _MEBI, _number(int, 1, 512 * _MEBI)).means(
-        "maximum number of bytes of an image; above it 413"
+        "maximum size of an image file in bytes; above it, the answer is 413"
     )
     max_image_pixels: int = Setting("MAX_IMAGE_PIXELS", 100_000_000, _number(int, 1, 2**31)).means(
-        "maximum number of pixels of an image; above it 413"
+        "maximum number of pixels of an image; above it, the answer is 413"
     )
     max_regions: int = Setting("MAX_REGIONS", 100, _number(int, 1, MAX_REGIONS)).means(
-        "maximum number of regions in one request; above it 422"
+        "maximum number of regions in one request; above it, the answer is 422"
     )
     max_jobs_per_request: int = Setting("MAX_JOBS_PER_REQUEST", 100, _number(int, 1, 1000)).means(
-        "maximum number of images in one asynchronous request; their total size may be 10 × MAX_UPLOAD_BYTES"
+        "maximum number of images in one POST /jobs request; their total size may be 10 × MAX_UPLOAD_BYTES"
     )
     webhook_secret: tuple[bytes, ...] | None = Setting("WEBHOOK_SECRET", None, _secrets, secret=True).means(
-        "secret that signs webhooks: whsec_ and base64, several separated by commas; unset: no webhooks"
+        "secret that signs webhooks, written as whsec_ and base64; commas separate several secrets; "
+        "unset: no webhooks"
     )
     webhook_allow: Allowed = Setting("WEBHOOK_ALLOW", Allowed(), Allowed.parse).means(
-        "hosts, addresses and networks that may receive webhooks although they are not public"
+        "hosts, IP addresses and networks that may receive webhooks although they are not public"
     )
     webhook_workers: int = Setting("WEBHOOK_WORKERS", 4, _number(int, 1, 256)).means(
-        "maximum number of webhooks that are sent at the same time"
+        "maximum number of webhooks that a sender process sends at the same time"
     )
     api_keys: tuple[ApiKey, ...] = Setting("API_KEYS", (), _api_keys, secret=True).means(
         "API keys that callers must send, separated by commas; unset: no key is needed"
     )
     api_keys_file: Path | None = Setting("API_KEYS_FILE", None, Path).means(
-        "file with more API keys, one per line; # starts a comment"
+        "path of a file with more API keys, one per line; # starts a comment"
     )
     rate_limit: str | None = Setting("RATE_LIMIT", None, str).means(
-        "maximum rate of each API key, or without keys of each address: 100/minute, or 10/second;1000/hour"
+        "maximum request rate of each API key (without API keys: of each IP address), "
+        "for example 100/minute or 10/second;1000/hour"
     )
     cors_origins: tuple[str, ...] = Setting("CORS_ORIGINS", ("*",), _origins).means(
         "origins of web pages that may call the server, separated by commas; *: all origins"
@@ -263,7 +277,7 @@ class Settings:
         """Read all variables from `environ` (default: the process's environment).
 
         Raises:
-            SettingsError: it names every variable that has an invalid value.
+            SettingsError: some variables have invalid values; the message names all of them.
         """
         environ = os.environ if environ is None else environ
         values, errors = {}, []
@@ -278,12 +292,12 @@ class Settings:
 
 
 def table() -> list[tuple[str, Setting]]:
-    """The attributes of `Settings` and their `Setting`s, in the order of the documentation."""
+    """Return the name and the `Setting` of each attribute of `Settings`, in the documentation's order."""
     return [(each.name, each.metadata["setting"]) for each in fields(Settings)]
 
 
 def redis_url(settings: Settings) -> str:
-    """The Redis server's address, for a process that is not started by `serve`.
+    """Return the Redis server's address, for a process that was not started by `serve`.
 
     Raises:
         SettingsError: `REDIS_URL` is not set.
@@ -296,7 +310,7 @@ def redis_url(settings: Settings) -> str:
 
 
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
-    """A warning for each unknown variable that has one of our prefixes, with the nearest known name."""
+    """Return a warning for each unknown variable with one of `OUR_PREFIXES`, with the nearest known name."""
     known = [setting.name for _, setting in table()]
     warnings = []
     for name in sorted(environ):

@@ -1,4 +1,4 @@
-"""What all workers count together in Redis; `gateway.metric_names` has the names of the exported metrics.
+"""The counts that all workers add up in Redis; `gateway.metric_names` has the names of the exported metrics.
 
 A count's name in Redis is `KIND:LABEL:REST`: `jobs:interactive:image-damaged`, `decode_seconds::0.05`.
 """
@@ -8,49 +8,49 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 JOBS = "jobs"
-"""The kind of the counts of ended jobs: the label is the queue, the rest the failure's code or empty."""
+"""The kind of the counts of ended jobs. LABEL is the queue, and REST is the failure's code or empty."""
 
 LATE = "late"
-"""The kind of the counts of attempts that ended after their lease; the label is the queue."""
+"""The kind of the counts of attempts that ended after their lease. LABEL is the queue."""
 
 SUM = "sum"
-"""The rest of the name of a histogram's sum. The rest of a bucket's name is its upper bound."""
+"""REST in the name of a histogram's sum. In the name of a histogram's bucket, REST is the upper bound."""
 
 
 class Histogram(NamedTuple):
-    """A histogram that all workers fill. A value counts in the first bucket whose bound is not lower."""
+    """A histogram that all workers fill. A value counts in the first bucket with a bound >= the value."""
 
     name: str
     help: str
     bounds: tuple[float, ...]
     label: str = ""
-    """The name of the label that separates its parts, if there is one."""
+    """The name of the metric's label, or empty if the histogram has no label."""
 
 
 BATCH_INPUTS = Histogram(
     "batch_inputs",
-    "Inputs (images and regions) of each run of the model.",
+    "Number of inputs (images and regions) in each run of the model.",
     (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
 )
 INFERENCE = Histogram(
     "inference_seconds",
-    "Time of each run of the model, also of those that failed; the sum is how long models were busy.",
+    "Time of each run of the model, including failed runs; the sum is the total busy time of all models.",
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 DECODE = Histogram(
     "decode_seconds",
-    "Time to turn an image into the model's pixels.",
+    "Time to decode an image and resize it to the model's input size.",
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 QUEUE_WAIT = Histogram(
     "queue_wait_seconds",
-    "Time from a job's submission to its run in the model, without the decoding.",
+    "Time from a job's submission to its run in the model, without the time to decode its image.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
     "queue",
 )
 ANSWER = Histogram(
     "answer_seconds",
-    "Time from a job's submission to its scores: the wait, the decoding and the model.",
+    "Time from a job's submission to its scores: wait in the queue, decoding and run of the model.",
     QUEUE_WAIT.bounds,
     "queue",
 )
@@ -58,7 +58,7 @@ HISTOGRAMS = (BATCH_INPUTS, INFERENCE, DECODE, QUEUE_WAIT, ANSWER)
 
 
 class Count(NamedTuple):
-    """The name of one count."""
+    """The name of one count in Redis, in three parts."""
 
     kind: str
     label: str
@@ -69,14 +69,14 @@ class Count(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Count":
-        """Read the text that `str` returns."""
+        """Return the `Count` of a name in the form that `str` returns."""
         kind, label, rest = name.split(":", 2)
         return cls(kind, label, rest)
 
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """The state of the queues at one moment and all counts; waits in seconds, images in bytes."""
+    """The state of the queues at one moment, and all counts. Waits are in seconds, image sizes in bytes."""
 
     waiting: Mapping[str, int]
     oldest_wait: Mapping[str, float]
