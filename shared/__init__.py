@@ -1,1 +1,1 @@
-"""Shared by gateway, worker and webhook sender: settings, jobs, the queue. Neither Flask nor TensorFlow."""
+"""Code that gateway, worker and webhook sender share. It imports neither Flask nor TensorFlow."""

@@ -1,4 +1,4 @@
-"""What all workers count together in Redis; `gateway.metric_names` has the names of the exported metrics.
+"""The counts that all workers add up in Redis; `gateway.metric_names` has the exported metrics' names.
 
 A count's name in Redis is `KIND:LABEL:REST`: `jobs:interactive:image-damaged`, `decode_seconds::0.05`.
 """
@@ -8,23 +8,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 JOBS = "jobs"
-"""The kind of the counts of ended jobs: the label is the queue, the rest the failure's code or empty."""
+"""KIND of the counts of ended jobs: LABEL is the queue; REST is the failure's code, or empty."""
 
 LATE = "late"
-"""The kind of the counts of attempts that ended after their lease; the label is the queue."""
+"""KIND of the counts of attempts that ended after their lease; LABEL is the queue."""
 
 SUM = "sum"
-"""The rest of the name of a histogram's sum. The rest of a bucket's name is its upper bound."""
+"""REST in the name of a histogram's sum. In the name of a bucket, REST is the bucket's upper bound."""
 
 
 class Histogram(NamedTuple):
-    """A histogram that all workers fill. A value counts in the first bucket whose bound is not lower."""
+    """A histogram that all workers fill.
+
+    A value counts in the first bucket whose upper bound is not below the value.
+    """
 
     name: str
     help: str
     bounds: tuple[float, ...]
     label: str = ""
-    """The name of the label that separates its parts, if there is one."""
+    """The name of the metric's label; empty: the histogram has no label."""
 
 
 BATCH_INPUTS = Histogram(
@@ -58,7 +61,7 @@ HISTOGRAMS = (BATCH_INPUTS, INFERENCE, DECODE, QUEUE_WAIT, ANSWER)
 
 
 class Count(NamedTuple):
-    """The name of one count."""
+    """The name of one count in Redis: KIND, LABEL and REST."""
 
     kind: str
     label: str
@@ -69,14 +72,14 @@ class Count(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Count":
-        """Read the text that `str` returns."""
+        """Parse the name of a count in Redis, which `str` returns."""
         kind, label, rest = name.split(":", 2)
         return cls(kind, label, rest)
 
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """The state of the queues at one moment and all counts; waits in seconds, images in bytes."""
+    """The state of the queues at one moment, and all counts; `oldest_wait` is in seconds."""
 
     waiting: Mapping[str, int]
     oldest_wait: Mapping[str, float]

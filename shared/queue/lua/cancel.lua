@@ -1,5 +1,5 @@
--- Cancels a job that waits.
--- Returns the job's status: 'canceled', or the status that did not allow it. Unknown jobs: ''.
+-- Cancels a waiting job.
+-- Returns the job's status: 'canceled', or the status in which it cannot be canceled. Returns '' for an unknown job.
 -- Uses server_time, read_fields (records.lua), end_job, write_pending (end_job.lua).
 local id = ARGV[1]
 local owner = ARGV[2] -- the caller who may cancel the job
