@@ -60,6 +60,6 @@ class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
 
     def owns_connection(self, connection: Any) -> int:
         """Return whether the connection belongs to this pool."""
-        # Redis-py's Sentinel pool disowns a connection that reached no master, but the blocking pool lists the
-        # connection further. So its list would grow with every request until there is a master.
+        # Redis-py's Sentinel pool disowns a connection that reached no master, but the blocking pool does not
+        # remove the connection from its list. The list would grow with every request until there is a master.
         return BlockingConnectionPool.owns_connection(self, connection)

@@ -48,7 +48,7 @@ class Decider:
             raise ValueError("the model's scores: expected finite numbers, got nan or inf")
 
     def _accepted(self, scores: NDArray[np.float32]) -> list[tuple[str, float]]:
-        """Return each input's best class, if accepted; scores are not rounded, so close sums stay different."""
+        """Return each input's best class, if accepted. Scores are not rounded: close sums stay different."""
         best = [(self.classes[i], float(row[i])) for row, i in zip(scores, scores.argmax(1), strict=True)]
         return [(name, score) for name, score in best if score > self._threshold(name)]
 
