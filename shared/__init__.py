@@ -1,1 +1,4 @@
-"""Code that gateway, worker and webhook sender share. It imports neither Flask nor TensorFlow."""
+"""Code that gateway, worker and webhook sender share.
+
+This package imports neither Flask nor TensorFlow.
+"""

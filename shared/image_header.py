@@ -48,7 +48,7 @@ _UNSUPPORTED = {
     "an XML document": rb"\s*<\?xml",
     "JSON text": rb"\s*\{",
 }
-"""Descriptions of unsupported file types, each with a pattern of the first kilobyte.
+"""Descriptions of unsupported file types, each with a pattern that matches the file's first kilobyte.
 
 A file has the type of the first pattern that matches."""
 

@@ -37,8 +37,8 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
     `max_connections` is the maximum size of the connection pool: each running command uses one connection.
     """
     options = {
-        # If all connections are in use, this pool makes a thread wait up to `timeout` seconds. Redis-py's
-        # default pool raises an error at once.
+        # If all connections are in use, this pool makes a thread wait up to `timeout` seconds, but redis-py's
+        # default pool raises an error.
         "timeout": SOCKET_TIMEOUT,
         "socket_timeout": SOCKET_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,

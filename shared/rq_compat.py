@@ -19,7 +19,7 @@ from rq.job import Job
 REPEATED_SIGNAL_SECONDS = 1.0
 """Maximum time between two stop signals that count as one request to stop, in seconds.
 
-Two programs may send a signal for the same stop."""
+Two programs may each send a stop signal at almost the same moment."""
 
 
 class QuietWorker(SimpleWorker):

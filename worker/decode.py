@@ -41,7 +41,7 @@ class PixelSpec:
 
     @classmethod
     def of(cls, shape: tuple[int, int, int], settings: Settings) -> "PixelSpec":
-        """Return the specification for a model's input shape (height, width, channels) and the settings."""
+        """Return the specification of a model's input of this shape (height, width, channels)."""
         return cls(*shape, settings.input_color, settings.input_resize, settings.max_image_pixels)
 
 
@@ -104,7 +104,7 @@ def _cut(opened: OpenedImage, box: Box, scale: int, spec: PixelSpec) -> Image.Im
     """Return one region, resized; `box` is in pixels of the upright image at its full size.
 
     The region is cut out before it is resized, because pixels outside of the region must have no influence.
-    It is also cut out before it is turned, because a small part turns faster than the whole image.
+    The region is also cut out before it is turned, because a region turns faster than the whole image.
     """
     image = opened.image
     stored = stored_box(box, (opened.width, opened.height), opened.orientation)

@@ -22,10 +22,10 @@ MAX_IDLE_SECONDS = 1.0
 RQ's own tools queue jobs without waking a worker, so the worker must also poll for jobs."""
 
 GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS = 0.00025, 0.002
-"""Wait before the next claim in seconds for each job of the last claim, and maximum wait in seconds.
+"""Pause before a worker's next claim, in seconds for each job of its last claim, and the maximum pause.
 
-When many jobs arrive, this wait collects more jobs into one batch. After a claim of a single job, the worker
-does not wait (docs/performance.md)."""
+When many jobs arrive, the pause collects more jobs into one batch. After a claim of a single job, the worker
+does not pause (docs/performance.md)."""
 
 GROUP_BYTES = 65_536
 """Minimum total size of the images that a decoding thread receives at once, in bytes.

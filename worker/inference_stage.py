@@ -50,7 +50,7 @@ class Throughput:
     _last_end: float = field(default=0.0, init=False)
 
     def update(self, jobs: int, start: float, end: float) -> None:
-        """Include a batch. A pause before the batch counts only if it is short, as it is under load."""
+        """Include a batch in the speed. A pause before the batch counts only if the pause is below 50 ms."""
         since = self._last_end if start - self._last_end < 0.05 else start
         self._last_end = end
         self.jobs_per_second += 0.2 * (jobs / max(end - since, 1e-6) - self.jobs_per_second)

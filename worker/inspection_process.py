@@ -26,14 +26,16 @@ def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspect
     """Inspect a model file as `inspect_model` does, within `seconds` of processor time.
 
     Raises:
-        ModelError: the file does not pass the inspection, or the process crashes or takes too long.
+        ModelError: the file fails the inspection, or the inspecting process crashes or exceeds its limits.
     """
     # The process must import this project's packages, not packages of the same name in the current folder.
     environ = os.environ | {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "worker.inspection_process", str(path), str(seconds)]
     done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own module)
     if done.returncode:
-        raise ModelError(f"{path} can't be read: {_reason(done.returncode)}. It is damaged or malicious.")
+        raise ModelError(
+            f"{path} can't be read: {_reason(done.returncode)}. The file is damaged or malicious."
+        )
     found = json.loads(done.stdout)
     if "error" in found:
         raise ModelError(found["error"])

@@ -1,6 +1,6 @@
 """Uses of Keras' private parts, and the import of Keras. Checked with keras 3.15.1 and tf-keras 2.21.0.
 
-- Environment variables: when Keras is imported, Keras reads its backend and TensorFlow its log level.
+- Environment variables: during their import, Keras reads its backend and TensorFlow its log level.
 - Hidden packages: Keras imports matplotlib, scipy and sklearn if they are installed, for pictures and
   training. Without these packages, the import of Keras takes 2.0 s instead of 4.3 s (docs/performance.md).
   Guarded by

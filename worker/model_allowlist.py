@@ -1,10 +1,10 @@
 """The security check of model files: refuses unknown layers, functions and operations before loading.
 
 Loading a model file can run code. tf_keras runs Python code that an H5 file has in a Lambda layer or in a
-recurrent cell's wrapper. It calls any TensorFlow function that a TFOpLambda layer names, and imports any
-module that a configuration names. So a model file is loaded only if `model_allowlist.json` has all names in
-the file's configuration. The list has Keras' own layers, whose configuration consists of numbers and names.
-This module does not import TensorFlow.
+recurrent cell's wrapper. tf_keras calls any TensorFlow function that a TFOpLambda layer names. It also
+imports any module that a configuration names. So a model file is loaded only if `model_allowlist.json` has
+all names in the file's configuration. This allowlist has Keras' own layers, whose configuration consists of
+numbers and names. This module does not import TensorFlow.
 """
 
 import hashlib
@@ -196,7 +196,7 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_allowed(found: dict[str, Any]) -> bool:
-    """Return whether Keras may create an object; its class has a name, a module and a registered name."""
+    """Return whether Keras may create an object, judged by its class name, module and registered name."""
     name, alias = str(found["class_name"]), found.get("registered_name")
     package, *submodules = _module(found)
     # tf_keras uses the registered name if it does not find the class name.

@@ -1,9 +1,9 @@
 """Uses of private and outdated parts of TensorFlow. Checked with tensorflow 2.21.0.
 
 - `convert_variables_to_constants_v2` is private. It makes a graph without variables, which a session needs.
-- `compat.v1.Session` runs the model's graph on a CPU. A batch of 8 inputs takes 0.66 ms of CPU time instead
-  of 1.85 ms (docs/performance.md). The reason is that, in a direct call of the function, TensorFlow formats
-  every batch for an unused error message. A session also has its own precision and its own threads.
+- `compat.v1.Session` runs the model's graph on a CPU. In a session, a batch of 8 inputs takes 0.66 ms of CPU
+  time. In a direct call of the function, the batch takes 1.85 ms (docs/performance.md), because TensorFlow
+  formats every batch for an unused error message. A session also has its own precision and its own threads.
   Guarded by tests/integration/test_model.py (the scores are those of `predict`) and by
   tests/integration/test_engine.py (precision and threads).
 - `malloc_trim` of glibc returns memory to the operating system that was freed after loading the model. A

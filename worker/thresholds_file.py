@@ -17,7 +17,10 @@ _COLUMNS = ",".join(COLUMNS)
 
 @dataclass(frozen=True)
 class Threshold:
-    """Statistics of a class's validation images: two scores and a share, each from 0 to 1 or `MISSING`."""
+    """Statistics of a class's validation images: two scores and the share of right answers.
+
+    Each value is from 0 to 1, or `MISSING`.
+    """
 
     top1_min: float
     top2_max: float

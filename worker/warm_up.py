@@ -15,7 +15,7 @@ SHORT_SECONDS = 0.05
 ROUNDS = 5
 """Number of further rounds in which short runs are timed.
 
-Each round times every size once, so that a slow moment of the machine does not affect one size only."""
+Each round times every short run once, so that a slow moment of the machine affects all sizes alike."""
 
 
 def warm_up(engine: Engine) -> float:

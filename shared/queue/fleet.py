@@ -19,7 +19,7 @@ START_FAILURES_KEY = "classification:start-failures"
 
 
 class Fleet:
-    """The workers of one Redis server. A worker's entry expires `lease` seconds after its last heartbeat.
+    """The workers of one Redis server. A worker's entry expires one lease after the worker's last heartbeat.
 
     Every method may raise `redis.exceptions.RedisError`.
     """

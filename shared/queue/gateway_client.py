@@ -29,7 +29,7 @@ REPEATABLE_SECONDS = 86_400
 """Maximum time for which a caller can repeat a submission with its idempotency key, in seconds."""
 
 RATE_SECONDS = 1.0
-"""Maximum age of the workers' measured speed that estimates of waiting times use, in seconds."""
+"""Maximum age of the measured worker speed in estimates of waiting times, in seconds."""
 
 DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 10, 600
 """Default and maximum retry time of a refused caller, in seconds; the default is for no live worker."""
@@ -101,7 +101,7 @@ class GatewayQueue:
     def _full(self, refusal: str, queue: str, waiting: int) -> QueueFull:
         reasons = {  # one for each of REFUSALS
             "jobs": f"the {queue} queue is full: {waiting} jobs wait",
-            "bytes": f"all images together have the maximum of {self._settings.max_queue_bytes} bytes",
+            "bytes": f"all jobs' images together reach the maximum of {self._settings.max_queue_bytes} bytes",
             "image": "the image could not be stored",
         }
         rate, seconds = self._jobs_per_second(), DEFAULT_RETRY_AFTER
@@ -119,7 +119,7 @@ class GatewayQueue:
         return rate
 
     def replies(self, reply_to: str) -> list[Reply]:
-        """Wait up to `BLOCK_SECONDS` for a message and return its replies, those of a whole batch of jobs."""
+        """Wait up to `BLOCK_SECONDS` for a worker's message, and return the message's replies to jobs."""
         found = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
         return [wire.read_reply(each) for each in json.loads(found[1])] if found else []
 

@@ -16,7 +16,7 @@ CONSTANTS = {name: value for name, value in vars(script_constants).items() if na
 """The constants of `script_constants`; the Lua scripts use them under the same names."""
 
 RECORDS = ("records",)
-"""The name of the Lua file that is joined in front of a script to read and write records."""
+"""The name of the Lua file with functions for Redis records; it is joined in front of other scripts."""
 
 END_JOB = (*RECORDS, "end_job")
 """The names of the Lua files that are joined in front of a script that ends jobs."""

@@ -107,7 +107,7 @@ def read_claim(queue: str, row: list[Any]) -> Claim:
 
 
 def read_reply(message: dict[str, Any]) -> Reply:
-    """Read a reply that `lua/end_job.lua` pushed."""
+    """Read a reply that `lua/end_job.lua` pushed to a gateway's reply list."""
     failure = message.get("failure")
     reason = JobFailure(failure["code"], failure["detail"]) if failure else None
     return Reply(message["id"], message.get("result"), reason, message.get("timing") or {})

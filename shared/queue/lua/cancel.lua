@@ -4,7 +4,7 @@
 local id = ARGV[1]
 local owner = ARGV[2] -- the caller who may cancel the job
 local keep = tonumber(ARGV[3]) -- seconds for which the job's record is kept
-local at = ARGV[4] -- the time as RQ writes it
+local at = ARGV[4] -- the current time in RQ's text form
 local failure = ARGV[5] -- the failure as JSON
 
 local job = read_fields('rq:job:' .. id, 'status', 'origin', 'owner', 'leader')

@@ -16,10 +16,10 @@ local worker = ARGV[1] -- the worker's name
 local token = ARGV[2] -- unique text of this claim; the ids of its executions begin with it
 local lease = tonumber(ARGV[3]) -- seconds
 local full_batch = tonumber(ARGV[4]) -- number of inputs in a full batch
-local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])} -- number of inputs that the worker accepts
+local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])} -- maximum inputs from each queue
 local is_idle = ARGV[7] == '1' -- whether the worker holds no jobs
 local fresh_retries = tonumber(ARGV[8]) -- `retries_left` of a fresh job
-local at = ARGV[9] -- the time as RQ writes it
+local at = ARGV[9] -- the current time in RQ's text form
 local max_image_bytes = tonumber(ARGV[10]) -- images up to this size are returned with their jobs
 local MAX_RETRIED_TOGETHER = 6 -- maximum number of retried jobs in one claim
 local TURNS_TTL = 3600 -- seconds for which Redis keeps the number of interactive claims in a row
@@ -52,7 +52,7 @@ end
 
 local function drop_stale(queue, job)
   redis.call('LPOP', 'rq:queue:' .. queue)
-  if job.status == 'canceled' then -- RQ's own tools, which do not know the image, canceled the job
+  if job.status == 'canceled' then -- RQ's own tools canceled the job, but did not delete its image
     redis.call('DECRBY', 'classification:bytes', job.bytes)
     redis.call('HSET', 'rq:job:' .. job.id, 'bytes', 0)
     -- A follower, an equal job that waits for this job, would inherit the image.

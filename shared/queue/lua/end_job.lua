@@ -1,6 +1,6 @@
 -- Ends jobs: writes results, registries and counters, sends replies and queues webhooks.
 -- Also ends a job's followers: equal jobs that wait for the answer of one job, their leader.
--- Joined in front of submit.lua, settle.lua, cancel.lua and reap.lua.
+-- This file is joined in front of submit.lua, settle.lua, cancel.lua and reap.lua.
 -- Uses read_fields, whole, write, try, wake_worker (records.lua)
 -- and the constants IMAGE_TTL, METRICS_KEY, JOBS_COUNT, WEBHOOKS_QUEUE (shared/queue/script_constants.py).
 --
@@ -10,7 +10,7 @@
 --   result, timing, error   JSON texts; 'null': the job has no such value
 --   stream      fields and values of RQ's result; nil: no result is written
 --   code        the failure's code; nil or '': the job did not fail
---   at          the time as RQ writes it
+--   at          the current time in RQ's text form
 --   now         the time in seconds since 1970
 --   keep        seconds for which the job's records are kept
 --   keep_image  true: the job's image is kept too, so that the job can be requeued

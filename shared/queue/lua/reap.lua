@@ -7,9 +7,9 @@ local max_jobs = ARGV[1] -- maximum number of jobs that one call reaps from each
 local keep = tonumber(ARGV[2]) -- seconds for which a failed job's records are kept
 local failure = ARGV[3] -- the failure as JSON
 local exc_string = ARGV[4] -- the failure as RQ stores it
-local at = ARGV[5] -- the time as RQ writes it
+local at = ARGV[5] -- the current time in RQ's text form
 local MAX_DEFERRED = 100 -- maximum number of followers of each queue that one call checks
-local MAX_FOLLOWERS = 1000 -- maximum number of one leader's followers that one call moves to a new leader
+local MAX_FOLLOWERS = 1000 -- maximum number of followers that one call moves from an ended leader to a new leader
 
 local now, outcomes, is_busy = server_time(), {}, false
 local exhausted = {status = 'failed', outcome = 'failed', code = cjson.decode(failure).code, at = at, now = now,

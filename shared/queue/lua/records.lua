@@ -1,5 +1,5 @@
 -- Reads and writes Redis records, also records that another program has changed.
--- Joined in front of every script except count.lua.
+-- This file is joined in front of every script except count.lua.
 -- A malformed record of one job must not stop a script for the other jobs, because Redis does not undo what the script
 -- wrote before its error.
 -- Uses WAKE_KEY, a constant of shared/queue/script_constants.py.
@@ -52,7 +52,7 @@ local function write(command, key, ...)
   return type(answer) == 'table' and answer.err and redis.call(command, key, ...) or answer
 end
 
--- Runs a step for one job. An error is logged and stops this step only. Returns whether the step succeeded.
+-- Calls the function `step` for one job. An error is logged and ends this call only. Returns whether it succeeded.
 local function try(step, ...)
   local done, reason = pcall(step, ...)
   if not done then

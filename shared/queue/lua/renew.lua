@@ -7,7 +7,8 @@ local FIRST_CLAIM = 3 -- ARGV from here on: queue, job id and execution of each 
 
 local now = server_time()
 local keep, lost = math.ceil(lease) + LEASE_GRACE, {}
--- The script's first write command needs no memory. Then Redis lets the script finish even if Redis' memory is full.
+-- EXPIRE comes first because it needs no memory: Redis lets a script finish after its first write command, even if
+-- Redis' memory is full.
 redis.call('EXPIRE', 'rq:worker:' .. worker .. ':executions', keep)
 for i = FIRST_CLAIM, #ARGV, 3 do
   local queue, id, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]

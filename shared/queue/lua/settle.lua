@@ -3,7 +3,7 @@
 -- Returns 1 for each such attempt. For an attempt that has lost its lease, writes nothing and returns 0.
 -- Uses server_time, read_fields (records.lua), append, pending, end_job, write_pending (end_job.lua).
 local worker = ARGV[1] -- the worker's name
-local at = ARGV[2] -- the time as RQ writes it
+local at = ARGV[2] -- the current time in RQ's text form
 local keep = tonumber(ARGV[3]) -- seconds for which the job's records are kept
 local cache_ttl = tonumber(ARGV[4]) -- seconds for which answers are kept for equal jobs; 0: the cache is off
 local digest_prefix = ARGV[5] .. ':' -- ARGV[5]: id of the worker's model

@@ -16,7 +16,7 @@ local repeat_key = ARGV[5] -- key that makes the submission repeatable, or ''
 local repeat_hash = ARGV[6] -- hash of the submission
 local repeat_ttl = ARGV[7] -- seconds for which the submission is repeatable
 local keep = tonumber(ARGV[8]) -- seconds for which a result is kept
-local at = ARGV[9] -- the time as RQ writes it
+local at = ARGV[9] -- the current time in RQ's text form
 local common_count = tonumber(ARGV[10]) -- number of the following arguments: fields and values that all jobs have
 local common_fields = {unpack(ARGV, 11, 10 + common_count)}
 -- The other arguments are, for each job: id, image ('' if Redis has it already), size of the image in bytes, seconds
