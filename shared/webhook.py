@@ -49,7 +49,10 @@ class Forbidden(ValueError):
 
 @dataclass(frozen=True)
 class Allowed:
-    """The hosts, addresses and networks in `WEBHOOK_ALLOW`, to which webhooks may go though not public."""
+    """The hosts, addresses and networks in `WEBHOOK_ALLOW`.
+
+    Webhooks may go to these hosts even if their addresses are not public.
+    """
 
     names: frozenset[str] = frozenset()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -107,7 +107,7 @@ class InferenceStage:
         return [ScoredJob(job, row, start, end - start) for job, row in zip(jobs, rows, strict=True)], []
 
     def _isolate(self, jobs: Sequence[DecodedJob], error: Exception) -> Outcomes:
-        """Run both halves of a failed batch, and split again, until only the job that causes it fails."""
+        """Split a failed batch into halves and run them, until only the job that causes the error fails."""
         if len(jobs) == 1:
             claim = jobs[0].claim
             logger.exception("job %s: the model failed", claim.job_id)

@@ -39,7 +39,7 @@ def import_keras() -> None:
 
 @contextmanager
 def _hidden(packages: Sequence[str]) -> Iterator[None]:
-    """Make these packages seem not installed, unless they are imported already."""
+    """Make packages appear not to be installed, unless they are imported already."""
     # Python's reference documents that importing a name whose module is None raises ModuleNotFoundError.
     hidden: dict[str, Any] = {each: None for each in packages if each not in sys.modules}
     sys.modules.update(hidden)

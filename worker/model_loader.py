@@ -63,7 +63,7 @@ def _read_tf_keras(path: str) -> Any:
 
 @contextmanager
 def _named(path: Path, form: str) -> Iterator[str]:
-    """Provide the file with the extension of its format, which Keras needs; the user's file may have any."""
+    """Provide a path with the extension of the file's format, because Keras reads the format from it."""
     extensions = {"h5": (".h5", ".hdf5"), "keras": (".keras",)}[form]
     if path.name.endswith(extensions):
         yield str(path)

@@ -54,7 +54,7 @@ class GatewayQueue:
         timeout: float | None = None,
         repeatable: Repeatable | None = None,
     ) -> Submitted:
-        """Queue all jobs or none. A job expires if no worker begins it within `timeout` seconds.
+        """Queue all jobs, or none if one is refused. A job expires if not begun in `timeout` seconds.
 
         Raises:
             QueueFull: a job was refused for one of `REFUSALS`, so no job was queued.

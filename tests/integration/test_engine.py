@@ -170,7 +170,7 @@ def test_the_error_of_a_grey_model_lists_the_preprocessing_that_fits(tmp_path: P
         ModelError, match=r"expected a name for images of 1 channels, got resnet50\. Set it to one of: (.*)"
     ) as e:
         build(path, preprocess="resnet50")
-    named = str(e.value).split("Set another: ")[1].split(", ")
+    named = str(e.value).split("Set it to one of: ")[1].split(", ")
     assert "inception_v3" in named and "mobilenet_v2" in named and "vgg16" not in named
     for name in named:
         assert build(path, preprocess=name).run(PIXELS[:, :8, :8, :1]).shape == (12, 4)

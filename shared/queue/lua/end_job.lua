@@ -77,8 +77,8 @@ local function queue_webhook(id, webhook, ending)
   redis.call('SADD', 'rq:queues', 'rq:queue:' .. WEBHOOKS_QUEUE)
 end
 
--- Queues the first follower of a leader that ended without an answer or failure to share. The queued follower inherits
--- the leader's image and becomes the leader of the other followers.
+-- Queues the first follower of a leader that was canceled, expired or deleted. The queued follower inherits the leader's
+-- image and becomes the leader of the other followers.
 local function promote_follower(old_leader, digest, followers)
   local leader
   for _, id in ipairs(followers) do

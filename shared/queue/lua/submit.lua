@@ -12,9 +12,9 @@ local queue = ARGV[1] -- the queue's name
 local max_jobs = tonumber(ARGV[2]) -- maximum number of waiting jobs
 local max_bytes = tonumber(ARGV[3]) -- maximum bytes of all images
 local all_or_none = ARGV[4] == 'all' -- otherwise 'each': every job is accepted or refused on its own
-local repeat_key = ARGV[5] -- key that makes the submission repeatable, or ''
+local repeat_key = ARGV[5] -- Redis key for the caller's idempotency key, or ''
 local repeat_hash = ARGV[6] -- hash of the submission
-local repeat_ttl = ARGV[7] -- seconds for which the submission is repeatable
+local repeat_ttl = ARGV[7] -- seconds for which the caller can repeat the submission
 local keep = tonumber(ARGV[8]) -- seconds for which a result is kept
 local at = ARGV[9] -- the current time in RQ's text form
 local common_count = tonumber(ARGV[10]) -- number of the following arguments: fields and values that all jobs have
