@@ -21,8 +21,9 @@ With this ratio, pixel values differ from those of a full decode by at most 1 of
 _REDUCING_GAP = 3.0
 """Minimum ratio of a region's side to the model input's side after the first step of Pillow's resize.
 
-The first step shrinks the region by a whole-number factor, and the second step applies the filter. The two
-steps take half the time of the filter alone. Pixel values differ by at most 1 of 255 on average."""
+Pillow's first step shrinks the region by a whole-number factor, and its second step applies the filter. A
+resize in two steps takes half the time of a resize with the filter alone. The pixel values of the
+two kinds of resize differ by at most 1 of 255 on average."""
 
 
 @dataclass(frozen=True)

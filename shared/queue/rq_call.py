@@ -10,7 +10,9 @@ FUNCTION = "worker.task.classify"
 """The function name in every job's record. The worker runs its own code whatever a record names."""
 
 MAX_CALL_BYTES = 2**20
-"""Maximum size of a job's uncompressed call, in bytes. Ten thousand regions need a third of this size."""
+"""Maximum size of a job's uncompressed call, in bytes.
+
+A call with ten thousand regions needs a third of this size."""
 
 MAX_CACHED_BYTES = 256
 """Maximum size of a compressed call whose decoded options are cached in memory, in bytes."""
