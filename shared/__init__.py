@@ -1,1 +1,4 @@
-"""Shared by gateway, worker and webhook sender: settings, jobs, the queue. Neither Flask nor TensorFlow."""
+"""Code that gateway, worker and webhook sender share.
+
+This package imports neither Flask nor TensorFlow.
+"""

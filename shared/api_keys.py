@@ -1,6 +1,6 @@
-"""API keys in settings: KEY, NAME:KEY, or a hash instead of the key, [NAME:]sha256:HEX.
+"""Parses the API keys in a setting. An entry is KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX.
 
-Only the digest of a key is kept. No message here contains a part of an entry.
+Only the SHA-256 digest of each key is kept in memory. No error message contains a part of an entry.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ MIN_CHARACTERS = 16
 
 _FORM = re.compile(
     r"(?:(?!sha256:)(?P<name>[\w.-]{1,64}):)?"
-    # Keys have the alphabet of the Authorization header (RFC 6750), so they contain no colon and no comma.
+    # RFC 6750 limits the characters of a key in an Authorization header: a key has no colon and no comma.
     r"(?:sha256:(?P<hash>[0-9a-f]{64})|(?P<key>[\w.~+/-]+=*))",
     re.ASCII | re.IGNORECASE,
 )
@@ -20,22 +20,22 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A caller's key. Keys with the same name belong to one caller, so a new key can replace an old key."""
+    """An API key. All keys with one name belong to the same caller, so a new key can replace an old key."""
 
     name: str
     digest: bytes = field(repr=False)
 
 
 def digest(key: str) -> bytes:
-    """The SHA-256 of a key: only digests are kept and compared."""
+    """Return the SHA-256 of a key, because only digests are stored and compared."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def parse_keys(entries: list[str], noun: str) -> tuple[ApiKey, ...]:
-    """Parse the entries that are not empty; messages call an entry `noun` and its number.
+    """Parse API keys and skip empty entries. Error messages name an entry by `noun` and its number.
 
     Raises:
-        ValueError: an entry has another form, its key is too short, or there is no key.
+        ValueError: an entry is malformed, its key is too short, or there is no key.
     """
     keys = []
     for number, entry in enumerate(entries, 1):
@@ -52,13 +52,14 @@ def _parse(entry: str) -> ApiKey:
     found = _FORM.fullmatch(entry)
     if found is None:
         raise ValueError(
-            "expected KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX (keys and names: ASCII letters, digits, "
-            "- . _; in keys also ~ + / and = at the end; HEX: 64 digits)"
+            "expected KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX. Keys and names consist of ASCII letters, "
+            "digits and - . _ (a key may also contain ~ + / and end with =). HEX has 64 hexadecimal digits"
         )
     key = found["key"]
     if key and len(key) < MIN_CHARACTERS:
         raise ValueError(
-            f"expected {MIN_CHARACTERS} or more characters, got {len(key)} (make a key: openssl rand -hex 32)"
+            f"expected {MIN_CHARACTERS} or more characters, got {len(key)}. "
+            "Make a key with `openssl rand -hex 32`"
         )
     kept = digest(key) if key else bytes.fromhex(found["hash"])
     return ApiKey(found["name"] or f"key-{kept.hex()[:12]}", kept)

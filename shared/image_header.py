@@ -1,7 +1,6 @@
-"""Checks of an uploaded image before its pixels are decoded.
+"""Checks an uploaded image by its header, before its pixels are decoded.
 
-The gateway refuses images by these checks and the worker decodes by them, so both agree on which images are
-readable and how an image is upright.
+Gateway and worker use the same checks, so both accept the same images and find the same EXIF orientation.
 """
 
 import io
@@ -15,10 +14,14 @@ from shared.pillow_compat import open_header
 from shared.tiff_tags import BYTE_TYPES, MAX_TAGS, TRUNCATED, tags
 
 MAX_READS = MAX_TAGS
-"""Maximum number of reads for one header. A million tiny segments would cost seconds and gigabytes."""
+"""Maximum number of reads from a file for its image header.
+
+A header of a million tiny segments would cost seconds of time and gigabytes of memory."""
 
 MAX_VALUES = 50_000
-"""Maximum number of values of one TIFF tag. Millions of strips would cost seconds and gigabytes."""
+"""Maximum number of values of one TIFF tag.
+
+A TIFF image of millions of strips would cost seconds of time and gigabytes of memory."""
 
 _SUPPORTED = {
     "JPEG": rb"\xff\xd8\xff",
@@ -28,7 +31,7 @@ _SUPPORTED = {
     "WebP": rb"RIFF.{4}WEBP",
     "BMP": rb"BM.{4}\0{4}",
 }
-"""Supported file types by the pattern of their first kilobyte."""
+"""Names of the supported file types, each with a pattern that matches the file's first bytes."""
 
 _UNSUPPORTED = {
     "a HEIC image": rb".{4}ftyphe[iv]",
@@ -45,15 +48,17 @@ _UNSUPPORTED = {
     "an XML document": rb"\s*<\?xml",
     "JSON text": rb"\s*\{",
 }
-"""Descriptions of unsupported file types by the pattern of their first kilobyte. The first match wins."""
+"""Descriptions of unsupported file types, each with a pattern that matches the file's first kilobyte.
+
+A file has the type of the first pattern that matches."""
 
 _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 0x0142, 0x0143
 
 
 class ImageError(ValueError):
-    """An upload that cannot be classified; the message tells the sender why and what to do.
+    """An uploaded image cannot be classified; the message gives the sender the reason and a remedy.
 
-    `kind` is 'unsupported' (the file type or form of pixels), 'damaged' or 'too-large'.
+    `kind` is 'unsupported' (file type or pixel format), 'damaged' or 'too-large'.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -63,7 +68,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An image whose header was read; `width` and `height` are those of the upright image, in pixels."""
+    """An image whose header was read; `width` and `height` are the upright image's size in pixels."""
 
     image: Image.Image
     width: int
@@ -77,7 +82,7 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
     """Read an image's header without decoding its pixels.
 
     Raises:
-        ImageError: an unsupported file, a damaged header, or more than `max_pixels` pixels.
+        ImageError: the file type is unsupported, the header is damaged, or there are too many pixels.
     """
     image = _open(data)
     width, height = image.size
@@ -85,10 +90,10 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
         raise ImageError("damaged", f"the image's header is damaged: its size is {width}×{height} pixels")
     _check_pixels("image", width, height, max_pixels)
     if image.mode in ("I", "F"):
-        detail = f"the image has samples of 32 bits or with a sign (mode {image.mode})"
-        raise ImageError("unsupported", f"{detail}. Save it with 8 or 16 bits.")
+        detail = f"the image has 32-bit or signed samples (mode {image.mode})"
+        raise ImageError("unsupported", f"{detail}. Save it with 8 or 16 bits per sample.")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # A decoder needs memory for whole tiles, however small the image is.
+        # A TIFF decoder needs memory for a whole tile, even if the image is smaller than the tile.
         _check_pixels("image's tile", *_tile(image), max_pixels)
         return OpenedImage(image, width, height, 1, "TIFF")  # Pillow itself applies a TIFF's orientation
     orientation = _orientation(image.info.get("exif", b""))
@@ -98,7 +103,7 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
 
 
 class _Header(io.BytesIO):
-    """A file that allows a limited number of reads."""
+    """An uploaded file in memory that raises an `ImageError` after `MAX_READS` reads."""
 
     reads_left: float = MAX_READS
 
@@ -110,19 +115,19 @@ class _Header(io.BytesIO):
 
 
 def _open(data: bytes) -> Image.Image:
-    # A file of MAX_READS bytes has no more parts than that, and reading without counting is a third faster.
+    # A file of at most MAX_READS bytes needs no limit of reads. Without a count, reading is a third faster.
     file = _Header(data) if len(data) > MAX_READS else io.BytesIO(data)
     try:
         _check_tags(data)
         image = open_header(file)
     except ImageError:
         raise
-    except Exception as error:  # Pillow raises a dozen kinds, from SyntaxError to MemoryError
+    except Exception as error:  # Pillow raises a dozen exception types, from SyntaxError to MemoryError
         raise _refusal(data, error) from None
     if isinstance(file, _Header):
-        file.reads_left = math.inf  # decoding the pixels may need more reads
-    # EXIF alone sets the orientation, as in browsers and OpenCV. Pillow would also apply a TIFF's XMP, and it
-    # would report the turned image's size only after that.
+        file.reads_left = math.inf  # to decode the pixels, Pillow may need more reads
+    # Only EXIF sets the orientation, as in browsers and OpenCV. Pillow would also apply the orientation in a
+    # TIFF's XMP data, and would report the turned image's size only after decoding the pixels.
     image.info.pop("xmp", None)
     return image
 
@@ -143,7 +148,7 @@ def _check_tags(data: bytes) -> None:
                 detail = f"tag {tag.id} of the TIFF image has {tag.values} values, more than {MAX_VALUES}"
                 raise ImageError("damaged", f"{detail}. Save the image again, in fewer strips.")
     except TRUNCATED:
-        return  # Pillow decides whether the missing part matters
+        return  # Pillow decides whether the missing part of the file matters
 
 
 def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
@@ -154,16 +159,16 @@ def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
 
 
 def _orientation(exif: bytes) -> int:
-    """Return an EXIF block's orientation; 1 where there is none or the block is malformed.
+    """Return the orientation in an EXIF block; 1 if the block is malformed or has no orientation.
 
-    Pillow's own reader is not used: it decodes all pixels of a PNG to look for EXIF behind them.
+    Pillow's own EXIF reader is not used: in a PNG, it decodes all pixels to find EXIF data after the pixels.
     """
     if not exif:
         return 1
     try:
         found = (tag.first for tag in tags(re.sub(rb"^(Exif\0\0)+", b"", exif)) if tag.id == _ORIENTATION)
         orientation = next(found, 1)
-    except TRUNCATED:  # no reason to refuse the image
+    except TRUNCATED:  # a truncated EXIF block is no reason to refuse the image
         return 1
     return orientation if 1 <= orientation <= 8 else 1
 
@@ -171,7 +176,7 @@ def _orientation(exif: bytes) -> int:
 def _refusal(data: bytes, error: Exception) -> ImageError:
     if not data:
         return ImageError("unsupported", "the file is empty. Send an image.")
-    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # UTF-8 text may begin with this mark
+    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # UTF-8 text may begin with this byte order mark
     name = _first_match(_SUPPORTED, head)
     if name:
         return ImageError("damaged", f"the {name} image's header is damaged: {_reason(error)}")
@@ -188,6 +193,6 @@ def _first_match(patterns: dict[str, bytes], head: bytes) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """Return Pillow's reason on one line; a memory address of the buffer is left out."""
+    """Return Pillow's error message on one line; a message with a memory address is replaced."""
     text = " ".join(str(error).split())
     return "it cannot be read" if not text or " object at 0x" in text else text[:200]

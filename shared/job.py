@@ -1,13 +1,13 @@
-"""The form of a job: a caller's options for one image, and the failures that callers see.
+"""The parts of a job: a caller's options for one image, and the failures that callers see.
 
-Options and failures travel as JSON inside RQ's records. The image's bytes are stored separately.
+RQ's job records contain options and failures as JSON. A Redis key of its own stores the image's bytes.
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 MAX_REGIONS = 10_000
-"""Maximum number of regions of one image, whatever the setting's value."""
+"""Maximum number of regions of one image; the setting `MAX_REGIONS` cannot exceed this number."""
 
 
 class Region(NamedTuple):
@@ -28,17 +28,17 @@ class Options:
 
     @property
     def inputs(self) -> int:
-        """The number of the model's inputs: the regions, or 1 for the whole image."""
+        """The number of model inputs of one image: the number of its regions, or 1 for the whole image."""
         return len(self.regions) if self.regions else 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form in the job's record."""
+        """Return the options in the JSON form of a job's record."""
         regions = [list(region) for region in self.regions] if self.regions else None
         return {"regions": regions, "top_n": self.top_n, "consolidate": self.consolidate}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Options":
-        """Read the JSON form.
+        """Read the options from the JSON form of a job's record.
 
         Raises:
             ValueError: the data does not have the form that `to_json` writes.
@@ -46,7 +46,7 @@ class Options:
         try:
             regions = data["regions"] or ()
             if len(regions) > MAX_REGIONS or int(data["top_n"]) < 1:
-                raise ValueError("its numbers are out of range")
+                raise ValueError("the number of regions or top_n is out of range")
             return cls(
                 regions=tuple(Region(*(int(n) for n in each)) for each in regions) or None,
                 top_n=int(data["top_n"]),
@@ -57,9 +57,9 @@ class Options:
 
 
 class JobFailure(Exception):
-    """Why a job has no answer; the worker sends it to the gateway as data.
+    """The reason why a job has no answer; the worker sends it to the gateway as data.
 
-    `code` is a key of `FAILURES`, `detail` a text for the caller.
+    `code` is a key of `FAILURES`; `detail` is a text for the caller.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -67,7 +67,7 @@ class JobFailure(Exception):
         self.code, self.detail = code, detail
 
     def to_json(self) -> dict[str, str]:
-        """Return the JSON form."""
+        """Return the failure in the JSON form of a job's record."""
         return {"code": self.code, "detail": self.detail}
 
 
@@ -80,4 +80,4 @@ FAILURES = {
     "attempts-exhausted": 500,
     "model-failed": 500,
 }
-"""The HTTP status of each failure's code."""
+"""The HTTP status of each failure code."""

@@ -1,4 +1,4 @@
-"""The form of the log: one record on each line, as text for people or as JSON for machines."""
+"""Sets up the log: one record on each line, as text for people or as JSON for programs."""
 
 import json
 import logging
@@ -9,10 +9,10 @@ _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as a JSON object: time, level, logger, message and the fields of `extra`."""
+    """Formats a log record as a JSON object with time, level, logger, message and the fields of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line."""
+        """Return the log record as one line of JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -31,6 +31,6 @@ def setup_logging(log_format: str) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.raiseExceptions = (
-        False  # otherwise the report about an unwritable record shows the record's arguments
+        False  # otherwise Python's report about a failed log write shows the record's arguments
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

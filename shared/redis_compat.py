@@ -1,6 +1,6 @@
-"""Corrections of redis-py's Sentinel client.
+"""Corrects faults of redis-py's Sentinel client.
 
-Seen with redis 8.1.0. Each class corrects a fault that a trial or a test has shown: see "Sentinels" in
+Checked with redis 8.1.0. Each class corrects a fault that a trial or a test has shown: see "Sentinels" in
 docs/decisions.md. tests/e2e/test_sentinel.py and tests/integration/test_connection.py guard the corrections.
 """
 
@@ -12,12 +12,12 @@ from redis.exceptions import ConnectionError, ResponseError
 
 
 class SafeSentinel(sentinel.Sentinel):
-    """A client of the Sentinels that threads may share."""
+    """A client of the Redis Sentinels that several threads may share."""
 
     def discover_master(self, service_name: str) -> Any:
-        """Return the master's address."""
-        # Redis-py moves the Sentinel that answered to the front of its list. Two threads that do this at once
-        # can lose a Sentinel from the list, so each thread changes its own copy.
+        """Return the address of the current Redis master."""
+        # Redis-py moves the Sentinel that answered to the front of its list. When two threads move a Sentinel
+        # at once, the list can lose a Sentinel, so each thread changes its own copy of the list.
         own = copy(self)
         own.sentinels = [*self.sentinels]
         address = sentinel.Sentinel.discover_master(own, service_name)  # type: ignore[no-untyped-call]
@@ -29,23 +29,24 @@ class MasterConnection(sentinel.SentinelManagedConnection):
     """A connection to the master that is safe to use after an interrupted read or a failover."""
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """Read a reply."""
-        # Redis-py's default is False here, but True for a single server. With False, when a signal
-        # interrupted a read, the next command received its reply, so webhook senders took 16 s to stop.
+        """Read a reply of the Redis master."""
+        # Redis-py's default is False for Sentinels, but True for a single server. With False, when a signal
+        # interrupted a read, the next command received the interrupted command's reply, so webhook senders
+        # took 16 s to stop.
         options.setdefault("disconnect_on_error", True)
         try:
             return super().read_response(*arguments, **options)
         except ResponseError as error:
             if "NOREPLICAS" not in str(error):
                 raise
-            # The replica may be the master now. The Sentinels know the new master before the old master does:
-            # with a reconnection, a failover costs 3 refused commands instead of 11 s of refusals.
+            # A replica may be the new master. The Sentinels know the new master before the old master does.
+            # With a reconnection, a failover costs 3 refused commands instead of 11 s of refused commands.
             self.disconnect()  # type: ignore[no-untyped-call]
             raise ConnectionError("the master has too few replicas to write") from None
 
 
 class MasterTlsConnection(MasterConnection, sentinel.SentinelManagedSSLConnection):
-    """The same with TLS."""
+    """A `MasterConnection` with TLS."""
 
 
 class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
@@ -54,11 +55,11 @@ class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
     def release(self, connection: Any) -> None:
         """Return a connection to the pool."""
         if (connection.host, connection.port) != self.master_address:
-            connection.disconnect()  # its next use looks up the new master
+            connection.disconnect()  # the connection's next use looks up the new master
         super().release(connection)  # type: ignore[no-untyped-call]
 
     def owns_connection(self, connection: Any) -> int:
         """Return whether the connection belongs to this pool."""
-        # Redis-py disowns a connection that reached no master, but the blocking pool keeps it in its list.
-        # The list would grow with every request until there is a master.
+        # Redis-py's Sentinel pool disowns a connection that reached no master, but the blocking pool does not
+        # remove the connection from its list. The list would grow with every request until there is a master.
         return BlockingConnectionPool.owns_connection(self, connection)

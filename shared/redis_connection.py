@@ -1,4 +1,4 @@
-"""Makes every connection to Redis."""
+"""Opens all of the service's connections to Redis."""
 
 import logging
 import time
@@ -19,23 +19,26 @@ BLOCK_SECONDS = 2.0
 """Maximum time that a blocking command waits on the server, in seconds."""
 
 SOCKET_TIMEOUT = 10.0
-"""Maximum time without a byte before a connection counts as dead, in seconds. It must exceed `BLOCK_SECONDS`:
-redis-py silently retries a blocking read that timed out, and loses what the first read removed."""
+"""Maximum time without a received byte before a connection counts as dead, in seconds.
+
+This time must exceed `BLOCK_SECONDS`, because redis-py silently repeats a blocking read that timed out. The
+list entry that the first read removed would be lost."""
 
 CONNECT_TIMEOUT = 5.0
-"""Maximum time to connect, in seconds."""
+"""Maximum time to open a connection, in seconds."""
 
 SENTINEL_TIMEOUT = 1.0
-"""Maximum time before the client tries the next Sentinel, in seconds."""
+"""Maximum time to wait for one Sentinel before the client tries the next Sentinel, in seconds."""
 
 
 def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
     """Return a client for `url` (see `shared.redis_url`); its first command opens a connection.
 
-    `max_connections` bounds the pool: a thread needs one connection while a command runs.
+    `max_connections` is the maximum size of the connection pool: each running command uses one connection.
     """
     options = {
-        # The blocking pool makes further threads wait, where redis-py's default pool raises an error.
+        # If all connections are in use, this pool makes a thread wait up to `timeout` seconds, but redis-py's
+        # default pool raises an error.
         "timeout": SOCKET_TIMEOUT,
         "socket_timeout": SOCKET_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -44,7 +47,7 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
         "client_name": "classification-server",
     }
-    if not url.startswith("unix:"):  # the class for Unix sockets has no such option
+    if not url.startswith("unix:"):  # redis-py's class for Unix sockets has no such option
         options["socket_keepalive"] = True
     if is_sentinel(url):
         return _master(SentinelUrl.parse(url), options)
@@ -63,7 +66,7 @@ def wait_until_reachable(redis: "Redis") -> None:
 
 
 def _master(address: SentinelUrl, options: dict[str, Any]) -> Redis:
-    """Return a client whose new connections look up the current master with the Sentinels."""
+    """Return a client whose new connections find the current Redis master through the Sentinels."""
     server = parse_url(address.server)  # type: ignore[no-untyped-call]
     tls = {name: value for name, value in server.items() if name.startswith("ssl_")}
     is_tls = address.server.startswith("rediss:")
@@ -72,7 +75,7 @@ def _master(address: SentinelUrl, options: dict[str, Any]) -> Redis:
         "socket_timeout": SENTINEL_TIMEOUT,
         "socket_connect_timeout": SENTINEL_TIMEOUT,
         "max_connections": options["max_connections"],
-        "retry": Retry(NoBackoff(), 0),  # the client tries the next Sentinel instead
+        "retry": Retry(NoBackoff(), 0),  # no retry: the client tries the next Sentinel instead
         "ssl": is_tls,
     }
     kwargs = to_sentinels | tls | address.login

@@ -1,6 +1,7 @@
-"""The form of `REDIS_URL`: one server, or the Sentinels that know which server is the master.
+"""Parses `REDIS_URL`, the address of one Redis server or of the Sentinels that know the current master.
 
-This module must not import redis-py, which imports ssl: gunicorn reads settings before gevent patches ssl.
+This module must not import redis-py, because redis-py imports ssl, and gunicorn reads the settings before
+gevent patches ssl.
 """
 
 import re
@@ -16,14 +17,14 @@ _OPTIONS = frozenset(
 _SENTINEL_OPTIONS = frozenset(("sentinel_username", "sentinel_password"))
 _SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_PATH = re.compile(r"(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d{0,4}))?")
-"""Sentinel itself allows no other characters in a service's name."""
+"""The path of a Sentinel URL. Redis Sentinel allows no other characters in a service's name."""
 
 DEFAULT_SENTINEL_PORT = 26379
 
 EXPECTED = (
     "expected redis://[[USER]:PASSWORD@]HOST:PORT/DB, rediss://… (TLS), unix://[:PASSWORD@]/PATH, or "
     "redis+sentinel://[[USER]:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE/DB (with TLS: rediss+sentinel://…), "
-    f"and after a ? any of {', '.join(sorted(_OPTIONS))}, for Sentinels also "
+    f"with these options after a ?: {', '.join(sorted(_OPTIONS))}; for Sentinels also "
     f"{', '.join(sorted(_SENTINEL_OPTIONS))} (the value is not shown; write a / in a password as %2F)"
 )
 
@@ -32,22 +33,22 @@ EXPECTED = (
 class SentinelUrl:
     """The parts of a `redis+sentinel://` address.
 
-    `server` is the master's plain URL with the service's name as the host. Its login, database and options
-    have the same meaning as for a single server.
+    `server` is the URL of a single server, with the service's name as the host. The login, database and
+    options in `server` have the same meaning as for a single server.
     """
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
     server: str = field(repr=False)
     login: dict[str, str] = field(repr=False)
-    """The Sentinels' own `username` and `password`, where they are set."""
+    """The `username` and `password` for the Sentinels themselves, if they are set."""
 
     @classmethod
     def parse(cls, text: str) -> "SentinelUrl":
-        """Split `text` into its parts.
+        """Split a Sentinel URL into its parts.
 
         Raises:
-            ValueError: the text has another form; the message may contain a part of it.
+            ValueError: the URL is malformed; the message may contain a part of the URL.
         """
         scheme, _, rest = text.partition("://")
         rest, _, query = rest.partition("?")
@@ -69,10 +70,10 @@ def is_sentinel(url: str) -> bool:
 
 
 def check_redis_url(text: str) -> str:
-    """Return `text` if it is a valid address.
+    """Return `text` if it is a valid `REDIS_URL`.
 
     Raises:
-        ValueError: the text is not valid; the message contains no part of it, which could be a password.
+        ValueError: the URL is invalid; the message contains no part of the URL, which could be a password.
     """
     try:
         if is_sentinel(text):
@@ -82,7 +83,7 @@ def check_redis_url(text: str) -> str:
         is_valid = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
         is_valid &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
         is_valid &= _options(url.query).keys() <= _OPTIONS
-    except ValueError:  # the message could contain a part of a password
+    except ValueError:  # the original message could contain a part of a password
         is_valid = False
     if not is_valid:
         raise ValueError(EXPECTED)

@@ -1,4 +1,4 @@
-"""What the processes of the service share at their start: the report of an error, and health checks."""
+"""Start-up code that all processes of the service share: the report of an error, and the health check."""
 
 import sys
 from collections.abc import Callable
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 def refuse_start(reason: str) -> int:
-    """Print why a process cannot start, each line with the service's name; return the exit status 2."""
+    """Print the reason why a process cannot start, with the service's name; return exit status 2."""
     for line in reason.splitlines():
         print(f"classification-server: {line}", file=sys.stderr)
     return 2
 
 
 def check_health(is_alive: "Callable[[Redis, Settings], bool]", otherwise: str) -> int:
-    """Return 0 if `is_alive`; otherwise print the reason, or `otherwise`, and return 1."""
-    from redis.exceptions import RedisError  # imports ssl, which gunicorn's configuration must not do
+    """Return exit status 0 if `is_alive` returns True; else print an error or `otherwise` and return 1."""
+    from redis.exceptions import RedisError  # imports ssl; gunicorn's configuration must not
 
     from shared.redis_connection import connect
 

@@ -5,20 +5,22 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_TAGS = 100_000
-"""Maximum number of tags that are read; Pillow reads no more than its own limit of reads allows."""
+"""Maximum number of tags that are read from one file.
+
+Pillow needs at least one read for each tag, and `shared.image_header.MAX_READS` limits its reads."""
 
 TRUNCATED = (struct.error, OverflowError)
-"""What `tags` raises where the data ends too early."""
+"""The exceptions that `tags` raises if the data ends too early."""
 
 BYTE_TYPES = (1, 2, 6, 7)
-"""Tag types whose values stay bytes. Each value of another type becomes a Python object."""
+"""TIFF tag types whose values Pillow reads as bytes. Each value of another type becomes a Python object."""
 
 _SHORT, _LONG = 3, 4
 _BIG_TIFF = 43
 
 
 class Tag(NamedTuple):
-    """A tag: how many values it has, and the first value where its type is SHORT or LONG (otherwise 0)."""
+    """A TIFF tag with its number of values, and `first`: the first value of a SHORT or LONG tag, else 0."""
 
     id: int
     type: int
@@ -30,7 +32,7 @@ def tags(data: bytes) -> Iterator[Tag]:
     """Yield the tags of a TIFF's first directory. An EXIF block is a TIFF without pixels.
 
     Raises:
-        struct.error, OverflowError: the data ends before its tags do.
+        struct.error, OverflowError: the data ends before the last tag.
     """
     order = "<" if data.startswith(b"II") else ">"
     (version,) = struct.unpack_from(order + "H", data, 2)

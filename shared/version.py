@@ -6,7 +6,7 @@ from importlib import metadata
 
 @cache
 def version() -> str:
-    """Return the installed package's version, or 'unknown' where the program runs from its source."""
+    """Return the installed package's version, or 'unknown' if the package is not installed."""
     try:
         return metadata.version("classification-server")
     except metadata.PackageNotFoundError:

@@ -1,6 +1,7 @@
 """The allowed addresses of webhooks, and RQ's job that delivers a webhook.
 
-The gateway checks a URL when a job is submitted. The sender checks it again when it resolves the host's name.
+The gateway checks a webhook's URL when a job is submitted. The webhook sender checks the host's addresses
+when it resolves the host's name.
 """
 
 import json
@@ -12,15 +13,15 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 QUEUE = "webhooks"
-"""RQ's queue of deliveries."""
+"""The name of RQ's queue of webhook deliveries."""
 
 FUNCTION = "webhooks.deliver.deliver"
 
 RETRY_SECONDS = (5, 30, 120, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 36_000)
-"""The pauses between the twelve attempts of a delivery, in seconds: a day in total."""
+"""The pauses in seconds between the twelve attempts to deliver a webhook: a day in total."""
 
 TIMEOUT = 20
-"""Maximum time of one attempt, in seconds."""
+"""Maximum time of one attempt to deliver a webhook, in seconds."""
 
 RECORD: dict[str, Any] = {
     "status": "queued",
@@ -32,10 +33,10 @@ RECORD: dict[str, Any] = {
     "retries_left": len(RETRY_SECONDS),
     "retry_intervals": json.dumps(RETRY_SECONDS),
 }
-"""The fields of a delivery's record, as RQ writes them; `lua/end_job.lua` adds times and data."""
+"""The fixed fields of RQ's job for a webhook delivery; `lua/end_job.lua` adds times and data."""
 
 MAX_URL = 2048
-"""Maximum length of a URL, in characters."""
+"""Maximum length of a webhook's URL, in characters."""
 
 _NAT64 = ip_network("64:ff9b::/96")
 
@@ -43,22 +44,25 @@ Address = IPv4Address | IPv6Address
 
 
 class Forbidden(ValueError):
-    """An address that is neither public nor allowed."""
+    """A webhook's address is neither public nor allowed by `WEBHOOK_ALLOW`."""
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """The hosts, addresses and networks in `WEBHOOK_ALLOW`, which need not be public."""
+    """The hosts, addresses and networks in `WEBHOOK_ALLOW`.
+
+    Webhooks may go to these hosts even if their addresses are not public.
+    """
 
     names: frozenset[str] = frozenset()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Allowed":
-        """Read names, addresses and networks, separated by commas.
+        """Read host names, addresses and networks, separated by commas.
 
         Raises:
-            ValueError: an entry has another form.
+            ValueError: an entry is malformed.
         """
         names, networks = set(), []
         for entry in filter(None, (each.strip().lower() for each in text.split(","))):
@@ -97,7 +101,7 @@ def check_url(text: str, allowed: Allowed) -> SplitResult:
         ValueError: the text is not a plain http or https URL.
     """
     if len(text) > MAX_URL or any(not "!" <= each <= "~" for each in text):
-        raise ValueError(f"expected a URL of printable ASCII, of at most {MAX_URL} characters")
+        raise ValueError(f"expected a URL of at most {MAX_URL} printable ASCII characters")
     url = urlsplit(text)
     if url.scheme not in ("http", "https") or not url.hostname or url.port == 0:
         raise ValueError(f"expected https://host/path, got {text[:80]!r}")
@@ -109,7 +113,7 @@ def check_url(text: str, allowed: Allowed) -> SplitResult:
 
 
 def _literal(host: str) -> list[Address]:
-    """Return a host's address where its name is known to mean one, also in the C library's forms (0x7f.1)."""
+    """Return the address of localhost, or of a host that is an address, also in C's forms (0x7f.1)."""
     if host == "localhost" or host.endswith(".localhost"):
         return [IPv4Address("127.0.0.1")]
     try:

@@ -99,7 +99,7 @@ CASES = (
     _blob("PNG with broken pixels", _PNG[:60] + bytes(40), 422, "damaged"),
     _blob("PNG of 20000×20000", png_header(20_000, 20_000), 413, "20000×20000", "100000000"),
     _blob("PNG of no width", png_header(0, 10), 422, "damaged"),
-    _blob("32-bit samples", encoded(form="TIFF", mode="F"), 415, "32 bits"),
+    _blob("32-bit samples", encoded(form="TIFF", mode="F"), 415, "32-bit"),
     _blob("30 MB", _JPEG + bytes(30_000_000), 413, "20971520"),
     _blob("just over the maximum", _JPEG + bytes(20 * 2**20), 413, "20971520"),
     _regions("of text", "here", 400, "region 1", "x,y,side"),

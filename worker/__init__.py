@@ -1,4 +1,4 @@
-"""The worker: claims jobs, decodes images, runs the model, decides and replies.
+"""The worker: claims jobs, decodes images, runs the model, applies the thresholds and sends replies.
 
-It imports neither Flask nor the gateway.
+The worker imports neither Flask nor the gateway.
 """

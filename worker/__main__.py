@@ -69,7 +69,7 @@ def _announce_start(queue: WorkerQueue, description: dict[str, Any]) -> None:
 
 
 def _load(settings: Settings) -> "Service":
-    """Load and warm up the model with its rules; the cheap checks come first.
+    """Read classes and thresholds, then load and warm up the model: the cheap checks come first.
 
     Raises:
         ModelError: model, classes, thresholds and settings don't fit together.
@@ -98,7 +98,7 @@ def _load(settings: Settings) -> "Service":
 
 
 def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the description that the gateways show. Its `id` covers everything that influences an answer."""
+    """Return the model's description for gateways. Its `id` is a hash of all that influences an answer."""
     description = {
         "classes": list(classes),
         "height": engine.height,

@@ -1,19 +1,20 @@
-"""Chooses the size of a batch: the sizes of runs, and the cheapest runs for a number of inputs."""
+"""Chooses the sizes of the model's runs, and the fastest runs for each number of inputs."""
 
 from collections.abc import Mapping
 
 
 def batch_sizes(maximum: int) -> tuple[int, ...]:
-    """Return the sizes to which batches are padded: `maximum`, and below it 1, 2, 3, 4, 6, 8, 12 etc."""
+    """Return the sizes to which batches are padded: 1, 2, 3, 4, 6, 8, 12 etc. up to `maximum`."""
     sizes = sorted({2**n for n in range(11)} | {3 * 2**n for n in range(10)})
     return (*(size for size in sizes if size < maximum), maximum)
 
 
 def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
-    """Return the sizes of the cheapest runs for each number of inputs up to the largest size.
+    """Return the sizes of the fastest runs for each number of inputs, up to the largest size.
 
-    `costs` has the seconds of a run by its size. For 17 inputs, a heavy model may need less time for a run of
-    16 and a run of 1 than for one run padded to 24; a light model may need more.
+    `costs` has the seconds of a run of the model by the run's size in inputs. For 17 inputs, a large model
+    may need less time for a run of 16 inputs and a run of 1 input than for one run padded to 24 inputs. A
+    small model may need more time for the two runs.
     """
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
     for count in range(1, max(costs, default=0) + 1):
@@ -21,7 +22,7 @@ def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
         choices: list[tuple[float, tuple[int, ...]]] = [(costs[padded], (padded,))]
         for size in (each for each in costs if each < count):
             seconds, runs = best[count - size]
-            # A split must save 3 %, because the measured times vary.
+            # Several runs must save 3 % of the time of one run, because the measured times vary.
             choices.append((1.03 * (costs[size] + seconds), (size, *runs)))
         best[count] = min(choices)
     del best[0]

@@ -27,7 +27,8 @@ def parse_classes(text: str, where: str) -> tuple[str, ...]:
         if not name:
             raise ModelError(f"{where}, line {number}: expected a class name, got an empty line. Remove it.")
         if name in seen:
-            raise ModelError(f"{where}, line {number}: repeats {name!r} of line {seen[name]}. Rename it.")
+            detail = f"the class {name!r} is already on line {seen[name]}"
+            raise ModelError(f"{where}, line {number}: {detail}. Rename one of the two classes.")
         seen[name] = number
     if not names:
         raise ModelError(f"{where}: expected class names, got an empty file. Write one name on each line.")
@@ -38,7 +39,7 @@ def check_class_count(outputs: int, classes: tuple[str, ...], path: Path) -> Non
     """Check that the classes file has a class for each output of the model.
 
     Raises:
-        ModelError: the numbers differ.
+        ModelError: the number of classes differs from the number of outputs.
     """
     if len(classes) != outputs:
         raise ModelError(
@@ -51,7 +52,7 @@ def read_text(path: Path, setting: str) -> str:
     """Read a file of UTF-8 text.
 
     Raises:
-        ModelError: the file can't be read; the message begins with its setting.
+        ModelError: the file can't be read; the message begins with the setting's name.
     """
     try:
         return path.read_text("utf-8-sig")

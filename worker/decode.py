@@ -1,4 +1,4 @@
-"""Stage two: an image's bytes become pixels for the model."""
+"""The worker's stage two: decodes an image's bytes into pixels for the model."""
 
 import math
 from collections.abc import Sequence
@@ -14,15 +14,16 @@ from shared.settings import Settings
 from worker.orientation import Box, stored_box, turn_upright, upright_box
 
 _OVERSAMPLING = 2
-"""Minimum ratio of a region's side to the input's side in a JPEG that is decoded at a reduced scale.
+"""Minimum ratio of a region's side to the model input's side in a JPEG that is decoded at a reduced scale.
 
-With this ratio the result differs from a full decode by a mean of 1 of 255 at most."""
+With this ratio, pixel values differ from those of a full decode by at most 1 of 255 on average."""
 
 _REDUCING_GAP = 3.0
-"""Minimum ratio of a region's side to the input's side after Pillow's first step of a resize.
+"""Minimum ratio of a region's side to the model input's side after the first step of Pillow's resize.
 
-The first step shrinks by a whole number. With it a resize takes half the time of the filter alone, and
-differs from the filter alone by a mean of 1 of 255 at most."""
+Pillow's first step shrinks the region by a whole-number factor, and its second step applies the filter. A
+resize in two steps takes half the time of a resize with the filter alone. The pixel values of the
+two kinds of resize differ by at most 1 of 255 on average."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class PixelSpec:
 
     @classmethod
     def of(cls, shape: tuple[int, int, int], settings: Settings) -> "PixelSpec":
-        """Return the input of a model of this height, width and channels under these settings."""
+        """Return the specification of a model's input of this shape (height, width, channels)."""
         return cls(*shape, settings.input_color, settings.input_resize, settings.max_image_pixels)
 
 
@@ -51,7 +52,7 @@ def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> ND
     Returns uint8 [regions, height, width, channels]; if `regions` is None, the whole image is one region.
 
     Raises:
-        ImageError: the image is damaged or unsupported, or a region lies outside of it.
+        ImageError: the image is damaged or unsupported, or a region lies outside of the image.
     """
     opened = open_image(data, spec.max_pixels)
     boxes = _boxes(opened, regions)
@@ -77,7 +78,7 @@ def _boxes(opened: OpenedImage, regions: Sequence[Region] | None) -> list[Box]:
 
 
 def _load(opened: OpenedImage, boxes: Sequence[Box], spec: PixelSpec) -> int:
-    """Decode the pixels, and return the factor by which they are reduced: 1, 2, 4 or 8."""
+    """Decode the pixels, and return the factor by which width and height are reduced: 1, 2, 4 or 8."""
     image = opened.image
     width, height = image.size
     scale = _draft_scale(boxes, spec) if opened.format == "JPEG" else 1
@@ -85,13 +86,13 @@ def _load(opened: OpenedImage, boxes: Sequence[Box], spec: PixelSpec) -> int:
         scale = 1
     image.load()
     if image.size != (math.ceil(width / scale), math.ceil(height / scale)):
-        raise ValueError(f"its header has {width}×{height} pixels, its data {image.width}×{image.height}")
-    image.info.pop("transparency", None)  # OpenCV and Keras' loader ignore transparency too.
+        raise ValueError(f"its header has {width}×{height} pixels, its data has {image.width}×{image.height}")
+    image.info.pop("transparency", None)  # OpenCV and Keras' image loader also ignore transparency.
     return scale
 
 
 def _draft_scale(boxes: Sequence[Box], spec: PixelSpec) -> int:
-    """Return the largest reduction of libjpeg that leaves enough pixels of every box."""
+    """Return the largest reduction factor of libjpeg that leaves enough pixels in every region."""
     if spec.resize != "antialias":
         return 1
     enough = min(
@@ -103,12 +104,14 @@ def _draft_scale(boxes: Sequence[Box], spec: PixelSpec) -> int:
 def _cut(opened: OpenedImage, box: Box, scale: int, spec: PixelSpec) -> Image.Image:
     """Return one region, resized; `box` is in pixels of the upright image at its full size.
 
-    The region is cut first, because pixels outside of it must have no influence, and a part turns faster.
+    The region is cut out before it is resized, because pixels outside of the region must have no influence.
+    The region is also cut out before it is turned, because a region turns faster than the whole image.
     """
     image = opened.image
     stored = stored_box(box, (opened.width, opened.height), opened.orientation)
     left, top, right, bottom = (edge / scale for edge in stored)
-    # At a reduced scale an edge may lie within a pixel. The whole pixel is cut, and the filter weighs it.
+    # At a reduced scale, a region's edge may lie within a pixel. The cut includes the whole pixel, and the
+    # resize filter weights this pixel by its share in the region.
     cut = (math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
     part = image if cut == (0, 0, *image.size) else image.crop(cut)
     inner = (left - cut[0], top - cut[1], right - cut[0], bottom - cut[1])
@@ -119,10 +122,10 @@ def _cut(opened: OpenedImage, box: Box, scale: int, spec: PixelSpec) -> Image.Im
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I;16"):
-        # Pillow would clip 16 bits at 255. The original server used OpenCV, which keeps the upper 8 bits.
+        # Pillow would clip 16-bit values at 255. The original server's OpenCV keeps a value's upper 8 bits.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode == "LAB":
-        image = image.convert("RGB")  # Pillow can't convert LAB to grey directly.
+        image = image.convert("RGB")  # Pillow can't convert LAB colors to grey directly.
     return image if image.mode == mode else image.convert(mode)
 
 

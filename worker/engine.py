@@ -1,4 +1,4 @@
-"""Stage three's engine: the model as one constant graph that turns uint8 pixels into scores."""
+"""The engine of the worker's stage three: the model as one graph that turns uint8 pixels into scores."""
 
 import gc
 import logging
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Engine:
-    """A frozen model that runs batches of any size, in runs of the sizes that the warm-up has run.
+    """A frozen model that scores any number of inputs, in runs of sizes that the warm-up has run.
 
-    `costs` has the seconds of a run by its size, from the warm-up. `plans` has the sizes of the cheapest runs
-    for each number of inputs. `sizes` loses the sizes that need more memory than there is.
+    `costs` has the seconds of a run by the run's size, measured in the warm-up. `plans` has the sizes of the
+    fastest runs for each number of inputs. Sizes that need too much memory are removed from `sizes`.
     """
 
     height: int
@@ -58,10 +58,10 @@ class Engine:
             run, sizes = make_runner(frozen, "float32", settings.threads), batch_sizes(settings.input_batch)
             engine = cls(*shape, 0, sizes, inspection.fingerprint, model.loader, run)
             scores = engine.run(samples)
-        except Exception as error:  # TensorFlow raises many kinds of exceptions.
+        except Exception as error:  # TensorFlow raises exceptions of many types.
             size = "×".join(map(str, shape))
             raise ModelError(f"{settings.model} fails on images of {size}: {one_line(error)}") from error
-        del model  # The graph has its own copy of the weights.
+        del model  # The frozen graph has its own copy of the weights.
         gc.collect()
         _check_scores(scores, settings)
         if settings.precision == "bfloat16":
@@ -77,7 +77,7 @@ class Engine:
     def run(self, pixels: Pixels, /) -> Scores:
         """Score uint8 [n, height, width, channels]; return float32 [n, outputs] in the same order, n ≥ 1.
 
-        If a run needs more memory than there is, all later runs have half of its inputs at most.
+        If a run fails because there is not enough memory, later runs have at most half as many inputs.
         """
         while True:
             size = self.input_batch
@@ -100,7 +100,10 @@ class Engine:
         return plans.get(self.input_batch, (self.input_batch,)) * whole + plans.get(rest, last)
 
     def run_size(self, pixels: Pixels, size: int) -> Scores:
-        """Score up to `size` inputs in one run, padded to `size` because a shape without warm-up is slow."""
+        """Score up to `size` inputs in one run.
+
+        The batch is padded to `size` inputs, because the first run of a size without warm-up is slow.
+        """
         count = len(pixels)
         if size > count:
             padded = np.zeros((size, *pixels.shape[1:]), np.uint8)
@@ -112,13 +115,13 @@ class Engine:
         """Halve the maximum batch, after a run of `size` inputs failed because there was not enough memory.
 
         Raises:
-            Exception: `error`, if it has another cause, or if there is no smaller size.
+            Exception: `error`, if memory was not its cause, or if there is no smaller size.
         """
         sizes = tuple(each for each in self.sizes if each <= size // 2)
         if not (sizes and _is_out_of_memory(error)):
             raise error
         logger.error(
-            "not enough memory for %d inputs at once: from now on the model runs at most %d."
+            "not enough memory for %d inputs at once: from now on the model runs at most %d inputs at once."
             " Set INPUT_BATCH to %d",
             *(size, sizes[-1], sizes[-1]),
         )
@@ -137,7 +140,7 @@ def preprocessor(name: str) -> Callable[[Any], Any]:
     """Return Keras' own `preprocess_input` of the module `tf.keras.applications.NAME`."""
     import keras
 
-    # The default would come from the keras.json of the user's home folder.
+    # Without this argument, the file keras.json in the user's home folder would choose the data format.
     return partial(getattr(keras.applications, name).preprocess_input, data_format="channels_last")
 
 
@@ -148,7 +151,7 @@ def _input_shape(model: LoadedModel, settings: Settings) -> tuple[int, int, int]
     for name, own, value, default in zip(names, model.input_shape[1:], wanted, defaults, strict=True):
         if own is not None and value is not None and own != value:
             raise ModelError(
-                f"{name}: expected the model's {own}, got {value}. Unset it, or use another model."
+                f"{name}: expected the model's {own}, got {value}. Unset {name}, or use another model."
             )
         shape.append(own or value or default)
     if shape[2] not in (1, 3):
@@ -167,7 +170,8 @@ def _check_preprocess(name: str, channels: int) -> None:
     if not fits(name):
         others = ", ".join(each for each in PREPROCESS_NAMES if fits(each))
         raise ModelError(
-            f"INFERENCE_PREPROCESS: expected one for {channels} channels, got {name}. Set another: {others}"
+            f"INFERENCE_PREPROCESS: expected a name for images of {channels} channels, got {name}."
+            f" Set it to one of: {others}"
         )
 
 
@@ -186,7 +190,7 @@ def _trace(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) 
 
 
 def _samples(shape: tuple[int, int, int]) -> Pixels:
-    """Return smooth synthetic images, always the same ones: uint8 [16, height, width, channels]."""
+    """Return smooth synthetic images, the same in every call: uint8 [16, height, width, channels]."""
     height, width, channels = shape
     size = (width, height)
     noise = np.random.default_rng(0).integers(0, 256, (16, channels, 6, 6), np.uint8)
@@ -196,7 +200,9 @@ def _samples(shape: tuple[int, int, int]) -> Pixels:
 
 def _check_scores(scores: Scores, settings: Settings) -> None:
     if not np.isfinite(scores).all():
-        raise ModelError(f"{settings.model} gives scores that are not finite numbers: its weights are broken")
+        raise ModelError(
+            f"{settings.model} returns scores that are not finite numbers: its weights are damaged"
+        )
     # Independent probabilities (sigmoid) need not sum to 1, so only values outside of 0 to 1 indicate logits.
     if settings.activation == "none" and (scores.min() < -1e-3 or scores.max() > 1 + 1e-3):
         logger.warning(

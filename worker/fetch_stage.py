@@ -1,4 +1,4 @@
-"""Stages one and two: claim jobs, fetch their images, decode the images on all cores."""
+"""The worker's stages one and two: claims jobs, fetches their images, decodes the images on all cores."""
 
 import os
 import time
@@ -17,26 +17,32 @@ from worker.next_batch import DecodedJob, NextBatch
 from worker.redis_retry import RedisRetry
 
 MAX_IDLE_SECONDS = 1.0
-"""Maximum wait for work, in seconds. RQ's own tools queue jobs without a wake-up, so polling finds those."""
+"""Maximum wait between two claims, in seconds.
+
+RQ's own tools queue jobs without waking a worker, so the worker must also poll for jobs."""
 
 GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS = 0.00025, 0.002
-"""Wait before the next claim in seconds, for each job of the last claim, and its maximum. When many jobs
-arrive, this wait brings more of them into one batch. A single job never waits (docs/performance.md)."""
+"""Pause before a worker's next claim, in seconds for each job of its last claim, and the maximum pause.
+
+When many jobs arrive, the pause collects more jobs into one batch. After a claim of a single job, the worker
+does not pause (docs/performance.md)."""
 
 GROUP_BYTES = 65_536
-"""Minimum bytes of images for one decoding thread, because handing over one small image is not worth it."""
+"""Minimum total size of the images that a decoding thread receives at once, in bytes.
+
+Passing a single small image to a thread would cost more time than it saves."""
 
 MAX_FULL_SECONDS = 0.05
-"""Maximum wait in seconds while one queue's share of the next batch is full; the other may have jobs."""
+"""Maximum wait in seconds while the next batch has no room for one queue; the other queue may have jobs."""
 
 Group = list[tuple[Claim, bytes | None]]
 
 
 @dataclass(kw_only=True)
 class FetchStage:
-    """Claims as many jobs as the next batch has room for, and adds them to that batch decoded.
+    """Claims as many jobs as fit into the next batch, decodes their images, and adds the jobs to this batch.
 
-    `refuse` receives the jobs that end before the model: damaged, expired or malformed.
+    `refuse` receives the jobs that end before the model runs: damaged, expired or malformed jobs.
     """
 
     worker: str
@@ -51,7 +57,7 @@ class FetchStage:
     _decoding: tuple[float, Sequence[Claim]] | None = None
 
     def hung(self, seconds: float) -> Sequence[Claim]:
-        """Return the jobs whose common decoding has taken longer than `seconds`, if any."""
+        """Return the jobs that are being decoded, if their decoding has taken longer than `seconds`."""
         decoding = self._decoding
         return decoding[1] if decoding and time.monotonic() - decoding[0] > seconds else ()
 
@@ -65,12 +71,12 @@ class FetchStage:
             return self._wait(claims.outcome)
         self.held.add(claims.jobs)
         self._decode_jobs(claims.jobs)
-        # A retried job may end the process, so no other job may be here until the retried jobs are settled.
+        # A retried job may crash the worker, so the worker claims no other job until these jobs are settled.
         while claims.outcome is ClaimOutcome.RETRIED and not self.held.wait_empty(MAX_IDLE_SECONDS):
             pass
 
     def _wait(self, outcome: ClaimOutcome) -> None:
-        """Wait for the end of the reason why no job was claimed."""
+        """Wait until the worker may be able to claim a job; `outcome` is the reason why it claimed no job."""
         if outcome is ClaimOutcome.NEEDS_IDLE:
             self.held.wait_empty(MAX_IDLE_SECONDS)
         elif outcome is ClaimOutcome.NO_ROOM:
@@ -95,12 +101,12 @@ class FetchStage:
         return [self._decode(claim, image) for claim, image in group]
 
     def _decode(self, claim: Claim, image: bytes | None) -> DecodedJob | Settlement:
-        """Return the decoded job, or its end with the reason."""
+        """Return the decoded job, or the settlement of a job that cannot be decoded."""
         start = time.monotonic()
         if claim.seconds_left is not None and claim.seconds_left <= 0:
-            return Settlement.failed(claim, "expired", "the job's deadline had passed when its turn came")
+            return Settlement.failed(claim, "expired", "the job's deadline passed before a worker began it")
         if image is None:
-            return Settlement.failed(claim, "image-lost", "the image was gone when the job's turn came")
+            return Settlement.failed(claim, "image-lost", "the image was lost before a worker began the job")
         try:
             options = claim.options()
             pixels = decode(image, options.regions, self.spec)
@@ -112,7 +118,7 @@ class FetchStage:
 
 
 def _groups(fetched: Group) -> list[Group]:
-    """Split into runs of neighbours whose images have at least `GROUP_BYTES` together."""
+    """Split the jobs into groups; all groups but the last have at least `GROUP_BYTES` of images."""
     groups: list[Group] = []
     room = 0
     for claim, image in fetched:

@@ -1,4 +1,4 @@
-"""Stage three: run the model once for the whole batch."""
+"""The worker's stage three: runs the model once for a whole batch."""
 
 import logging
 import time
@@ -39,18 +39,18 @@ class ScoredJob:
 
 
 Outcomes = tuple[list[ScoredJob], list[Settlement]]
-"""The jobs with scores, and the jobs that ended without."""
+"""The jobs with scores, and the settlements of jobs that ended without scores."""
 
 
 @dataclass
 class Throughput:
-    """How many jobs a second the model runs while it has work, smoothed over the last batches."""
+    """The jobs per second that the model runs while it has work, smoothed over the last batches."""
 
     jobs_per_second: float
     _last_end: float = field(default=0.0, init=False)
 
     def update(self, jobs: int, start: float, end: float) -> None:
-        """Include a batch. The pause before it counts only if it was short, as between batches under load."""
+        """Include a batch in the speed. A pause before the batch counts only if the pause is below 50 ms."""
         since = self._last_end if start - self._last_end < 0.05 else start
         self._last_end = end
         self.jobs_per_second += 0.2 * (jobs / max(end - since, 1e-6) - self.jobs_per_second)
@@ -58,7 +58,7 @@ class Throughput:
 
 @dataclass(kw_only=True)
 class InferenceStage:
-    """Runs the model over one batch after the other."""
+    """Runs the model on one batch after another."""
 
     model: Model
     batch: NextBatch
@@ -107,12 +107,14 @@ class InferenceStage:
         return [ScoredJob(job, row, start, end - start) for job, row in zip(jobs, rows, strict=True)], []
 
     def _isolate(self, jobs: Sequence[DecodedJob], error: Exception) -> Outcomes:
-        """Run the halves of a batch on which the model raised, until only the job at fault fails."""
+        """Split a failed batch into halves and run them, until only the job that causes the error fails."""
         if len(jobs) == 1:
             claim = jobs[0].claim
             logger.exception("job %s: the model failed", claim.job_id)
             return [], [Settlement.failed(claim, "model-failed", f"the model failed on this image: {error}")]
-        logger.warning("batch of %d jobs failed: %s; its halves are run", len(jobs), error)
+        logger.warning(
+            "batch of %d jobs failed: %s; the two halves of the batch are retried", len(jobs), error
+        )
         half = len(jobs) // 2
         (scored, ended), (more_scored, more_ended) = self._run(jobs[:half]), self._run(jobs[half:])
         return scored + more_scored, ended + more_ended

@@ -1,7 +1,7 @@
-"""The inspection of a model file in a process of its own, with limited processor time and memory.
+"""Inspects a model file in a separate process with limited processor time and memory.
 
-On some damaged files the HDF5 library crashes or never returns. Then only that process ends, and the worker
-can report the file.
+On some damaged files, the HDF5 library crashes or never returns. Then only the separate process ends, and the
+worker can report the damaged file.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from worker.model_allowlist import Inspection, ModelError, inspect_model
 
 MAX_CPU_SECONDS = 120
-"""Maximum processor time in seconds, enough for the SHA-256 of a file of some gigabytes."""
+"""Maximum processor time of an inspection in seconds, enough for the SHA-256 of some gigabytes."""
 
 _MAX_MEMORY_BYTES = 8 * 2**30
 _ROOT = Path(__file__).parent.parent
@@ -26,14 +26,16 @@ def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspect
     """Inspect a model file as `inspect_model` does, within `seconds` of processor time.
 
     Raises:
-        ModelError: the file does not pass, or reading it ends the process.
+        ModelError: the file fails the inspection, or the inspecting process crashes or exceeds its limits.
     """
-    # The process must import this project's packages, and none of the same name in the current folder.
+    # The process must import this project's packages, not packages of the same name in the current folder.
     environ = os.environ | {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-P", "-m", "worker.inspection_process", str(path), str(seconds)]
-    done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own)
+    done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own module)
     if done.returncode:
-        raise ModelError(f"{path} can't be read: {_reason(done.returncode)}. It is damaged or malicious.")
+        raise ModelError(
+            f"{path} can't be read: {_reason(done.returncode)}. The file is damaged or malicious."
+        )
     found = json.loads(done.stdout)
     if "error" in found:
         raise ModelError(found["error"])

@@ -1,8 +1,9 @@
-"""Private parts of Keras, and the environment of its import. Checked with keras 3.15.1 and tf-keras 2.21.0.
+"""Uses of Keras' private parts, and the import of Keras. Checked with keras 3.15.1 and tf-keras 2.21.0.
 
-- Environment: Keras reads its backend when it is imported, and TensorFlow reads its log level.
-- Hidden packages: Keras imports them where they are installed, for pictures and training. Without them the
-  import takes 2.0 s instead of 4.3 s (docs/performance.md). Guarded by
+- Environment variables: during their import, Keras reads its backend and TensorFlow its log level.
+- Hidden packages: Keras imports matplotlib, scipy and sklearn if they are installed, for pictures and
+  training. Without these packages, the import of Keras takes 2.0 s instead of 4.3 s (docs/performance.md).
+  Guarded by
   tests/integration/test_model_loader.py::test_what_serving_does_not_need_is_not_imported_and_can_be_later.
 - Silenced standard error: TensorFlow prints a greeting that no log level silences.
 - Layers from `keras.src` and `tf_keras.src`: Keras can't find its own layers of ConvNeXt and
@@ -20,11 +21,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 NOT_FOR_SERVING = ("matplotlib", "scipy", "sklearn")
-"""The packages that are hidden from Keras."""
+"""The packages that are hidden from Keras while it is imported."""
 
 
 def import_keras() -> None:
-    """Import Keras and TensorFlow quickly and without output. An import error is still an exception."""
+    """Import Keras and TensorFlow quickly and without output. An import error is still raised."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -38,7 +39,7 @@ def import_keras() -> None:
 
 @contextmanager
 def _hidden(packages: Sequence[str]) -> Iterator[None]:
-    """Make these packages seem not installed, unless they are imported already."""
+    """Make packages appear not to be installed, unless they are imported already."""
     # Python's reference documents that importing a name whose module is None raises ModuleNotFoundError.
     hidden: dict[str, Any] = {each: None for each in packages if each not in sys.modules}
     sys.modules.update(hidden)
@@ -50,7 +51,7 @@ def _hidden(packages: Sequence[str]) -> Iterator[None]:
 
 
 def keras_layers() -> dict[str, Any]:
-    """Return the layers by name that Keras 3 can't find on its own."""
+    """Return, by name, the layers that Keras 3 can't find on its own."""
     from keras.src.applications import convnext
     from keras.src.applications import inception_resnet_v2 as inception
 
@@ -58,7 +59,7 @@ def keras_layers() -> dict[str, Any]:
 
 
 def tf_keras_layers() -> dict[str, Any]:
-    """Return the layers by name that tf_keras can't find on its own."""
+    """Return, by name, the layers that tf_keras can't find on its own."""
     from tf_keras.src.applications import convnext
 
     return {"LayerScale": convnext.LayerScale}

@@ -1,4 +1,4 @@
-"""The jobs that this worker holds under a lease: claimed, but not settled."""
+"""The jobs that this worker has under a lease: claimed, but not settled."""
 
 import threading
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from shared.queue.messages import Claim
 
 
 class LeasedJobs:
-    """A set of claims by execution; safe between threads."""
+    """A set of claims by execution id; several threads may use it at once."""
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
@@ -36,15 +36,15 @@ class LeasedJobs:
             return list(self._claims.values())
 
     def mark_lost(self, executions: Iterable[str]) -> None:
-        """Mark claims whose lease went to another worker."""
+        """Mark claims that have lost their lease, for example to another worker."""
         with self._changed:
             self._lost.update(each for each in executions if each in self._claims)
 
     def is_lost(self, claim: Claim) -> bool:
-        """Return whether another worker has the lease, so that an answer would be discarded."""
+        """Return whether a claim has lost its lease, so that its answer would be discarded."""
         return claim.execution in self._lost
 
     def wait_empty(self, seconds: float) -> bool:
-        """Wait up to `seconds` until no job is held, and return whether that is so."""
+        """Wait up to `seconds` until this worker has no jobs, and return whether it has none."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._claims, seconds)

@@ -1,9 +1,10 @@
-"""The security gate for model files: refuses unknown layers, functions and operations, before loading.
+"""The security check of model files: refuses unknown layers, functions and operations before loading.
 
-Loading a model can run code. tf_keras runs the Python code that a Lambda layer or a recurrent cell's wrapper
-has in an H5 file, calls any TensorFlow function that a TFOpLambda layer names, and imports any module that a
-configuration names. So a file is loaded only if all its names are in `model_allowlist.json`: Keras' own
-layers, whose configuration is numbers and names. This module does not import TensorFlow.
+Loading a model file can run code. tf_keras runs Python code that an H5 file has in a Lambda layer or in a
+recurrent cell's wrapper. tf_keras calls any TensorFlow function that a TFOpLambda layer names. It also
+imports any module that a configuration names. So a model file is loaded only if `model_allowlist.json` has
+all names in the file's configuration. This allowlist has Keras' own layers, whose configuration consists of
+numbers and names. This module does not import TensorFlow.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from typing import Any
 import h5py
 
 MAX_CONFIG_BYTES = 64 * 2**20
-"""Maximum size of a configuration in a .keras file, in bytes; EfficientNetV2L's has half a megabyte."""
+"""Maximum size of a configuration in a .keras file, in bytes; EfficientNetV2L has half a megabyte."""
 
 MAX_MESSAGE_LENGTH = 2000
 """Maximum length of an error message, in characters; a file may have a hundred unknown layers."""
@@ -28,7 +29,7 @@ class ModelError(Exception):
     """The model, its classes or its thresholds are invalid; the message is one line for the operator."""
 
     def __init__(self, message: str) -> None:
-        # The message quotes the file, so it must not start a line in the log or control a terminal.
+        # The message quotes the model file. The quote must not start a line in the log or control a terminal.
         shown = "".join(each if each.isprintable() else " " for each in message[:MAX_MESSAGE_LENGTH])
         super().__init__(" ".join(shown.split()))
 
@@ -49,11 +50,11 @@ class Inspection:
 _NAMES: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").read_text())
 
 ALLOWED_CLASSES = frozenset(_NAMES["layers"] + _NAMES["layer_parts"])
-"""Classes that a configuration may name: all layers of Keras 3 and tf_keras, except layers that hold code or
-load a file (a test compares)."""
+"""Classes that a configuration may name: all layers of Keras 3 and tf_keras, except layers that contain
+code or load a file (a test compares this list with both libraries)."""
 
 DENIED_OPERATIONS = _NAMES["denied_operations"]
-"""Operations of a TensorFlow graph that reach files, the network or Python (a test looks for others)."""
+"""Operations of a TensorFlow graph that reach files, the network or Python (a test finds missing ones)."""
 
 _TF_INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
 """The only allowed module outside of Keras: tf_keras' EfficientNetV2 names an initializer of this module."""
@@ -63,15 +64,15 @@ _FILE_TYPES = {
     b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with `git lfs pull`",
     b"<": "a web page: download the file itself",
 }
-"""Descriptions of common wrong files by their first bytes."""
+"""Descriptions of files that people often set instead of a model file, by the first bytes of the file."""
 
 
 def inspect_model(path: Path) -> Inspection:
-    """Return the facts about a model file (.h5, .hdf5, .keras) or SavedModel folder, if it passes the gate.
+    """Return the facts about a model file (.h5, .hdf5, .keras) or SavedModel folder, if it is safe.
 
     A SavedModel has no Python code, so only its operations are checked. Every SavedModel has the operations
-    `SaveV2` and `MergeV2Checkpoints`. With these, a hostile SavedModel can still write or move a checkpoint
-    where the worker may write.
+    `SaveV2` and `MergeV2Checkpoints`. With these two operations, a hostile SavedModel can still write or move
+    a checkpoint file in a folder to which the worker may write.
 
     Raises:
         ModelError: the file is missing or damaged, has no architecture, or has code or unknown layers.
@@ -111,7 +112,7 @@ def _h5_configuration(path: Path) -> tuple[str, str]:
         with h5py.File(path, "r") as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
             holds_weights = bool({"layer_names", "layers", "model_weights"} & {*file.attrs, *file})
-    except Exception as error:  # On damaged bytes the library raises many kinds of exceptions.
+    except Exception as error:  # On damaged files, h5py raises exceptions of many types.
         raise ModelError(f"{path} is a damaged HDF5 file: {_reason(error)}") from None
     if config is None:
         fault = "has only weights, not the architecture" if holds_weights else "is not a Keras model"
@@ -124,13 +125,13 @@ def _keras_configuration(path: Path) -> tuple[str, str]:
         with zipfile.ZipFile(path) as archive:
             config = _member(archive, "config.json").decode()
             version = json.loads(_member(archive, "metadata.json")).get("keras_version", "")
-    except Exception as error:  # On damaged bytes the library raises many kinds of exceptions.
+    except Exception as error:  # On damaged files, zipfile raises exceptions of many types.
         raise ModelError(f"{path} is a ZIP archive, but not a Keras model: {_reason(error)}") from None
     return config, str(version)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > MAX_CONFIG_BYTES:  # `read` unpacks no more than this size.
+    if archive.getinfo(name).file_size > MAX_CONFIG_BYTES:  # `read` unpacks at most `file_size` bytes.
         raise ValueError(f"its {name} has more than {MAX_CONFIG_BYTES} bytes")
     return archive.read(name)
 
@@ -147,7 +148,7 @@ def _inspect_saved_model(path: Path) -> Inspection:
     except OSError as error:
         raise ModelError(f"INFERENCE_MODEL: {error.filename} can't be read: {error.strerror}") from None
     for name in DENIED_OPERATIONS:
-        # In a NodeDef (protobuf) the operation's name is field 2: tag 0x12, its length, the name.
+        # In protobuf, a NodeDef contains the operation's name after the tag 0x12 and the name's length.
         if b"\x12" + bytes([len(name)]) + name.encode() in content:
             raise ModelError(
                 f"{path} is refused: it has the operation {name}, which reaches files, the network or Python"
@@ -167,7 +168,9 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
             " model with a layer of Keras' own instead, or export it as a SavedModel folder"
         )
     if refused := sorted(set(map(_described, filterfalse(_is_allowed, objects)))):
-        calculation = ". A .keras file keeps a calculation such as x / 255, an H5 file of Keras 3 does not"
+        calculation = (
+            ". A .keras file keeps a calculation such as x / 255, an H5 file of Keras 3 does not keep it"
+        )
         hint = calculation if form == "h5" and version.startswith("3") else ""
         raise ModelError(
             f"{path} is refused: it names {', '.join(refused)}, which is not a layer of Keras' own. Where the"
@@ -177,9 +180,9 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object with a class name, at any depth."""
+    """Yield every object with a class name, at any depth of a model's configuration."""
     if isinstance(config, dict):
-        # The training configuration of the whole model (for example its own loss) is not loaded.
+        # The worker does not load the training configuration of the whole model (for example its loss).
         config = {key: value for key, value in config.items() if key != "compile_config"}
     stack = [config]
     while stack:
@@ -193,7 +196,7 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_allowed(found: dict[str, Any]) -> bool:
-    """Return whether Keras may make this object, which it finds by name, module and registered name."""
+    """Return whether Keras may create an object, judged by its class name, module and registered name."""
     name, alias = str(found["class_name"]), found.get("registered_name")
     package, *submodules = _module(found)
     # tf_keras uses the registered name if it does not find the class name.
@@ -207,8 +210,8 @@ def _is_allowed(found: dict[str, Any]) -> bool:
 
 
 def _is_allowed_by_module(name: str, submodules: list[str]) -> bool:
-    """Return whether this is an operation of Keras 3, or a loss, metric or optimizer of an inner model."""
-    # Only classes are allowed, because a module also contains the names that it imports.
+    """Return whether a class is an operation of Keras 3, or an inner model's loss, metric or optimizer."""
+    # Only class names are allowed, because a Keras module also contains the names of modules that it imports.
     if not (name.isidentifier() and name[0].isupper()):
         return False
     if submodules[:1] == ["ops"]:
@@ -239,7 +242,7 @@ def _described(found: dict[str, Any]) -> str:
 
 
 def _module(found: dict[str, Any]) -> list[str]:
-    """Return the parts of the module's public name."""
+    """Return the parts of the public name of an object's module."""
     module = str(found.get("module") or "keras")
     return [part for part in module.split(".") if part not in ("src", "api", "_tf_keras")] or [""]
 

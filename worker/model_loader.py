@@ -1,4 +1,4 @@
-"""Loading a model: with Keras 3, else with tf_keras (Keras 2), or as a SavedModel."""
+"""Loads a model file with Keras 3, or if Keras 3 fails, with tf_keras (Keras 2). Also loads SavedModels."""
 
 import re
 import shutil
@@ -27,7 +27,7 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
     """Load an inspected model.
 
     Raises:
-        ModelError: no loader can read the model, or it lacks one input of images and one output of scores.
+        ModelError: no loader can read the model, or the model lacks one image input and one score output.
     """
     import_keras()
     if inspection.format == "savedmodel":
@@ -39,7 +39,7 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
                 return _wrap(path, read(file), name)
             except ModelError:
                 raise
-            except Exception as error:  # Each version of Keras raises other exceptions.
+            except Exception as error:  # Each version of Keras raises different exceptions.
                 reasons.append(f"{name}: {one_line(error)}")
     new_h5 = inspection.format == "h5" and inspection.keras_version.startswith("3")
     hint = ". A .keras file keeps parts of a Keras 3 model that an H5 file does not" if new_h5 else ""
@@ -56,14 +56,14 @@ def _read_tf_keras(path: str) -> Any:
     import tf_keras
 
     with TemporaryDirectory() as folder:
-        if path.endswith(".keras"):  # tf_keras opens it for writing, but a mounted file may be read-only.
+        if path.endswith(".keras"):  # tf_keras opens the file for writing, but it may be read-only.
             path = shutil.copy(path, folder)
         return tf_keras.models.load_model(path, tf_keras_layers(), compile=False)
 
 
 @contextmanager
 def _named(path: Path, form: str) -> Iterator[str]:
-    """Provide the file under an extension by which Keras recognises its form; a mounted file may have any."""
+    """Provide a path with the extension of the file's format, because Keras reads the format from it."""
     extensions = {"h5": (".h5", ".hdf5"), "keras": (".keras",)}[form]
     if path.name.endswith(extensions):
         yield str(path)
@@ -115,7 +115,7 @@ def _check_shapes(path: Path, model: LoadedModel) -> LoadedModel:
 
 
 def one_line(error: Exception) -> str:
-    """Return the reason in an exception of TensorFlow or Keras, without the places in their code."""
+    """Return the message of a TensorFlow or Keras exception on one line, without source file positions."""
     text = re.sub(r"\x1b\[\d+m", "", str(error))
     reason = re.split(r"\n\s*(?=\w+Error: )", text)[-1]
     lines = (line for line in reason.splitlines() if not line.lstrip().startswith('File "'))

@@ -1,4 +1,4 @@
-"""The next batch, which fills with decoded jobs while the model is busy."""
+"""The model's next batch, which collects decoded jobs while the model runs the previous batch."""
 
 import threading
 import time
@@ -25,14 +25,15 @@ class DecodedJob:
     decoded_at: float = field(default_factory=time.monotonic)
 
     def seconds_waited(self, moment: float) -> float:
-        """Return the seconds spent in the queue, and here from the end of the decoding until `moment`."""
+        """Return the job's seconds in the queue plus its seconds from the end of decoding until `moment`."""
         return self.claim.seconds_waited + moment - self.decoded_at
 
 
 class NextBatch:
-    """Holds at most one batch of each queue, decoded ahead of the model; safe between threads.
+    """Collects decoded jobs for the model, at most one batch of each queue; safe between threads.
 
-    `take` returns as soon as any job is here. A flush interval delays a partial batch by that time at most.
+    `take` returns as soon as there is any decoded job. With a flush interval (seconds), `take` waits for a
+    full batch, but not longer than this interval.
     """
 
     def __init__(self, max_inputs: int, flush_interval: float = 0.0) -> None:
@@ -44,7 +45,7 @@ class NextBatch:
         self._interactive_in_a_row = 0
 
     def room(self) -> dict[str, int]:
-        """Return how many more inputs fit, for each queue."""
+        """Return the number of inputs that still fit into the next batch, for each queue."""
         with self._changed:
             return {queue: max(self._max_inputs - _inputs(jobs), 0) for queue, jobs in self._jobs.items()}
 
@@ -58,7 +59,7 @@ class NextBatch:
     def take(self) -> list[DecodedJob]:
         """Wait for the next batch and return it; the batch is empty after `close`.
 
-        Interactive jobs come first, but waiting bulk jobs come after `MAX_INTERACTIVE_TURNS` batches.
+        Interactive jobs come first. After `MAX_INTERACTIVE_TURNS` interactive batches, bulk jobs come next.
         """
         with self._changed:
             while not self._closed:
@@ -87,7 +88,7 @@ class NextBatch:
             self._changed.wait(seconds)
 
     def close(self) -> list[DecodedJob]:
-        """Hand out no more batches, and return the jobs that were in none."""
+        """End the batches, and return the decoded jobs that no batch contained."""
         with self._changed:
             self._closed = True
             rest = [job for jobs in self._jobs.values() for job in jobs]

@@ -18,12 +18,12 @@ _TRANSPOSITIONS = {
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Apply the EXIF orientation to a stored image, or to a part of one."""
+    """Apply the EXIF orientation to a stored image, or to a part of a stored image."""
     return image.transpose(_TRANSPOSITIONS[orientation]) if orientation > 1 else image
 
 
 def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
-    """Return where a box of an upright image of this size lies in the stored image."""
+    """Convert a box in an upright image of this size to the same box in the stored image."""
     width, height = size
     if orientation >= 5:
         left, top, right, bottom = box
@@ -32,7 +32,7 @@ def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
 
 
 def upright_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
-    """Return where a box of a stored image of this size lies in the upright image."""
+    """Convert a box in a stored image of this size to the same box in the upright image."""
     left, top, right, bottom = _flipped(box, size, orientation)
     return (top, left, bottom, right) if orientation >= 5 else (left, top, right, bottom)
 

@@ -1,4 +1,4 @@
-"""The check of a reduced precision: bfloat16 must give the same answers as float32."""
+"""Checks that a model gives nearly the same answers with bfloat16 as with float32."""
 
 import logging
 from contextlib import suppress
@@ -16,7 +16,7 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
     """Compare the scores of the same images in float32 and in bfloat16.
 
     Raises:
-        ModelError: scores differ by more than 0.1, or fewer than 9 of 10 top answers are the same.
+        ModelError: scores differ by more than 0.1, or fewer than 9 of 10 images get the same best class.
     """
     if not has_bfloat16():
         logger.warning("this processor has no bfloat16 instructions: float32 may be as fast or faster")
@@ -31,7 +31,7 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
 
 
 def has_bfloat16() -> bool:
-    """Return whether the processor reports avx512_bf16, amx_bf16 or bf16; True if it can't be read."""
+    """Return whether /proc/cpuinfo has avx512_bf16, amx_bf16 or bf16; True if the file can't be read."""
     with suppress(OSError):
         return "bf16" in Path("/proc/cpuinfo").read_text()
     return True

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class RedisRetry:
-    """Retries failed commands without limit while the worker runs, and for `grace` seconds once it stops."""
+    """Retries failed Redis commands while the worker runs, and for `grace` seconds while it stops."""
 
     def __init__(self, grace: float = 5.0, max_pause: float = 2.0) -> None:
         self._retry = Retry(ExponentialBackoff(max_pause, 0.025), -1, (RedisError,))
@@ -34,4 +34,4 @@ class RedisRetry:
 
 
 def _log(error: Exception) -> None:
-    logger.warning("Redis command failed: %s; it is retried", error)
+    logger.warning("Redis command failed: %s; the command is retried", error)

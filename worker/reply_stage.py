@@ -1,4 +1,4 @@
-"""Stages four and five: decide, and settle the jobs."""
+"""The worker's stages four and five: turns scores into answers, and settles the jobs."""
 
 import logging
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 class ReplyStage:
     """Turns scores into answers and settles the jobs, while the model runs the next batch.
 
-    `identity` is added to each result: the model and the thresholds that gave it. `description_id` is the id
-    of the description that the worker published.
+    `identity` is added to each result and has the fingerprints of the model and of the thresholds.
+    `description_id` is the id of the model description that the worker published.
     """
 
     worker: str
@@ -35,11 +35,11 @@ class ReplyStage:
     _inbox: SimpleQueue[Outcomes | None] = field(default_factory=SimpleQueue)
 
     def put(self, scored: list[ScoredJob], ended: list[Settlement]) -> None:
-        """Hand over jobs that have scores, and jobs that ended without."""
+        """Pass to this stage the jobs with scores, and the settlements of jobs that ended without scores."""
         self._inbox.put((scored, ended))
 
     def close(self) -> None:
-        """Announce that no more jobs will be handed over."""
+        """Announce that this stage will receive no more jobs."""
         self._inbox.put(None)
 
     def step(self) -> bool:
@@ -55,7 +55,7 @@ class ReplyStage:
 
     def _settle(self, endings: Sequence[Settlement]) -> None:
         try:
-            # A repeated settle changes nothing, because the first one ended the lease.
+            # A repeated settle changes nothing, because the first settle ended the lease.
             written = self.retry.call(lambda: self.queue.settle(self.worker, endings, self.description_id))
             self.metrics.count_late(each.claim for each, ok in zip(endings, written, strict=True) if not ok)
         finally:

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def classify(**options: Any) -> None:
-    """Explain the mistake when a stock `rq worker` takes a job of this project.
+    """Explain the mistake when RQ's own `rq worker` runs a job of this project.
 
     Raises:
         RuntimeError: always.

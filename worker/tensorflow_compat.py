@@ -1,13 +1,14 @@
-"""Private and ageing parts of TensorFlow. Checked with tensorflow 2.21.0.
+"""Uses of private and outdated parts of TensorFlow. Checked with tensorflow 2.21.0.
 
 - `convert_variables_to_constants_v2` is private. It makes a graph without variables, which a session needs.
-- `compat.v1.Session` runs that graph on a CPU. A batch of 8 takes 0.66 ms of CPU instead of 1.85 ms
-  (docs/performance.md), because TensorFlow formats every batch for an unused error message when the function
-  is called directly. A session also has its own precision and its own threads.
+- `compat.v1.Session` runs the model's graph on a CPU. In a session, a batch of 8 inputs takes 0.66 ms of CPU
+  time. In a direct call of the function, the batch takes 1.85 ms (docs/performance.md), because TensorFlow
+  formats every batch for an unused error message. A session also has its own precision and its own threads.
   Guarded by tests/integration/test_model.py (the scores are those of `predict`) and by
   tests/integration/test_engine.py (precision and threads).
-- `malloc_trim` of glibc returns the memory to the system that loading and freezing have freed. A worker with
-  InceptionV3 has 1.76 GB instead of 2.21 GB, also after later batches. No test guards it.
+- `malloc_trim` of glibc returns memory to the operating system that was freed after loading the model. A
+  worker with InceptionV3 uses 1.76 GB of memory instead of 2.21 GB, also after later batches. No test guards
+  this saving.
 """
 
 import ctypes
@@ -25,12 +26,12 @@ Scores = NDArray[np.float32]
 
 
 def prepare_devices(threads: int) -> None:
-    """Set the number of threads (0: all cores), and let a GPU's memory grow with its use."""
+    """Set TensorFlow's number of threads (0: one per core), and let it use GPU memory only as needed."""
     import_keras()
     import tensorflow as tf
 
-    with suppress(RuntimeError):  # An earlier engine of this process has begun to use the devices.
-        # This thread pool belongs to the whole process. A session's own limit of it has no effect.
+    with suppress(RuntimeError):  # An earlier engine of this process already uses the devices.
+        # All sessions of the process share this thread pool, so a session's own limit has no effect.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -44,7 +45,7 @@ def freeze(function: Any) -> Any:
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the system, which glibc would otherwise keep."""
+    """Return freed memory to the operating system; otherwise glibc would keep this memory."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -57,7 +58,7 @@ def make_runner(frozen: Any, precision: str, threads: int) -> Callable[[Pixels],
         compiled = tf.function(lambda pixels: frozen(pixels)[0], jit_compile=True)
         return lambda pixels: np.asarray(compiled(tf.constant(pixels)))
     config = tf.compat.v1.ConfigProto()
-    if threads:  # Otherwise parallel branches of the model would use more cores.
+    if threads:  # Otherwise parallel branches of the model would use more cores than `threads`.
         config.inter_op_parallelism_threads, config.use_per_session_threads = 1, True
     rewrites = config.graph_options.rewrite_options
     if precision == "bfloat16":

@@ -17,7 +17,10 @@ _COLUMNS = ",".join(COLUMNS)
 
 @dataclass(frozen=True)
 class Threshold:
-    """Statistics of a class's validation images: two scores and a share, each from 0 to 1 or `MISSING`."""
+    """Statistics of a class's validation images: two scores and the share of right answers.
+
+    Each value is from 0 to 1, or `MISSING`.
+    """
 
     top1_min: float
     top2_max: float
@@ -50,7 +53,7 @@ def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold
 
 
 def _check_header(where: str, cells: list[str], known: Collection[str]) -> None:
-    """Reject a first line that is no header or has another order, because a row or column would be misread.
+    """Reject a first line that is no header or has its columns in another order, which would be misread.
 
     A header with other column names is accepted, as in the original server.
     """
@@ -67,9 +70,13 @@ def _check_row(where: str, row: list[str], known: Collection[str], found: Collec
     _check_length(where, row)
     name = row[0].strip()
     if name not in known:
-        raise ModelError(f"{where}: the class {name!r} is not in the classes file. Add or remove it.")
+        raise ModelError(
+            f"{where}: the class {name!r} is not in the classes file. Add it there, or remove this row."
+        )
     if name in found:
-        raise ModelError(f"{where}: a second row for the class {name!r}. Remove one of its rows.")
+        raise ModelError(
+            f"{where}: the file has a second row for the class {name!r}. Remove one of its rows."
+        )
 
 
 def _check_length(where: str, cells: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The warm-up: runs the model at every batch size when the worker starts, and plans batches by the times."""
+"""The warm-up: runs the model at every batch size when the worker starts, and plans runs by their times."""
 
 from itertools import product
 from time import perf_counter
@@ -10,17 +10,19 @@ from worker.engine import Engine
 from worker.tensorflow_compat import release_freed_memory
 
 SHORT_SECONDS = 0.05
-"""Maximum seconds of a run that is timed repeatedly, because short times vary more."""
+"""Maximum duration of a run that is timed repeatedly, in seconds; times of short runs vary more."""
 
 ROUNDS = 5
-"""How many more times short runs are timed, all sizes in turn: then a slow moment affects no size alone."""
+"""Number of further rounds in which short runs are timed.
+
+Each round times every short run once, so that a slow moment of the machine affects all sizes alike."""
 
 
 def warm_up(engine: Engine) -> float:
-    """Time a run of every size, plan the batches by these times, and return the seconds of a full batch."""
+    """Time a run of every size, plan later runs by these times, and return the seconds of a full batch."""
     for size in engine.sizes:
         try:
-            _time_run(engine, size)  # The first run of a size allocates and compiles.
+            _time_run(engine, size)  # The first run of a size is slower: it allocates memory and compiles.
             engine.costs[size] = _time_run(engine, size)
         except Exception as error:
             engine.reduce_batch(size, error)

@@ -1,6 +1,6 @@
-"""RQ's worker, with a loop that claims and settles jobs in batches.
+"""An RQ worker with a loop of its own, which claims and settles jobs in batches.
 
-RQ provides the shell: registration, heartbeat, signals, `rq info`. The stages run in threads:
+RQ provides registration, heartbeat, signal handlers and `rq info`. The worker's stages run in threads:
 
     main: claim, fetch, decode  ->  next batch  ->  "infer": the model  ->  "reply": decide, settle
     "lease": renews this worker's leases, publishes its status, requeues the jobs of dead workers
@@ -40,12 +40,12 @@ from worker.reply_stage import ReplyStage
 from worker.worker_metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
-logging.getLogger("rq.worker").setLevel(logging.WARNING)  # RQ sets it to INFO when it is imported
+logging.getLogger("rq.worker").setLevel(logging.WARNING)  # RQ sets this level to INFO when RQ is imported
 
 
 @dataclass(frozen=True)
 class Service:
-    """The model, the rules of the answers, and the description that the gateways read."""
+    """The model, the rules for its answers, and the model's description, which the gateways read."""
 
     model: Model
     decider: Decider
@@ -101,7 +101,7 @@ class BatchWorker(QuietWorker):
         )
 
     def serve(self) -> None:
-        """Run jobs until a signal stops the worker; then finish the begun jobs and give back the others."""
+        """Run jobs until a signal stops the worker; then finish begun jobs and give back all other jobs."""
         self.install_signal_handlers()
         thread = partial(threading.Thread, target=self._repeat)
         infer = thread(args=(self._inference_stage.step,), name="infer")
@@ -124,7 +124,7 @@ class BatchWorker(QuietWorker):
 
     def _drain(self, infer: threading.Thread, reply: threading.Thread) -> None:
         rest = [job.claim for job in self._batch.close()]
-        logger.info("worker stopping: %s, %d jobs kept, %d given back", self.name, len(self._held), len(rest))
+        logger.info("worker stopping: %s, %d of %d jobs given back", self.name, len(rest), len(self._held))
         try:
             self._retry.call(lambda: self._jobs.fleet.unpublish(self.name))
             self._retry.call(lambda: self._jobs.give_back(self.name, rest))
@@ -176,7 +176,7 @@ class BatchWorker(QuietWorker):
                 os._exit(1)
 
     def _send_heartbeat(self) -> None:
-        # The commands that hold or free jobs come first, because they also work on a server without memory.
+        # Commands that renew or free leases come first, because they also work when Redis' memory is full.
         self._held.mark_lost(self._jobs.renew(self.name, self._held.all()))
         for job_id, outcome in self._jobs.reap():
             logger.warning("job %s %s: its worker died", job_id, outcome)
@@ -192,7 +192,7 @@ class BatchWorker(QuietWorker):
         self._metrics.send(lambda number, amounts: self._jobs.count(self.name, number, amounts))
 
     def _register(self) -> None:
-        """Register in RQ's lists of workers, again at each heartbeat: the Redis server may lose its data."""
+        """Register this worker in RQ's lists, again at each heartbeat, because Redis may lose its data."""
         with self.connection.pipeline(transaction=False) as pipe:
             pipe.hset(self.key, mapping=self.serialize() | {"state": "busy" if self._held else "idle"})
             worker_registration.register(self, pipe)
@@ -207,7 +207,7 @@ class BatchWorker(QuietWorker):
         self._stopped.set()
 
     def on_forced_stop(self) -> None:
-        """End now, and leave the held jobs to other workers."""
+        """End the process now, and leave this worker's jobs to other workers."""
         logger.warning("worker ended at once: %s; other workers get %d jobs", self.name, len(self._held))
         os._exit(1)
 

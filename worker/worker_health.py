@@ -11,7 +11,7 @@ from shared.startup import check_health
 
 
 def is_alive(redis: "Redis", settings: Settings) -> bool:
-    """Return whether a worker of this host sent a heartbeat lately."""
+    """Return whether a worker of this host sent a heartbeat recently."""
     names = WorkerQueue(redis, settings).fleet.alive()
     return any(name.startswith(f"{socket.gethostname()}-") for name in names)
 

@@ -1,4 +1,4 @@
-"""This worker's counts, until they are added to the metrics of all workers in Redis."""
+"""Collects this worker's counts until they are added to the metrics of all workers in Redis."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ Amounts = Mapping[str, float]
 
 
 class WorkerMetrics:
-    """Counts in memory, with one call for each batch, until `send` hands over the counts.
+    """Collects counts in memory, with one call for each batch, until `send` passes on the counts.
 
     Safe between threads.
     """
@@ -30,27 +30,27 @@ class WorkerMetrics:
         self._sending = threading.Lock()
 
     def count_started(self, jobs: Sequence[DecodedJob], start: float) -> None:
-        """Count jobs whose batch goes into the model at the time `start`."""
+        """Count decoding times and queue waits of jobs whose run in the model begins at the time `start`."""
         with self._counting:
             for job in jobs:
                 self._observe(worker_counts.DECODE, job.decode_seconds)
                 self._observe(worker_counts.QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
 
     def count_run(self, inputs: int, seconds: float) -> None:
-        """Count one run of the model, whether it succeeded or not."""
+        """Count the inputs and seconds of one run of the model, whether the run succeeded or not."""
         with self._counting:
             self._observe(worker_counts.BATCH_INPUTS, inputs)
             self._observe(worker_counts.INFERENCE, seconds)
 
     def count_answered(self, jobs: Sequence[DecodedJob], end: float) -> None:
-        """Count jobs whose scores were ready at the time `end`."""
+        """Count the answer times of jobs whose scores were ready at the time `end`."""
         with self._counting:
             for job in jobs:
                 seconds = job.decode_seconds + job.seconds_waited(end)
                 self._observe(worker_counts.ANSWER, seconds, job.claim.queue)
 
     def count_late(self, claims: Iterable[Claim]) -> None:
-        """Log and count discarded attempts: another attempt, or an earlier settle, had ended their leases."""
+        """Log and count discarded attempts, whose leases another attempt or an earlier settle had ended."""
         with self._counting:
             for claim in claims:
                 logger.warning(
@@ -67,10 +67,10 @@ class WorkerMetrics:
         self._new[histogram.name, label, worker_counts.SUM] += value
 
     def send(self, count: Callable[[int, Amounts], None]) -> None:
-        """Hand over all new counts with `count`, which gets a number and the amounts by name.
+        """Pass all new counts to `count`, which receives a message's number and the amounts by name.
 
-        If `count` raises, the same amounts are sent again under the same number. By that number the receiver
-        recognises amounts that it has counted already, when only its reply was lost.
+        If `count` raises, the same amounts are sent again under the same number. If only the reply was lost,
+        the receiver recognises by this number that it has already counted the message.
         """
         with self._sending:
             while self._unsent or self._collect():

@@ -1,8 +1,8 @@
 """The queue in Redis: the gateway's client, the worker's client, the wire format and the Lua scripts.
 
 Jobs, registries, executions and results are stored as RQ 3 writes them, so `rq info`, rq-dashboard,
-`rq requeue` and `rq suspend` work on a running system. RQ submits, claims, renews, settles and reaps one
-job at a time with many commands. Here one atomic script does each step for a whole batch.
+`rq requeue` and `rq suspend` work on a running system. RQ itself submits, claims, renews, settles and reaps
+one job at a time with many commands. Here one atomic Lua script does each of these steps for a whole batch.
 """
 
 INTERACTIVE, BULK = "interactive", "bulk"

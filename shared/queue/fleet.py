@@ -1,4 +1,4 @@
-"""What workers publish about themselves, and how gateways read it."""
+"""The data that workers publish about themselves in Redis, and that gateways read."""
 
 import json
 import math
@@ -19,7 +19,7 @@ START_FAILURES_KEY = "classification:start-failures"
 
 
 class Fleet:
-    """The workers of one queue server. An entry expires one lease (seconds) after the worker's heartbeat.
+    """The workers of one Redis server. A worker's entry expires one lease after the worker's last heartbeat.
 
     Every method may raise `redis.exceptions.RedisError`.
     """
@@ -28,9 +28,9 @@ class Fleet:
         self._redis, self._lease = redis, lease
 
     def served(self) -> Served | None:
-        """Return what the live workers serve, or None where no worker is alive with a warm model."""
+        """Return the models and the speed of the live workers, or None if no worker has a warm model."""
         alive = sorted(self.alive().values(), key=lambda each: -each["since"])
-        workers = Counter(each["model"] for each in alive)  # keeps the order: the latest start is first
+        workers = Counter(each["model"] for each in alive)  # the worker that started last stays first
         raw = self._get([f"classification:model:{model}" for model in workers])
         counted = zip(raw, workers.values(), strict=True)
         models = tuple((json.loads(model), count) for model, count in counted if model)
@@ -40,7 +40,7 @@ class Fleet:
         return Served(models[0][0], len(alive), speed, models, min(each["batch"] for each in alive))
 
     def start_failures(self) -> list[StartFailure]:
-        """Return why workers did not start in the last `START_FAILURE_TTL` seconds; the latest first."""
+        """Return the failed starts of workers in the last `START_FAILURE_TTL` seconds, the latest first."""
         raw: dict[bytes, bytes] = self._redis.hgetall(START_FAILURES_KEY)  # type: ignore[assignment]
         failures = (StartFailure(host.decode(), **json.loads(each)) for host, each in raw.items())
         recent = (each for each in failures if each.at > time.time() - START_FAILURE_TTL)
@@ -54,10 +54,10 @@ class Fleet:
         return {name: json.loads(each) for name, each in zip(names, raw, strict=True) if each}
 
     def _get(self, keys: list[str]) -> list[Any]:
-        return self._redis.mget(keys) if keys else []  # MGET needs a key
+        return self._redis.mget(keys) if keys else []  # MGET needs at least one key
 
     def publish(self, worker: str, model: dict[str, Any], status: WorkerStatus) -> None:
-        """Publish for one lease that `worker` is alive, with its model and its status."""
+        """Publish that `worker` is alive, with its model and status; the entry expires after one lease."""
         ttl = math.ceil(self._lease)
         entry = json.dumps({"model": model["id"], **asdict(status)})
         pipe = self._redis.pipeline(transaction=False)
@@ -66,16 +66,16 @@ class Fleet:
         pipe.execute()
 
     def unpublish(self, worker: str) -> None:
-        """Withdraw a worker that claims no more jobs."""
+        """Delete the entry of a worker that claims no more jobs."""
         self._redis.delete(f"classification:worker:{worker}")
 
     def fail_start(self, host: str, reason: str) -> None:
-        """Publish why the worker of a host did not start."""
+        """Publish the reason why a host's worker did not start."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.hset(START_FAILURES_KEY, host, json.dumps({"reason": reason, "at": time.time()}))
         pipe.expire(START_FAILURES_KEY, START_FAILURE_TTL)
         pipe.execute()
 
     def started(self, host: str) -> None:
-        """Withdraw the start failure of a host whose worker has started."""
+        """Delete the published start failure of a host whose worker has now started."""
         self._redis.hdel(START_FAILURES_KEY, host)

@@ -1,4 +1,4 @@
-"""The gateway's side of the queue: submit, wait, look up, cancel."""
+"""The gateway's client of the queue: submits jobs, waits for them, looks them up and cancels them."""
 
 import json
 import math
@@ -21,22 +21,24 @@ from shared.settings import Settings
 from shared.worker_counts import Count, QueueMetrics
 
 REFUSALS = ("jobs", "bytes", "image")
-"""Why `lua/submit.lua` refuses a job: too many jobs, too many bytes of images, the image is not stored."""
+"""The reasons why `lua/submit.lua` refuses a job.
+
+Too many jobs wait, the jobs' images have too many bytes, or the job's image was not stored."""
 
 REPEATABLE_SECONDS = 86_400
-"""Maximum time for which a submission can be repeated with its idempotency key, in seconds."""
+"""Maximum time for which a caller can repeat a submission with its idempotency key, in seconds."""
 
 RATE_SECONDS = 1.0
-"""Maximum age of the workers' speed that estimates use, in seconds."""
+"""Maximum age of the measured worker speed in estimates of waiting times, in seconds."""
 
 DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 10, 600
-"""Default (no live worker) and maximum time after which a refused caller should return, in seconds."""
+"""Default and maximum retry time of a refused caller, in seconds; the default is for no live worker."""
 
 _SUBMIT, _CANCEL, _WATCH = Script(*END_JOB, "submit"), Script(*END_JOB, "cancel"), Script(*RECORDS, "watch")
 
 
 class GatewayQueue:
-    """The gateway's client. Every method may raise `redis.exceptions.RedisError`."""
+    """The gateway's client of the queue. Every method may raise `redis.exceptions.RedisError`."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
@@ -52,10 +54,10 @@ class GatewayQueue:
         timeout: float | None = None,
         repeatable: Repeatable | None = None,
     ) -> Submitted:
-        """Queue all jobs or none. The jobs expire if no worker begins them within `timeout` seconds.
+        """Queue all jobs, or none if one is refused. A job expires if not begun in `timeout` seconds.
 
         Raises:
-            QueueFull: the queue's maximum of jobs or of images' bytes is reached; no job was queued.
+            QueueFull: a job was refused for one of `REFUSALS`, so no job was queued.
             KeyReused: the idempotency key was used for another submission; no job was queued.
         """
         repeat = ("", "")
@@ -71,9 +73,9 @@ class GatewayQueue:
         raise self._full(outcome, queue, waiting)
 
     def submit_each(self, jobs: Sequence[tuple[NewJob, float | None]]) -> list[str | QueueFull]:
-        """Queue interactive jobs with their timeouts in one command; each job is accepted or refused alone.
+        """Queue interactive jobs with their timeouts in one command, which accepts or refuses each job alone.
 
-        Returns for each job the result cache's outcome as in `Submitted`, or why the job was refused.
+        Returns for each job the result cache's outcome as in `Submitted`, or the reason for its refusal.
         """
         _, waiting, outcomes = self._submit(jobs, INTERACTIVE, "each", ("", ""))
         return [self._full(each, INTERACTIVE, waiting) if each in REFUSALS else each for each in outcomes]
@@ -88,7 +90,7 @@ class GatewayQueue:
         pipe = self._redis.pipeline(transaction=False)
         for job, timeout in jobs:
             is_small = len(job.image) <= wire.MAX_SMALL_IMAGE
-            if not is_small:  # through the script, the bytes cost three times as much
+            if not is_small:  # as a script's argument, a large image costs three times as much
                 pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
             fields = wire.job_fields(job)
             args += [job.id, job.image if is_small else b"", len(job.image)]
@@ -97,9 +99,9 @@ class GatewayQueue:
         return outcome.decode(), waiting, [each.decode() for each in found]
 
     def _full(self, refusal: str, queue: str, waiting: int) -> QueueFull:
-        reasons = {  # of all REFUSALS
+        reasons = {  # one for each of REFUSALS
             "jobs": f"the {queue} queue is full: {waiting} jobs wait",
-            "bytes": f"the queue holds its maximum of {self._settings.max_queue_bytes} bytes of images",
+            "bytes": f"all jobs' images together reach the maximum of {self._settings.max_queue_bytes} bytes",
             "image": "the image could not be stored",
         }
         rate, seconds = self._jobs_per_second(), DEFAULT_RETRY_AFTER
@@ -108,7 +110,7 @@ class GatewayQueue:
         return QueueFull(f"{reasons[refusal]}. Send the request again in {seconds} s.", seconds)
 
     def _jobs_per_second(self) -> float:
-        """Return the workers' measured speed, at most `RATE_SECONDS` old; 0 where no worker is alive."""
+        """Return the measured speed of all workers, at most `RATE_SECONDS` old; 0 if no worker is alive."""
         read_at, rate = self._rate
         if time.monotonic() - read_at > RATE_SECONDS:
             served = self.fleet.served()
@@ -117,12 +119,12 @@ class GatewayQueue:
         return rate
 
     def replies(self, reply_to: str) -> list[Reply]:
-        """Wait up to `BLOCK_SECONDS` for a message; return its replies, which jobs of one batch share."""
+        """Wait up to `BLOCK_SECONDS` for a worker's message, and return the message's replies to jobs."""
         found = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
         return [wire.read_reply(each) for each in json.loads(found[1])] if found else []
 
     def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
-        """Request a reply when jobs end. Returns the ids of ended and unknown jobs: they send no reply."""
+        """Request a reply for each job's end. Returns ids of ended and unknown jobs, which send no reply."""
         return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, owner, *job_ids))}
 
     def states(
@@ -151,14 +153,14 @@ class GatewayQueue:
         pipe.lpos(f"rq:queue:{state.queue}", state.id)
         pipe.llen(f"rq:queue:{INTERACTIVE}")
         index, interactive = pipe.execute()
-        if index is None:  # a worker has just claimed the job, or it waits for an equal job
+        if index is None:  # a worker has just claimed the job, or the job waits for an equal job
             return state
         ahead = index + (interactive if state.queue == BULK else 0)
         rate = self._jobs_per_second()
         return replace(state, position=index + 1, estimated_wait=round(ahead / rate, 1) if rate else None)
 
     def cancel(self, job_id: str, owner: str = "") -> str:
-        """Cancel a waiting job. Returns its status: 'canceled' on success, '' where the job is unknown."""
+        """Cancel a waiting job. Returns the job's status: 'canceled' on success, '' if the job is unknown."""
         failure = json.dumps(
             JobFailure("canceled", "the job was canceled before a worker began it").to_json()
         )
@@ -170,7 +172,7 @@ class GatewayQueue:
         return bool(self._redis.exists("rq:suspended"))
 
     def metrics(self) -> QueueMetrics:
-        """Return the queue's current metrics, and all counts since the Redis server began."""
+        """Return the current state of the queues, and all counts since the Redis server's start."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         pipe.get("classification:bytes")
@@ -178,7 +180,7 @@ class GatewayQueue:
         for queue in QUEUES:
             pipe.llen(f"rq:queue:{queue}")
             pipe.zcard(f"rq:wip:{queue}")
-            # SORT does not sort here: it looks up a field of the first id's job without another command.
+            # SORT does not sort here. It reads the `submitted` field of the queue's first job in one command.
             pipe.sort(f"rq:queue:{queue}", start=0, num=1, by="nosort", get=["rq:job:*->submitted"])
         (seconds, micros), held, counts, *rest = pipe.execute()
         now = seconds + micros / 1e6
@@ -200,5 +202,5 @@ def _is_visible(values: Sequence[bytes | None], owner: str | None) -> bool:
 
 
 def reply_list(process: str) -> str:
-    """Return the list that receives the replies for the requests of a gateway process."""
+    """Return the Redis key of the list that receives the replies for a gateway process."""
     return f"classification:reply:{process}"

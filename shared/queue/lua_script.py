@@ -13,17 +13,17 @@ from redis.exceptions import NoScriptError
 from shared.queue import script_constants
 
 CONSTANTS = {name: value for name, value in vars(script_constants).items() if name.isupper()}
-"""The shared constants, which the scripts use under the same names."""
+"""The constants of `script_constants`; the Lua scripts use them under the same names."""
 
 RECORDS = ("records",)
-"""The file that is joined in front of a script."""
+"""The name of the Lua file with functions for Redis records; it is joined in front of other scripts."""
 
 END_JOB = (*RECORDS, "end_job")
-"""The files that are joined in front of a script that ends jobs."""
+"""The names of the Lua files that are joined in front of a script that ends jobs."""
 
 
 class Script:
-    """A Lua script: the shared constants and one or more files. The server receives the text only once."""
+    """A Lua script of shared constants and one or more files. Redis receives the script's text only once."""
 
     def __init__(self, *names: str) -> None:
         folder = Path(__file__).with_name("lua")

@@ -1,4 +1,4 @@
-"""What travels through the queue: jobs, claims, replies and states."""
+"""The data that passes through the queue: jobs, claims, replies and job states."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,7 +9,7 @@ from shared.queue.rq_call import decode_call
 
 
 class QueueFull(Exception):
-    """The queue accepts no more jobs for now; `retry_after` is in whole seconds."""
+    """The queue accepts no more jobs for now; a caller may retry after `retry_after` whole seconds."""
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -17,28 +17,28 @@ class QueueFull(Exception):
 
 
 class KeyReused(Exception):
-    """An idempotency key was sent again with another submission."""
+    """A caller sent an idempotency key again, with another submission."""
 
 
 class NewJob(NamedTuple):
-    """An image to be queued."""
+    """A job to be queued: one image with its options."""
 
     id: str
     image: bytes
     options: Options
     request_id: str = ""
     reply_to: str = ""
-    """The list that receives the reply; empty: there is no reply."""
+    """The Redis list that receives the job's reply; empty: no reply is sent."""
     owner: str = ""
     """The caller who may see the job."""
     webhook: str = ""
-    """The URL that receives the job's end; empty: there is no webhook."""
+    """The URL that receives a report of the job's end; empty: the job has no webhook."""
     digest: str = ""
-    """Jobs of one digest share one answer (see `shared.queue.wire.digest`)."""
+    """A hash of the request: jobs with the same hash share one answer (see `shared.queue.wire.digest`)."""
 
 
 class Repeatable(NamedTuple):
-    """A submission that its caller may repeat: the idempotency key and a hash of the submission."""
+    """The idempotency key and a hash of a submission that its caller may repeat."""
 
     key: str
     body: str
@@ -57,7 +57,7 @@ class Submitted(NamedTuple):
 
 @dataclass(frozen=True)
 class Reply:
-    """How a job ended: a result or a failure; `timing` in milliseconds (queue, decode, infer)."""
+    """The end of a job: a result or a failure, and the milliseconds of its stages (queue, decode, infer)."""
 
     job_id: str
     result: dict[str, Any] | None = None
@@ -67,7 +67,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class JobState:
-    """A job's record; times as RQ writes them, `reply` once the job has ended.
+    """The state of a job. Times have RQ's text form, and `reply` is set when the job has ended.
 
     `position` (from 1) and `estimated_wait` (seconds) are set for queued jobs, if positions were requested.
     """
@@ -87,7 +87,7 @@ class JobState:
 
 @dataclass(frozen=True)
 class Served:
-    """The model of the live workers, with the workers' number and total measured speed.
+    """The model of the live workers, with the number of workers and their total measured speed.
 
     While a model is replaced, `models` has several models with the number of workers of each model. `model`
     is the model of the worker that started last.
@@ -98,12 +98,12 @@ class Served:
     jobs_per_second: float
     models: tuple[tuple[dict[str, Any], int], ...]
     batch: int
-    """Maximum number of inputs in one run of the model; the smallest maximum of all workers."""
+    """Maximum number of inputs in one run of the model: the smallest of the workers' maximums."""
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker's measured speed, its maximum batch in inputs, and its start in seconds since 1970."""
+    """A worker's measured speed, its maximum batch in inputs, and its start time in seconds since 1970."""
 
     jobs_per_second: float
     batch: int
@@ -112,7 +112,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class StartFailure:
-    """Why a host's worker did not start: `at` is in seconds since 1970."""
+    """The reason why a host's worker did not start; `at` is the time in seconds since 1970."""
 
     host: str
     reason: str
@@ -121,7 +121,7 @@ class StartFailure:
 
 @dataclass(frozen=True)
 class Claim:
-    """One attempt at one job, held under a lease; times in seconds."""
+    """One worker's attempt at one job, under a lease; times in seconds."""
 
     queue: str
     job_id: str
@@ -132,7 +132,7 @@ class Claim:
     request_id: str
     seconds_waited: float
     image: bytes | None = field(default=None, repr=False)
-    """A small image arrives with its claim; None: the image has to be fetched."""
+    """The image, if it is small; None: the worker has to fetch the image from Redis."""
 
     def options(self) -> Options:
         """Return the caller's options.
@@ -144,29 +144,38 @@ class Claim:
 
 
 class ClaimOutcome(StrEnum):
-    """What a claim found, as `lua/claim.lua` returns it. Only fresh and retried claims hold jobs."""
+    """The outcome of a worker's request for jobs, as `lua/claim.lua` returns it.
+
+    The worker receives jobs only if the outcome is FRESH or RETRIED.
+    """
 
     FRESH = "fresh"
+    """The worker received jobs; no worker has died during an attempt at these jobs."""
     RETRIED = "retried"
-    """The jobs' worker died, so they may be poison: run no other job until they have ended."""
+    """The worker received jobs whose previous worker died, perhaps because of one of their images.
+
+    The worker must run no other job until the retried jobs have ended."""
     EMPTY = "empty"
+    """The worker received no job, because no job waits in either queue."""
     NO_ROOM = "no-room"
-    """The next job has more inputs than the worker can accept."""
+    """The worker received no job, because the next job has more inputs than fit into the next batch."""
     NEEDS_IDLE = "needs-idle"
-    """The next job is a retried job, and the worker still holds other jobs."""
+    """The worker received no job, because the next job is a retried job and the worker has other jobs.
+
+    A retried job is given only to a worker that has no other jobs."""
     SUSPENDED = "suspended"
-    """`rq suspend` has stopped all workers."""
+    """The worker received no job, because an operator stopped all workers with `rq suspend`."""
 
 
 class Claims(NamedTuple):
-    """A claim's jobs and its outcome."""
+    """The claimed jobs and the outcome of the claim."""
 
     jobs: list[Claim]
     outcome: ClaimOutcome
 
 
 class Settlement(NamedTuple):
-    """The end of a claimed job; `keep_image` leaves the image for `rq requeue`."""
+    """The end of a claimed job; `keep_image` keeps the image in Redis for `rq requeue`."""
 
     claim: Claim
     reply: Reply
@@ -174,6 +183,6 @@ class Settlement(NamedTuple):
 
     @classmethod
     def failed(cls, claim: Claim, code: str, detail: str) -> "Settlement":
-        """Return a failed end. The image is kept only where another run could succeed."""
+        """Return the end of a failed job. Its image is kept only if another attempt could succeed."""
         reply = Reply(claim.job_id, failure=JobFailure(code, detail))
         return cls(claim, reply, keep_image=code == "model-failed")

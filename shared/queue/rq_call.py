@@ -1,4 +1,4 @@
-"""RQ's form of a job's call: the function's name and the caller's options, compressed."""
+"""RQ's compressed form of a job's function call: the function's name and the caller's options."""
 
 import json
 import zlib
@@ -10,21 +10,23 @@ FUNCTION = "worker.task.classify"
 """The function name in every job's record. The worker runs its own code whatever a record names."""
 
 MAX_CALL_BYTES = 2**20
-"""Maximum size of a job's uncompressed call, in bytes. Ten thousand regions need a third of it."""
+"""Maximum size of a job's uncompressed call, in bytes.
+
+A call with ten thousand regions needs a third of this size."""
 
 MAX_CACHED_BYTES = 256
-"""Maximum size of a compressed call whose options are cached, in bytes."""
+"""Maximum size of a compressed call whose decoded options are cached in memory, in bytes."""
 
 
 @lru_cache(maxsize=256)
 def encode_call(options: Options) -> tuple[bytes, str]:
-    """Return RQ's form of a call and its description for RQ's tools."""
+    """Return RQ's compressed form of a job's call, and the job's description for RQ's tools."""
     data = zlib.compress(json.dumps([FUNCTION, None, [], options.to_json()]).encode())
     return data, f"classify {options.inputs} input(s), top {options.top_n}"
 
 
 def decode_call(data: bytes) -> Options:
-    """Return the options of an encoded call.
+    """Return the options in a job's compressed call.
 
     Raises:
         ValueError: the record is not a job of this service.
@@ -34,7 +36,7 @@ def decode_call(data: bytes) -> Options:
 
 def _options(data: bytes) -> Options:
     try:
-        # Bounded, because a kilobyte can unpack to a megabyte.
+        # The output is bounded, because a compressed kilobyte can unpack to a megabyte.
         call = zlib.decompressobj().decompress(data, MAX_CALL_BYTES)
         function, _, _, kwargs = json.loads(call)
     except (ValueError, TypeError, RecursionError, zlib.error) as error:
@@ -45,4 +47,6 @@ def _options(data: bytes) -> Options:
 
 
 _cached_options = lru_cache(maxsize=16)(_options)
-"""Most callers send equal options. Only few are cached: 256 bytes can unpack to ten thousand regions."""
+"""Most callers send equal options, so this function caches the options that it decodes.
+
+The cache has few entries, because 256 compressed bytes can unpack to ten thousand regions."""

@@ -1,9 +1,9 @@
-"""Constants that Python and the Lua scripts share; `shared.queue.lua_script` hands them to the scripts."""
+"""Constants that Python and the Lua scripts share; `shared.queue.lua_script` adds them to the scripts."""
 
 from shared import webhook, worker_counts
 
 IMAGE_TTL = 86_400
-"""Maximum time that an image waits for a worker, in seconds."""
+"""Maximum time for which Redis keeps a waiting job's image, in seconds."""
 
 MAX_INTERACTIVE_TURNS = 8
 """Maximum number of interactive batches in a row while bulk jobs wait."""

@@ -1,6 +1,6 @@
-"""The form of the queue's records in Redis: jobs as RQ 3 records them, replies and claims.
+"""Converts jobs, replies and claims to and from their records in Redis; jobs have RQ 3's records.
 
-The keys are documented in docs/protocol.md.
+docs/protocol.md documents the Redis keys.
 """
 
 import hashlib
@@ -20,13 +20,15 @@ from shared.queue.rq_call import encode_call
 from shared.settings import Settings
 
 MAX_SMALL_IMAGE = 65_536
-"""Maximum size of an image that travels through the scripts without a command of its own, in bytes."""
+"""Maximum size of an image that a Lua script receives or returns together with its job, in bytes.
+
+A larger image is stored and fetched with a Redis command of its own."""
 
 ENDED = ("finished", "failed", "canceled", "expired", "stopped")
-"""The statuses of a job that will not change any more."""
+"""The statuses of jobs that have ended."""
 
 JOB_TIMEOUT = 600
-"""RQ's `timeout` of a job, in seconds. Only RQ's own tools read it, because leases are shorter."""
+"""RQ's `timeout` of a job, in seconds. Only RQ's own tools use this timeout, because leases are shorter."""
 
 STATE_FIELDS = (
     *("status", "origin", "enqueued_at", "started_at", "ended_at"),
@@ -37,10 +39,10 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def digest(image: bytes, options: Options, model: Mapping[str, Any], owner: str = "") -> str:
-    """Return the digest of the jobs that share one answer: owner, image, options, model and thresholds."""
+    """Return a hash of owner, image, options, model and thresholds; equal jobs share one answer by it."""
     served = [model["id"], model["fingerprint"], model["thresholds"]]
     request = json.dumps([options.to_json(), served, owner], sort_keys=True).encode()
-    # Hashes of a fixed length keep the end of one part from passing for the start of the other.
+    # Each part is hashed to a fixed length, because otherwise two different pairs could give the same bytes.
     whole = hashlib.sha256(hashlib.sha256(request).digest() + hashlib.sha256(image).digest())
     return f"{model['id']}:{whole.hexdigest()}"
 
@@ -52,7 +54,7 @@ def common_fields(settings: Settings) -> list[Any]:
         "timeout": JOB_TIMEOUT,
         "result_ttl": settings.result_ttl,
         "failure_ttl": settings.result_ttl,
-        # RQ's cleanup (`rq info` runs it) also requeues a dead worker's job while retries are left.
+        # RQ's own cleanup, which `rq info` runs, also requeues a dead worker's job while retries are left.
         "retries_left": settings.job_max_attempts - 1,
     }
     return [*chain.from_iterable(record.items())]
@@ -66,7 +68,7 @@ def job_fields(job: NewJob) -> list[Any]:
     if job.owner:
         args += ["owner", job.owner]
     if job.webhook:
-        # `lua/end_job.lua` queues RQ's job for the webhook from this template.
+        # When the job ends, `lua/end_job.lua` makes RQ's job for the webhook from this template.
         record = [*chain.from_iterable(webhook.RECORD.items())]
         template = {"url": job.webhook, "function": webhook.FUNCTION, "record": record}
         args += ["webhook", json.dumps(template)]
@@ -91,12 +93,12 @@ def rq_time() -> str:
 
 
 def exc_string(failure: JobFailure) -> bytes:
-    """Return a failure in RQ's form of an exception's text."""
+    """Return a failure in the form in which RQ stores the text of an exception."""
     return b64encode(zlib.compress(f"{failure.code}: {failure.detail}".encode()))
 
 
 def read_claim(queue: str, row: list[Any]) -> Claim:
-    """Read one job of the result of `lua/claim.lua`."""
+    """Read one claimed job from the result of `lua/claim.lua`."""
     job_id, execution, data, left, attempt, request_id, waited, image = row
     job, request = job_id.decode(errors="replace"), request_id.decode(errors="replace")
     seconds_left = float(left) if left else None
@@ -105,7 +107,7 @@ def read_claim(queue: str, row: list[Any]) -> Claim:
 
 
 def read_reply(message: dict[str, Any]) -> Reply:
-    """Read a reply that `lua/end_job.lua` pushed."""
+    """Read a reply that `lua/end_job.lua` pushed to a gateway's reply list."""
     failure = message.get("failure")
     reason = JobFailure(failure["code"], failure["detail"]) if failure else None
     return Reply(message["id"], message.get("result"), reason, message.get("timing") or {})
@@ -123,9 +125,9 @@ def read_state(job_id: str, values: list[bytes | None], entries: list[Any] | Non
 
 def _visible_status(status: str, reply: Reply | None) -> str:
     if status == "deferred":
-        return "queued"  # RQ calls a job deferred that waits for another job
+        return "queued"  # RQ's status of a job that waits for another job
     if reply and reply.failure and reply.failure.code == "expired":
-        return "expired"  # RQ has no such status, so its record is that of a failed job
+        return "expired"  # RQ has no status 'expired', so the job's record has 'failed'
     return status
 
 
@@ -133,13 +135,13 @@ def _ended(job_id: str, error: str, entries: list[Any] | None) -> Reply:
     if error:
         return read_reply({"id": job_id, "failure": json.loads(error)})
     value = entries[0][1].get(b"return_value") if entries else None
-    if value is None:  # RQ's own tools write no error of this service
+    if value is None:  # RQ's own tools do not write the field `error`
         return Reply(job_id, failure=JobFailure("attempts-exhausted", "RQ's own cleanup ended the job"))
     return read_reply({"id": job_id, **json.loads(b64decode(value))})
 
 
 def read_number(text: bytes | str | None, default: float) -> float:
-    """Read a finite number, or return the default."""
+    """Return the finite number in a text, or the default."""
     try:
         number = float(text or default)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The worker's side of the queue: claim, renew, settle, give back, reap."""
+"""The worker's client of the queue: claims jobs, renews leases, settles, gives back and reaps jobs."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,16 +29,17 @@ _SETTLE, _REAP, _COUNT = Script(*END_JOB, "settle"), Script(*END_JOB, "reap"), S
 
 
 class WorkerQueue:
-    """The worker's client. Every method may raise `redis.exceptions.RedisError`."""
+    """The worker's client of the queue. Every method may raise `redis.exceptions.RedisError`."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
         self.fleet = Fleet(redis, settings.job_lease)
 
     def claim(self, worker: str, room: Mapping[str, int], *, idle: bool) -> Claims:
-        """Claim jobs of one queue that fit into `room` (inputs for each queue), under a lease.
+        """Claim jobs of one queue under a lease. `room` is the maximum number of inputs from each queue.
 
-        `idle`: the worker holds no jobs. Only an idle worker receives retried jobs, and then no other jobs.
+        `idle` is True if the worker has no jobs. Only an idle worker receives retried jobs (their previous
+        worker died), and receives no other jobs with them.
         """
         settings = self._settings
         args: list[Any] = [worker, uuid4().hex, settings.job_lease, settings.input_batch]
@@ -63,16 +64,17 @@ class WorkerQueue:
         return [next(fetched) if claim.image is None else claim.image for claim in claims]
 
     def renew(self, worker: str, claims: Iterable[Claim]) -> set[str]:
-        """Renew the leases of the jobs that `worker` holds. Returns the executions that lost their lease."""
+        """Renew the leases of a worker's jobs. Returns the ids of executions that have lost their lease."""
         args = _leased(claims)
         lost = _RENEW(self._redis, (), (self._settings.job_lease, worker, *args)) if args else []
         return {execution.decode() for execution in lost}
 
     def settle(self, worker: str, endings: Sequence[Settlement], model: str = "") -> list[bool]:
-        """Write how jobs ended, free their leases and wake their callers, in one step.
+        """Write the ends of jobs, free their leases and send their replies, in one step.
 
-        `model` is the id of the worker's model: the result cache keeps answers of the requested model only.
-        Returns False for each job whose lease went to another attempt; nothing is written for that job.
+        `model` is the id of the worker's model. An answer is cached only if the gateway expected this model
+        when it accepted the job. Returns False for each job whose lease went to another attempt; nothing is
+        written for that job.
         """
         settings = self._settings
         args: list[Any] = [worker, rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
@@ -86,13 +88,13 @@ class WorkerQueue:
             _GIVE_BACK(self._redis, (), (worker, *args))
 
     def reap(self) -> list[tuple[str, str]]:
-        """Requeue or fail the jobs whose lease has ended. Returns ids with 'requeued' or 'failed'."""
+        """Requeue or fail the jobs whose lease has ended. Returns their ids with 'requeued' or 'failed'."""
         failure = json.dumps(_EXHAUSTED.to_json())
         args = (MAX_REAPED, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
         return [(job_id.decode(), outcome.decode()) for job_id, outcome in _REAP(self._redis, QUEUES, args)]
 
     def count(self, worker: str, number: int, amounts: Mapping[str, float]) -> None:
-        """Add the counts of one message from `worker` to the metrics; a repeated number is ignored."""
+        """Add a worker's counts to the metrics. `number` is the message's number: a repetition is ignored."""
         args = (number, *chain.from_iterable(amounts.items()))
         _COUNT(self._redis, (METRICS_KEY, f"classification:counted:{worker}"), args)
 

@@ -73,7 +73,7 @@ def test_a_stopping_worker_finishes_its_batch_and_gives_back_its_other_jobs(slow
         assert slow.workers[0].wait(20) == 0
         slow.start_worker(wait=False)
         assert all_answers_are_right(answers)
-    given_back = re.search(r"(\d+) given back", slow.logs("worker"))
+    given_back = re.search(r"(\d+) of \d+ jobs given back", slow.logs("worker"))
     assert given_back and int(given_back[1]) > 0
     # Jobs of a dead worker would have waited for the end of their leases.
     assert "its worker died" not in slow.logs("worker")

@@ -167,10 +167,10 @@ def test_other_channels_than_the_models_are_reported_with_both_numbers() -> None
 def test_the_error_of_a_grey_model_lists_the_preprocessing_that_fits(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.h5", keras.layers.Flatten(), keras.layers.Dense(4), entry=(8, 8, 1))
     with pytest.raises(
-        ModelError, match=r"expected one for 1 channels, got resnet50\. Set another: (.*)"
+        ModelError, match=r"expected a name for images of 1 channels, got resnet50\. Set it to one of: (.*)"
     ) as e:
         build(path, preprocess="resnet50")
-    named = str(e.value).split("Set another: ")[1].split(", ")
+    named = str(e.value).split("Set it to one of: ")[1].split(", ")
     assert "inception_v3" in named and "mobilenet_v2" in named and "vgg16" not in named
     for name in named:
         assert build(path, preprocess=name).run(PIXELS[:, :8, :8, :1]).shape == (12, 4)

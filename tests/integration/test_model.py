@@ -133,7 +133,8 @@ def test_every_preprocessing_of_keras_is_a_setting() -> None:
 
 def test_preprocessing_for_colour_does_not_fit_a_grey_model(model: GetModel) -> None:
     with pytest.raises(
-        ModelError, match=r"INFERENCE_PREPROCESS: expected one for 1 channels, got vgg16.*inception_v3"
+        ModelError,
+        match=r"INFERENCE_PREPROCESS: expected a name for images of 1 channels, got vgg16.*inception_v3",
     ):
         build(model("keras", "grey", "h5"), preprocess="vgg16")
 

@@ -25,7 +25,7 @@ def test_classes_are_read_from_any_editors_file(tmp_path: Path, text: str) -> No
     ("text", "words"),
     [
         ("a\n\nb", "line 2: expected a class name, got an empty line"),
-        ("a\nb\na", "line 3: repeats 'a' of line 1"),
+        ("a\nb\na", "line 3: the class 'a' is already on line 1"),
         ("", "expected class names, got an empty file"),
     ],
 )
@@ -56,7 +56,9 @@ def test_thresholds_are_read_and_missing_cells_are_minus_one(tmp_path: Path) -> 
         pytest.param(f"{CLASSES[0]},0.9,1.0", "line 2: expected 6 cells, got 3", id="short"),
         pytest.param(f"{CLASSES[0]},1,1,1,1,1,1", "line 2: expected 6 cells, got 7", id="long"),
         pytest.param("Abies,1,1,1,1,1", "'Abies' is not in the classes file", id="unknown class"),
-        pytest.param(f"{CLASSES[0]},1,1,1,1,1\n{CLASSES[0]},1,1,1,1,1", "line 3: a second row", id="twice"),
+        pytest.param(
+            f"{CLASSES[0]},1,1,1,1,1\n{CLASSES[0]},1,1,1,1,1", "line 3: the file has a second row", id="twice"
+        ),
     ],
 )
 def test_an_invalid_row_is_reported_with_its_line(tmp_path: Path, row: str, words: str) -> None:

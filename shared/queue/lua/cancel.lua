@@ -1,10 +1,10 @@
--- Cancels a job that waits.
--- Returns the job's status: 'canceled', or the status that did not allow it. Unknown jobs: ''.
+-- Cancels a waiting job.
+-- Returns the job's status: 'canceled', or the status in which it cannot be canceled. Returns '' for an unknown job.
 -- Uses server_time, read_fields (records.lua), end_job, write_pending (end_job.lua).
 local id = ARGV[1]
 local owner = ARGV[2] -- the caller who may cancel the job
 local keep = tonumber(ARGV[3]) -- seconds for which the job's record is kept
-local at = ARGV[4] -- the time as RQ writes it
+local at = ARGV[4] -- the current time in RQ's text form
 local failure = ARGV[5] -- the failure as JSON
 
 local job = read_fields('rq:job:' .. id, 'status', 'origin', 'owner', 'leader')

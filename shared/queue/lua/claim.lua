@@ -1,21 +1,28 @@
 -- Moves the next jobs of one queue into a worker's lease in one step, so that a dying worker loses no job.
--- Retried jobs (their worker died) never share a batch with fresh jobs: at most MAX_RETRIED_TOGETHER retried jobs run
--- together, then each job runs alone. A job's last attempt is always alone.
--- Returns {outcome, queue, {{id, execution, data, seconds left or '', attempt, request id, seconds waited,
--- image or ''}, …}}; the outcomes are those of `ClaimOutcome` in shared/queue/messages.py.
+-- A retried job is a job whose previous worker died; its image may be the cause. Other jobs are fresh.
+-- Retried jobs never share a batch with fresh jobs. After a job's first worker died, up to MAX_RETRIED_TOGETHER such
+-- jobs run together. After its second worker died, and always in its last attempt, a job runs alone.
+-- Returns {outcome, queue, jobs}. Each of the jobs is {id, execution, data, seconds until the deadline or '', attempt,
+-- request id, seconds waited, image or ''}. The outcomes, which `ClaimOutcome` in shared/queue/messages.py names, are:
+--   'fresh'       the worker receives fresh jobs
+--   'retried'     the worker receives retried jobs, and must run no other job until these jobs have ended
+--   'empty'       no job, because no job waits in either queue
+--   'no-room'     no job, because the next job has more inputs than the worker can accept now
+--   'needs-idle'  no job, because the next job is a retried job and the worker has other jobs
+--   'suspended'   no job, because an operator stopped all workers with `rq suspend`
 -- Uses server_time, read_fields, number, whole, write, wake_worker, LEASE_GRACE (records.lua)
 -- and the constants MAX_INTERACTIVE_TURNS, WAKE_KEY (shared/queue/script_constants.py).
 local worker = ARGV[1] -- the worker's name
-local token = ARGV[2] -- unique to this claim; executions are named after it
+local token = ARGV[2] -- unique text of this claim; the ids of its executions begin with it
 local lease = tonumber(ARGV[3]) -- seconds
-local full_batch = tonumber(ARGV[4]) -- inputs of a full batch
-local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])} -- inputs that the worker can accept
+local full_batch = tonumber(ARGV[4]) -- number of inputs in a full batch
+local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])} -- maximum inputs from each queue
 local is_idle = ARGV[7] == '1' -- whether the worker holds no jobs
 local fresh_retries = tonumber(ARGV[8]) -- `retries_left` of a fresh job
-local at = ARGV[9] -- the time as RQ writes it
+local at = ARGV[9] -- the current time in RQ's text form
 local max_image_bytes = tonumber(ARGV[10]) -- images up to this size are returned with their jobs
-local MAX_RETRIED_TOGETHER = 6
-local TURNS_TTL = 3600 -- seconds
+local MAX_RETRIED_TOGETHER = 6 -- maximum number of retried jobs in one claim
+local TURNS_TTL = 3600 -- seconds for which Redis keeps the number of interactive claims in a row
 
 local now = server_time()
 
@@ -37,17 +44,19 @@ local function read_job(queue, id)
     request_id = record.request_id or '', submitted = number(record.submitted, now),
     bytes = whole(record.bytes, 0), is_malformed = is_malformed}
   job.deaths = fresh_retries - whole(record.retries_left, fresh_retries)
-  -- Stale: deleted, canceled, malformed, or a second copy. RQ's own cleanup locks nothing and can queue a job twice.
+  -- A queue entry is stale if its job was deleted, canceled or malformed, or if the entry is a second copy: RQ's own
+  -- cleanup uses no lock and can queue a job twice.
   job.is_stale = job.status ~= 'queued' or (job.deaths > 0 and runs_elsewhere(queue, id))
   return job
 end
 
 local function drop_stale(queue, job)
   redis.call('LPOP', 'rq:queue:' .. queue)
-  if job.status == 'canceled' then -- by RQ's own tools, which do not know of the image
+  if job.status == 'canceled' then -- RQ's own tools canceled the job, but did not delete its image
     redis.call('DECRBY', 'classification:bytes', job.bytes)
     redis.call('HSET', 'rq:job:' .. job.id, 'bytes', 0)
-    if redis.call('EXISTS', 'classification:followers:' .. job.id) == 0 then -- a follower would inherit the image
+    -- A follower, an equal job that waits for this job, would inherit the image.
+    if redis.call('EXISTS', 'classification:followers:' .. job.id) == 0 then
       redis.call('DEL', 'image:' .. job.id)
     end
   elseif job.is_malformed then
@@ -55,7 +64,10 @@ local function drop_stale(queue, job)
   end
 end
 
--- Returns why a job cannot join the picked jobs: 'needs-idle', 'no-room' or 'separate'. Returns nil where it can.
+-- Returns the reason why a job cannot join the picked jobs, or nil if the job can join them:
+--   'needs-idle'  the job is a retried job and the worker has other jobs
+--   'separate'    the job must not run in one batch with the picked jobs
+--   'no-room'     the job has more inputs than the worker can still accept
 local function obstacle(queue, job, picked, inputs)
   local is_last_attempt = job.deaths >= fresh_retries
   local max_retried = (job.deaths > 1 or is_last_attempt) and 1 or MAX_RETRIED_TOGETHER
@@ -68,7 +80,7 @@ local function obstacle(queue, job, picked, inputs)
   end
 end
 
--- Removes the next jobs from a queue. Returns them, or none and the obstacle if there is one.
+-- Removes the next jobs from a queue. Returns these jobs, and the reason why the job after them cannot join them.
 local function pick(queue)
   local picked, inputs, reason = {}, 0, nil
   if room[queue] <= 0 and redis.call('LLEN', 'rq:queue:' .. queue) > 0 then
@@ -101,7 +113,7 @@ local function start_attempt(job, execution)
   redis.call('HSET', 'rq:job:' .. job.id, 'status', 'started', 'started_at', at, 'last_heartbeat', at,
     'worker_name', worker, 'attempts', job.attempts + 1)
   if job.attempts > 0 then
-    redis.call('PERSIST', 'rq:job:' .. job.id) -- `rq requeue` leaves the time to live of the failed job
+    redis.call('PERSIST', 'rq:job:' .. job.id) -- `rq requeue` does not remove the expiry of a failed job's record
   end
   redis.call('HSET', 'rq:execution:' .. member, 'id', execution, 'job_id', job.id, 'created_at', now,
     'last_heartbeat', now, 'worker_name', worker)
@@ -111,7 +123,7 @@ local function start_attempt(job, execution)
   return member
 end
 
--- Returns a small image. A large image costs more through a script than in a command of its own.
+-- Returns the job's image if it is small, otherwise ''. A large image costs less in a command of its own.
 local function small_image(job)
   local image = job.bytes > 0 and job.bytes <= max_image_bytes and redis.pcall('GET', 'image:' .. job.id)
   return type(image) == 'string' and image or ''
@@ -132,14 +144,15 @@ local function start_attempts(queue, picked)
   return claims
 end
 
--- Returns whether a claim of interactive jobs counts as a turn that other jobs had to wait for: interactive jobs, or
--- retried bulk jobs, which need an idle worker and would never find one while interactive jobs keep coming.
+-- Returns whether a claim of interactive jobs counts toward MAX_INTERACTIVE_TURNS. The claim counts if interactive jobs
+-- are left, or if the first bulk job is a retried job. A retried job needs an idle worker, and would never get an idle
+-- worker while interactive jobs keep arriving.
 local function passes_over()
   local first = redis.call('LINDEX', 'rq:queue:bulk', 0)
   return redis.call('LLEN', 'rq:queue:interactive') > 0 or (first and read_job('bulk', first).deaths > 0)
 end
 
--- Wakes the next worker if jobs are left. If none is left, no worker is woken without need.
+-- Wakes the next worker if jobs are left. Otherwise deletes earlier wake-ups, so that no worker wakes without need.
 local function update_wake()
   if redis.call('LLEN', 'rq:queue:interactive') + redis.call('LLEN', 'rq:queue:bulk') == 0 then
     redis.call('DEL', WAKE_KEY)
@@ -174,7 +187,7 @@ for _, queue in ipairs(order) do
   end
   outcome = reason or outcome
   if reason == 'needs-idle' then
-    break -- jobs of the other queue would keep the worker from ever being idle
+    break -- with jobs of the other queue, the worker would never become idle
   end
 end
 return {outcome, '', {}}

@@ -1,22 +1,23 @@
--- Ends jobs: result, registry, counters, replies, webhook, and the equal jobs that wait for the ended job.
--- Joined in front of submit.lua, settle.lua, cancel.lua and reap.lua.
+-- Ends jobs: writes results, registries and counters, sends replies and queues webhooks.
+-- Also ends a job's followers: equal jobs that wait for the answer of one job, their leader.
+-- This file is joined in front of submit.lua, settle.lua, cancel.lua and reap.lua.
 -- Uses read_fields, whole, write, try, wake_worker (records.lua)
 -- and the constants IMAGE_TTL, METRICS_KEY, JOBS_COUNT, WEBHOOKS_QUEUE (shared/queue/script_constants.py).
 --
 -- Provides end_job(queue, id, ending) and write_pending(), which must be the script's last step. `ending` is a table:
 --   status      RQ's status: 'finished', 'failed' or 'canceled'
 --   outcome     the status that callers see: RQ's status or 'expired'
---   result, timing, error   JSON texts; 'null': there is none
+--   result, timing, error   JSON texts; 'null': the job has no such value
 --   stream      fields and values of RQ's result; nil: no result is written
---   code        the failure's code; nil or '': there is none
---   at          the time as RQ writes it
+--   code        the failure's code; nil or '': the job did not fail
+--   at          the current time in RQ's text form
 --   now         the time in seconds since 1970
 --   keep        seconds for which the job's records are kept
---   keep_image  true: the image is kept too, for a requeue
---   cache_ttl   seconds for which the answer is kept for equal jobs; nil or 0: it is not kept
+--   keep_image  true: the job's image is kept too, so that the job can be requeued
+--   cache_ttl   seconds for which the answer is cached for equal jobs; nil or 0: the answer is not cached
 local REPLY_TTL = 120 -- seconds for which a reply waits for its gateway
 local MAX_RESULTS = 10 -- maximum number of results in RQ's stream of a job
-local MAX_ARGUMENTS = 1000 -- maximum number of list entries in one command; Lua itself passes at most 8,000
+local MAX_ARGUMENTS = 1000 -- maximum number of list entries in one command; Lua can pass at most 8,000 arguments
 
 local end_job -- share_end calls this function, which is defined below
 local pending = {replies = {}, registries = {}, counts = {}, deleted = {}, bytes = 0} -- for write_pending
@@ -29,7 +30,7 @@ local function append(lists, name, ...)
   end
 end
 
--- Calls a command with a list of any length: a job may have more followers than Lua passes arguments.
+-- Calls a Redis command for a list of any length, because a job may have more followers than Lua can pass arguments.
 local function call_in_parts(command, list)
   for i = 1, #list, MAX_ARGUMENTS do
     local call = {unpack(command)}
@@ -40,10 +41,10 @@ local function call_in_parts(command, list)
   end
 end
 
--- Writes what many jobs share with one command each.
+-- Writes the pending changes of all ended jobs, with one command for each Redis key.
 local function write_pending()
   for list, replies in pairs(pending.replies) do
-    -- One message holds all replies for a gateway, which reads them with one command.
+    -- One message contains all replies for a gateway process, so the gateway needs only one read command.
     if try(redis.call, 'RPUSH', list, '[' .. table.concat(replies, ',') .. ']') then
       redis.call('EXPIRE', list, REPLY_TTL)
     end
@@ -60,7 +61,7 @@ local function write_pending()
   call_in_parts({'DEL'}, pending.deleted)
 end
 
--- Queues RQ's job that posts the webhook. The submission has stored the job's fixed fields.
+-- Queues the RQ job that sends the webhook. `webhook` has the fixed fields of this RQ job, stored at submission.
 local function queue_webhook(id, webhook, ending)
   local hook, key = cjson.decode(webhook), 'rq:job:webhook-' .. id
   local job = read_fields('rq:job:' .. id, 'enqueued_at', 'started_at', 'attempts')
@@ -76,7 +77,8 @@ local function queue_webhook(id, webhook, ending)
   redis.call('SADD', 'rq:queues', 'rq:queue:' .. WEBHOOKS_QUEUE)
 end
 
--- Queues the first follower of a leader that was stopped. It inherits the image, and the other followers wait for it.
+-- Queues the first follower of a leader that was canceled, expired or deleted. The queued follower inherits the leader's
+-- image and becomes the leader of the other followers.
 local function promote_follower(old_leader, digest, followers)
   local leader
   for _, id in ipairs(followers) do
@@ -102,7 +104,8 @@ local function promote_follower(old_leader, digest, followers)
   end
 end
 
--- Ends the followers as their leader ended. A leader that was canceled or expired only makes room for a follower.
+-- Ends the followers of a finished or failed leader with the leader's result or failure. If the leader was canceled or
+-- expired, its first follower is queued instead.
 local function share_end(id, digest, ending)
   if redis.call('GET', 'classification:leader:' .. digest) == id then
     redis.call('DEL', 'classification:leader:' .. digest)

@@ -1,22 +1,23 @@
--- Requeues the jobs of dead workers, whose leases have ended, or fails jobs without attempts left.
+-- Requeues the jobs of dead workers, which are the jobs whose leases have ended. Fails jobs without attempts left.
 -- Returns {{job id, 'requeued' or 'failed'}, …}.
 -- Uses server_time, read_fields, whole, write, try, wake_worker, MAX_WAKES (records.lua),
 -- end_job, promote_follower, write_pending (end_job.lua), WAKE_KEY (shared/queue/script_constants.py).
 local queues = KEYS -- the queues' names
-local max_jobs = ARGV[1] -- maximum number of jobs from each queue
+local max_jobs = ARGV[1] -- maximum number of jobs that one call reaps from each queue
 local keep = tonumber(ARGV[2]) -- seconds for which a failed job's records are kept
 local failure = ARGV[3] -- the failure as JSON
 local exc_string = ARGV[4] -- the failure as RQ stores it
-local at = ARGV[5] -- the time as RQ writes it
+local at = ARGV[5] -- the current time in RQ's text form
 local MAX_DEFERRED = 100 -- maximum number of followers of each queue that one call checks
-local MAX_FOLLOWERS = 1000 -- maximum number of followers of one job that one call frees
+local MAX_FOLLOWERS = 1000 -- maximum number of followers that one call moves from an ended leader to a new leader
 
 local now, outcomes, is_busy = server_time(), {}, false
 local exhausted = {status = 'failed', outcome = 'failed', code = cjson.decode(failure).code, at = at, now = now,
   result = 'null', timing = 'null', error = failure, keep = keep, keep_image = true,
   stream = {'type', 2, 'exc_string', exc_string, 'worker_name', ''}}
 
--- Frees the followers of a job that RQ's tools ended or whose record is gone.
+-- Checks the leader of a follower, an equal job that waits for the leader's answer. If RQ's tools ended the leader, or
+-- the leader's record is gone, the follower is queued.
 local function free_follower(queue, id)
   local job = read_fields('rq:job:' .. id, 'status', 'leader', 'digest')
   if job.status ~= 'deferred' then
@@ -31,7 +32,7 @@ local function free_follower(queue, id)
   end
 end
 
--- Removes the records of a dead worker's attempt, and requeues its job in front or fails it.
+-- Removes the records of a dead worker's attempt. Requeues the job at the front of its queue, or fails the job.
 local function reap_attempt(queue, member)
   local id, execution = string.match(member, '^(.+):([^:]+)$')
   if not id then
@@ -73,6 +74,6 @@ end
 write_pending()
 redis.call('LTRIM', WAKE_KEY, 0, MAX_WAKES - 1)
 if not is_busy then
-  redis.call('DEL', 'classification:bytes', WAKE_KEY) -- jobs that a person deleted have left their bytes counted
+  redis.call('DEL', 'classification:bytes', WAKE_KEY) -- the byte count still includes images of deleted jobs
 end
 return outcomes

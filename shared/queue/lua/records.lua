@@ -1,7 +1,9 @@
--- Reads and writes records, also those that another program has changed. Joined in front of every script but count.lua.
--- A malformed record must not stop the jobs next to it, because Redis keeps what a script wrote before it failed.
+-- Reads and writes Redis records, also records that another program has changed.
+-- This file is joined in front of every script except count.lua.
+-- A malformed record of one job must not stop a script for the other jobs, because Redis does not undo what the script
+-- wrote before its error.
 -- Uses WAKE_KEY, a constant of shared/queue/script_constants.py.
-local LEASE_GRACE = 60 -- seconds for which the records of an attempt outlive its lease
+local LEASE_GRACE = 60 -- seconds for which the records of an attempt outlive the attempt's lease
 local MAX_WAKES = 64 -- maximum length of the list that wakes idle workers
 
 -- Returns the server's time in seconds since 1970.
@@ -14,8 +16,8 @@ local function is_wrong_type(answer)
   return type(answer) == 'table' and answer.err and string.find(answer.err, 'WRONGTYPE', 1, true)
 end
 
--- Returns fields of a hash by name; absent fields are false.
--- Where the key holds another type, returns an empty table and true.
+-- Returns fields of a Redis hash by name; absent fields are false.
+-- If the key has another type, returns an empty table and true.
 local function read_fields(key, ...)
   local values = redis.pcall('HMGET', key, ...)
   if is_wrong_type(values) then
@@ -30,7 +32,7 @@ local function read_fields(key, ...)
   return record, false
 end
 
--- Returns a number that arithmetic can use, or the default: Lua also reads 'nan' and 'inf' as numbers.
+-- Returns a finite number below 2^53, or the default. Lua alone would also read 'nan' and 'inf' as numbers.
 local function number(text, default)
   local n = tonumber(text or nil)
   return n and math.abs(n) < 2 ^ 53 and n or default
@@ -41,7 +43,7 @@ local function whole(text, default)
   return math.floor(math.max(number(text, default), 0))
 end
 
--- Writes to a key that belongs to one job. A value of another type is deleted first.
+-- Writes to a key that belongs to one job. A value of the wrong type is deleted first.
 local function write(command, key, ...)
   local answer = redis.pcall(command, key, ...)
   if is_wrong_type(answer) then
@@ -50,7 +52,7 @@ local function write(command, key, ...)
   return type(answer) == 'table' and answer.err and redis.call(command, key, ...) or answer
 end
 
--- Runs a step for one job. An error is logged and stops this step only. Returns whether the step succeeded.
+-- Calls the function `step` for one job. An error is logged and ends this call only. Returns whether it succeeded.
 local function try(step, ...)
   local done, reason = pcall(step, ...)
   if not done then

@@ -1,5 +1,5 @@
--- Renews the leases of all jobs that a worker holds.
--- Returns the executions that this worker no longer holds.
+-- Renews the leases of a worker's jobs.
+-- Returns the ids of the executions that have lost their lease.
 -- Uses server_time, write, LEASE_GRACE (records.lua).
 local lease = tonumber(ARGV[1]) -- seconds
 local worker = ARGV[2] -- the worker's name
@@ -7,7 +7,8 @@ local FIRST_CLAIM = 3 -- ARGV from here on: queue, job id and execution of each 
 
 local now = server_time()
 local keep, lost = math.ceil(lease) + LEASE_GRACE, {}
--- The first write of a script needs no memory: then the server lets the script finish although its memory is full.
+-- EXPIRE comes first because it needs no memory: Redis lets a script finish after its first write command, even if
+-- Redis' memory is full.
 redis.call('EXPIRE', 'rq:worker:' .. worker .. ':executions', keep)
 for i = FIRST_CLAIM, #ARGV, 3 do
   local queue, id, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]

@@ -1,23 +1,26 @@
 -- Accepts jobs: writes RQ's job hashes and pushes the ids to RQ's list, in one step.
--- Returns {'accepted', jobs waiting before, outcomes}; an outcome is '', or for a job with a digest 'stored',
---           'collapsed' or 'hit', or in the mode 'each' the reason why the job was refused: 'jobs', 'bytes', 'image'
---         {'replayed', 0, {ids of the first submission}}
---         {'conflict', 'jobs', 'bytes' or 'image', jobs waiting before, {}}: no job was accepted
+-- Returns one of these tables:
+--   {'accepted', number of jobs that waited before, outcomes}
+--       The outcome of a job with a digest is 'stored', 'collapsed' or 'hit'; without a digest, the outcome is ''.
+--       In the mode 'each', the outcome of a refused job is the reason: 'jobs', 'bytes' or 'image'.
+--   {'replayed', 0, ids of the first submission's jobs}: the submission is a repetition
+--   {'conflict', 0, {}}: the idempotency key belongs to another submission; no job was accepted
+--   {reason ('jobs', 'bytes' or 'image'), number of jobs that waited before, {}}: no job was accepted
 -- Uses server_time, read_fields, number, write, wake_worker (records.lua), end_job, write_pending (end_job.lua)
 -- and the constants IMAGE_TTL, WAKE_KEY (shared/queue/script_constants.py).
 local queue = ARGV[1] -- the queue's name
 local max_jobs = tonumber(ARGV[2]) -- maximum number of waiting jobs
 local max_bytes = tonumber(ARGV[3]) -- maximum bytes of all images
 local all_or_none = ARGV[4] == 'all' -- otherwise 'each': every job is accepted or refused on its own
-local repeat_key = ARGV[5] -- key that makes the submission repeatable, or ''
+local repeat_key = ARGV[5] -- Redis key for the caller's idempotency key, or ''
 local repeat_hash = ARGV[6] -- hash of the submission
-local repeat_ttl = ARGV[7] -- seconds for which the submission is repeatable
+local repeat_ttl = ARGV[7] -- seconds for which the caller can repeat the submission
 local keep = tonumber(ARGV[8]) -- seconds for which a result is kept
-local at = ARGV[9] -- the time as RQ writes it
-local common_count = tonumber(ARGV[10]) -- number of the arguments that follow: fields and values of every job
+local at = ARGV[9] -- the current time in RQ's text form
+local common_count = tonumber(ARGV[10]) -- number of the following arguments: fields and values that all jobs have
 local common_fields = {unpack(ARGV, 11, 10 + common_count)}
--- ARGV after these, for each job: id, image or '' where it is stored already, bytes of the image, seconds until its
--- caller gives up or '', digest or '', number of the arguments that follow, and its fields and values.
+-- The other arguments are, for each job: id, image ('' if Redis has it already), size of the image in bytes, seconds
+-- until the job's deadline or '', digest or '', number of the job's own fields and values, and these fields and values.
 
 local list = 'rq:queue:' .. queue
 local jobs, next_job = {}, 11 + common_count
@@ -49,7 +52,7 @@ end
 
 local earlier = repeat_key ~= '' and redis.call('GET', repeat_key)
 local earlier_hash, ids = string.match(earlier or '', '^(%S+) (.+)$')
--- A submission whose jobs are gone is accepted again.
+-- If the first submission's jobs are gone, the repeated submission is accepted as a new one.
 if ids and redis.call('EXISTS', 'rq:job:' .. string.match(ids, '^%S+')) == 1 then
   drop_images()
   if earlier_hash ~= repeat_hash then
@@ -66,9 +69,9 @@ local waiting_before = redis.call('LLEN', list) + redis.call('ZCARD', 'rq:deferr
 local stored_bytes = number(redis.call('GET', 'classification:bytes'), 0)
 local leaders, waiting, bytes = {}, waiting_before, 0
 
--- Decides about a job and writes nothing. Sets job.refused to the reason where it cannot be accepted.
+-- Decides whether a job is accepted, and writes nothing. Sets job.refused to the reason if the job is refused.
 local function decide(job)
-  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the client repeats a command whose answer was lost
+  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the gateway repeats a command whose reply was lost
     job.is_known, job.cache = true, redis.call('HGET', 'rq:job:' .. job.id, 'cache') or ''
     return
   end
@@ -84,7 +87,7 @@ local function decide(job)
   elseif job.is_queued and stored_bytes + bytes + job.bytes > max_bytes then
     job.refused = 'bytes'
   elseif job.is_queued and job.image == '' and redis.call('EXISTS', 'image:' .. job.id) == 0 then
-    job.refused = 'image' -- the gateway's SET failed, for example because memory is full
+    job.refused = 'image' -- the gateway could not store the image, for example because Redis' memory is full
   else
     waiting = waiting + 1
     if job.is_queued then

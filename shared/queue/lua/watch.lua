@@ -1,8 +1,8 @@
--- Adds a reply list to jobs, on behalf of requests that wait for the jobs' ends.
--- Returns the ids of the jobs that have ended or are unknown: no reply will come for them.
+-- Adds a reply list to jobs, so that a request which waits for the jobs receives their replies.
+-- Returns the ids of the jobs that have ended or are unknown: no reply will come for these jobs.
 -- Uses read_fields (records.lua).
-local reply_to = ARGV[1] -- the reply list
-local owner = ARGV[2] -- the caller; jobs of other callers are unknown
+local reply_to = ARGV[1] -- the Redis list that receives the replies
+local owner = ARGV[2] -- the caller; other callers' jobs count as unknown
 local FIRST_ID = 3 -- ARGV from here on: job ids
 
 local ended, unended = {}, {queued = true, deferred = true, started = true}
