@@ -149,8 +149,8 @@ def has_room(form: Sequence[Photo], image: bytes) -> bool:
 class Calls:
     """The client's calls.
 
-    `patience` is the retry time in seconds: for this time, a request is sent again after a broken connection or
-    a status in `RETRIED`.
+    `patience` is the retry time in seconds: for this time, a request is sent again after a broken connection
+    or a status in `RETRIED`.
     """
 
     patience: float

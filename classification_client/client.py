@@ -23,9 +23,9 @@ TRANSPORT_ERRORS = (httpx.TransportError, OSError)
 class _Base(Generic[HttpClient]):
     """The settings and the HTTP connections of a client.
 
-    `url` is the server's address, and `key` is the API key. `timeout` is the maximum time in seconds to connect,
-    or to wait for more data from the server. `patience` is the retry time in seconds: for this time, a request
-    is sent again after a broken connection or one of the statuses 429, 502, 503 and 504.
+    `url` is the server's address, and `key` is the API key. `timeout` is the maximum time in seconds to
+    connect, or to wait for more data from the server. `patience` is the retry time in seconds: for this time,
+    a request is sent again after a broken connection or one of the statuses 429, 502, 503 and 504.
 
     Raises:
         ValueError: `url` or `key` is malformed.
@@ -59,15 +59,15 @@ def _host(url: str) -> str:
 
 
 def _advance(call: Call[T], result: Any) -> Step:
-    """Send the last step's result to the call's generator, or throw the step's error; return the next step."""
+    """Send the last step's result to the call's generator, or throw its error there; return the next step."""
     return call.throw(result) if isinstance(result, TRANSPORT_ERRORS) else call.send(result)
 
 
 class Client(_Base[httpx.Client]):
     """A client whose calls block. Several threads may share one client.
 
-    A classification has three options: `regions` (squares `(x, y, side)` in pixels), `top_n` and `consolidate`.
-    The server's defaults apply to options that are not set.
+    A classification has three options: `regions` (squares `(x, y, side)` in pixels), `top_n` and
+    `consolidate`. The server's defaults apply to options that are not set.
     """
 
     _http_class = httpx.Client
@@ -98,8 +98,9 @@ class Client(_Base[httpx.Client]):
     ) -> list[str]:
         """Submit a job for each photo; return the jobs' ids.
 
-        Many photos are sent in several forms. After the server has accepted a form, `submitted` is called with
-        each photo of the form and the id of the photo's job. So these ids are known even if a later form fails.
+        Many photos are sent in several forms. After the server has accepted a form, `submitted` is called
+        with each photo of the form and the id of the photo's job. So these ids are known even if a later form
+        fails.
 
         Raises:
             OSError: a file cannot be read.
@@ -138,9 +139,9 @@ class Client(_Base[httpx.Client]):
     ) -> Iterator[Outcome]:
         """Classify any number of photos, or all photos in a folder and its subfolders.
 
-        Yields an outcome for each photo, in the order in which the jobs end. The outcome of a photo without an
-        answer has an `error`. At most `in_flight` jobs are open at a time, and only the photos of one form are
-        in memory.
+        Yields an outcome for each photo, in the order in which the jobs end. The outcome of a photo without
+        an answer has an `error`. At most `in_flight` jobs are open at a time, and only the photos of one form
+        are in memory.
 
         `submitted` is called with each photo and the id of the photo's job. To continue an earlier run, set
         `jobs` to the photos and job ids with which `submitted` was called in that run.

@@ -27,9 +27,9 @@ MAX_SENT = 3
 class PhotoStream:
     """Submits photos as earlier jobs end, and collects the outcomes of the photos.
 
-    At most `in_flight` jobs are open at a time, and only the photos of one form are in memory. If `jobs` has a
-    job id for a photo, an earlier run has submitted the photo. Such a photo is sent again only if the server no
-    longer knows the job. `submitted` is called with each new job.
+    At most `in_flight` jobs are open at a time, and only the photos of one form are in memory. If `jobs` has
+    a job id for a photo, an earlier run has submitted the photo. Such a photo is sent again only if the
+    server no longer knows the job. `submitted` is called with each new job.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class PhotoStream:
         return None
 
     def _send(self, form: list[Photo]) -> Call[list[Outcome]]:
-        """Submit a form. If one photo makes the server refuse it, submit its halves until that photo is found."""
+        """Submit a form; if the server refuses a photo of it, submit its halves until that photo is found."""
         try:
             ids = yield from self._calls.submit_form(form, self._fields, self._submitted)
         except Problem as problem:

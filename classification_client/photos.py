@@ -27,10 +27,11 @@ def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
 def files(folder: Path, skipped: Counter[str] | None = None) -> Iterator[Path]:
     """Yield the files of a folder and its subfolders that may be photos, sorted by name.
 
-    Hidden files are skipped. Files with the extension of another type, such as `.json` and `.mp4`, are skipped
-    too, and `skipped` counts them by extension. A folder that cannot be opened is itself yielded.
+    Hidden files are skipped. Files with the extension of another type, such as `.json` and `.mp4`, are
+    skipped too, and `skipped` counts them by extension. A folder that cannot be opened is itself yielded.
     """
-    # `Path.rglob` would yield unsorted files. Links to folders are not followed, because they may form a circle.
+    # `Path.rglob` would yield unsorted files. Links to folders are not followed, because they may form a
+    # circle.
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda each: each.name)

@@ -25,7 +25,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The predictions for a square `(x, y, side)` of the photo or for the whole photo, highest score first."""
+    """The predictions for a square `(x, y, side)` of the photo or for the whole photo, best score first."""
 
     square: tuple[int, int, int] | None
     predictions: tuple[Prediction, ...]
@@ -43,8 +43,8 @@ class Species:
 class Answer:
     """The model's answer for a photo.
 
-    `model` and `thresholds` are the fingerprints of the files that produced the answer. `data` is the answer's
-    JSON from the server.
+    `model` and `thresholds` are the fingerprints of the files that produced the answer. `data` is the
+    answer's JSON from the server.
     """
 
     regions: tuple[Region, ...]

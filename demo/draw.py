@@ -19,7 +19,10 @@ BORDER = 4
 
 @dataclass(frozen=True)
 class Style:
-    """The colours, position, light and noise of a drawn digit; lengths are relative to the image's shorter side."""
+    """The colours, position, light and noise of a drawn digit.
+
+    Lengths are relative to the shorter side of the image.
+    """
 
     ground: Colour
     stroke: Colour

@@ -39,9 +39,9 @@ def accuracy(scores: np.ndarray, outputs: np.ndarray) -> float:
 def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
     """Compute a row of thresholds.csv for each class from scores (n, 20) and right classes (n,).
 
-    The first two numbers are the range of a class's scores where it was the best class and right. The next two
-    are the range of its scores where it was the second class, or the best class and wrong. The last number is
-    the accuracy for the images of the class.
+    The first two numbers are the range of a class's scores where it was the best class and right. The next
+    two are the range of its scores where it was the second class, or the best class and wrong. The last
+    number is the accuracy for the images of the class.
     """
     second, best = np.argsort(scores, axis=1)[:, -2:].T
     rows: list[Row] = []
@@ -55,7 +55,7 @@ def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
 
 
 def empty_images(digit_set: DigitSet, count: int) -> np.ndarray:
-    """Draw images without a digit, uint8 (count, 32, 32, 3): empty paper, shuffled digits, pieces of photos."""
+    """Draw empty paper, shuffled digits and pieces of photos, without a digit: uint8 (count, 32, 32, 3)."""
     scenes = [Image.fromarray(scene) for scene in load_sample_images().images]
     return np.stack([pixels(_empty_image(digit_set, scenes, number)) for number in range(count)])
 

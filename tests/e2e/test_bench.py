@@ -49,7 +49,13 @@ def test_a_run_measures_the_model_and_the_service_around_it(
     assert "<svg" in (tmp_path / "bench-light.svg").read_text()[:1000]
     text, steps = capsys.readouterr()
     assert steps == ""
-    texts = ("16 clients", "busy", "served / bare", "float32 / model.predict", "memory: gateway")
+    texts = (
+        "16 clients",
+        "busy",
+        "speed of the service / engine",
+        "float32 / model.predict",
+        "memory: gateway",
+    )
     assert all(each in text for each in texts)
 
 

@@ -78,7 +78,9 @@ def test_python_2_s_strings_are_utf_8() -> None:
     ("value", "message"),
     [
         pytest.param(
-            LabelEncoder(), "expected a fitted LabelEncoder, got one without classes", id="not fitted"
+            LabelEncoder(),
+            "expected a fitted LabelEncoder, got a LabelEncoder without classes",
+            id="not fitted",
         ),
         pytest.param(np.array([["a", "b"]]), "got 2 dimensions", id="a table"),
         pytest.param(np.array(["2026-01-01"], "M8[D]"), "got the dtype 'M8'", id="dates"),

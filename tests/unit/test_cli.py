@@ -116,7 +116,7 @@ def test_interrupt_before_the_start_prints_nothing(monkeypatch: pytest.MonkeyPat
 
 def test_port_in_use_is_refused() -> None:
     refused = pytest.raises(
-        CommandError, match=r"SERVER_PORT: port \d+ is already in use\. Choose another with --port"
+        CommandError, match=r"SERVER_PORT: port \d+ is already in use\. Choose another port with --port"
     )
     with socket.create_server(("127.0.0.1", 0)) as used, refused:
         check_port("127.0.0.1", used.getsockname()[1])

@@ -147,7 +147,7 @@ def test_without_pyarrow_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPat
 
 def test_an_unknown_extension_is_refused() -> None:
     with pytest.raises(
-        CommandError, match=r"expected one of \.csv, \.jsonl, \.parquet as extension, got out\.xlsx"
+        CommandError, match=r"expected one of the extensions \.csv, \.jsonl, \.parquet, got out\.xlsx"
     ):
         answer_tables.check(Path("out.xlsx"))
 
