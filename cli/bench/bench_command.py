@@ -33,7 +33,11 @@ of the time from a client's request to its answer.
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `bench`."""
     add = parser.add_argument
-    add("--model", choices=("light", "inception", "both"), help="models to measure (default: both)")
+    add(
+        "--model",
+        choices=("light", "inception", "both"),
+        help="models to measure (default: INFERENCE_MODEL, or both)",
+    )
     add("--url", help="address of a running service to measure")
     add("--key", default="", help="API key for the service at --url")
     add("--images", type=Path, metavar="FOLDER", help="the images to send (default: generated images)")

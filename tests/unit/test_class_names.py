@@ -146,7 +146,7 @@ def test_the_command_replaces_a_file_with_force_only(
     output.write_text("mine")
     command = ["classes", str(tmp_path / "index.json"), "--output", str(output)]
     assert main(command) == 2
-    assert "Add --force to replace it" in capsys.readouterr().err
+    assert "Add --force to replace the file" in capsys.readouterr().err
     assert output.read_text() == "mine"
     assert main([*command, "--force"]) == 0
     assert output.read_text() == "a\nb\n"

@@ -227,5 +227,5 @@ def test_the_summary_counts_classes_and_names_what_failed(capsys: pytest.Capture
     summary.show(3, 1.5, [Path("out.csv")])
     text = capsys.readouterr().out
     assert "3 photos: 2 answers, 1 accepted, 1 not accepted; 1 without an answer" in text
-    assert "b.txt: the file is no image" in text and "2.0/s" in text and "written: out.csv" in text
+    assert "b.txt: the file is no image" in text and "2.0 photos/s" in text and "written: out.csv" in text
     assert "\x1b" not in text
