@@ -1,7 +1,8 @@
 """The client's calls without any I/O: generators that yield steps and receive the result of each step.
 
 `Client` and `AsyncClient` perform the same steps, blocking or with asyncio, and throw transport errors
-(`OSError`, `httpx.TransportError`) into the generator. So retries, forms and answers are written once.
+(`OSError`, `httpx.TransportError`) into the generator. So both clients share the code for retries, forms and
+answers.
 """
 
 import contextlib

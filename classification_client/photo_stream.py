@@ -28,8 +28,8 @@ class PhotoStream:
     """Submits photos as earlier jobs end, and collects the outcomes of the photos.
 
     At most `in_flight` jobs are open at a time, and only the photos of one form are in memory. If `jobs` has
-    a job id for a photo, an earlier run has submitted the photo. Such a photo is sent again only if the
-    server no longer knows the job. `submitted` is called with each new job.
+    a job id for a photo, an earlier run has submitted the photo. An earlier run's photo is sent again only if
+    the server no longer knows the job. `submitted` is called with each new job.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Splits scikit-learn's handwritten digits, draws the digits as images, and resizes the images.
 
-The digits are split before any image is drawn: 70 % train the model, and 15 % choose the thresholds. The last
-15 % test the accuracy and make the sample images.
+The digits are split before any image is drawn: 70 % train the model, and 15 % choose the thresholds. With the
+other 15 % of the digits, the model's accuracy is tested and the sample images are drawn.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class DigitSet(NamedTuple):
 
 
 def split_digits() -> tuple[DigitSet, DigitSet, DigitSet]:
-    """Return the digits for training, validation and test: 70, 15 and 15 % of each value."""
+    """Return the digits for training, validation and test: 70, 15 and 15 % of the digits of each value."""
     data = load_digits()
     everything = DigitSet(np.arange(len(data.images)), (data.images / 16).astype(np.float32), data.target)
     training, rest = _split(everything, 0.3)

@@ -85,7 +85,7 @@ class BareEngine:
         ends: list[float] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             decoded = pool.map(self._decode, batch)
-            # The model is idle while the first batch is decoded, so the time counts from this batch's end.
+            # The model is idle while the first batch is decoded, so the measurement begins after that batch.
             while len(ends) < 2 or ends[-1] - ends[0] < seconds:
                 pixels = np.concatenate(list(decoded))
                 decoded = pool.map(self._decode, batch)

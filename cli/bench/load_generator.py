@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         self.transport: Any = transport
 
     def send(self, due: float, number: int) -> None:
-        """Send the request with this number; the request's time counts from `due`."""
+        """Send the request with index `number`; the request's time counts from `due`."""
         self.due, self.number = due, number
         self.transport.write(self.generator.requests[number])
 
@@ -112,7 +112,7 @@ class LoadGenerator:
         self.late: deque[float] = deque()
 
     async def run(self) -> Outcome:
-        """Send requests for the plan's seconds, then wait for the last answers."""
+        """Send requests for the duration of the plan, then wait for the last answers."""
         for _ in range(self.plan.clients or 8):
             await self._connect()
         if self.plan.clients:

@@ -34,7 +34,7 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
             step(f"{subject.name}: idle service")
             idle = service.idle(seconds)
             runs = loads(service, subject, clients, seconds, step)
-            step(f"{subject.name}: alternately without and with the service")
+            step(f"{subject.name}: measuring alternately without and with the service")
             best = max(runs[: len(clients)], key=lambda run: run["per_second"])["clients"]
             turns = [_turn(measure_engine, service, subject, best, seconds) for _ in range(ROUNDS)]
     served, alone = (sum(each[name] for each in turns) for name in ("served", "bare"))

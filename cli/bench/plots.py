@@ -64,7 +64,7 @@ def _latency(axes: Axes, closed: list[dict[str, Any]], opened: list[dict[str, An
 
 
 def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
-    """Draw the mean time of each stage. The client's time beyond the server's total counts as network."""
+    """Draw the mean time of each stage; `network` is the client's total time minus the server's total."""
     labels = [str(run["clients"]) for run in closed]
     bottom = [0.0] * len(closed)
     for name in ("queue", "decode", "infer", "gateway", "network"):
@@ -73,7 +73,7 @@ def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.set(title="Where a request's time goes", xlabel="clients", ylabel="ms")
     handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], names[::-1], frameon=False)  # Top first, as in the stacked bars.
+    axes.legend(handles[::-1], names[::-1], frameon=False)  # In the order of the bars.
 
 
 def _stage(run: dict[str, Any], name: str) -> float:

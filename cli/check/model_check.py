@@ -1,4 +1,4 @@
-"""The check of a model: the content of its file, and whether its input and output match the settings."""
+"""Checks a model: the content of its file, and whether the model's input and output match the settings."""
 
 from cli.check.findings import Report, captured_warnings
 from cli.check.model_file import ModelFile, read_model_file

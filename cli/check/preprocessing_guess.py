@@ -25,7 +25,7 @@ KNOWN_LAYERS = {
     "block_16_project": "mobilenet_v2",
     "normal_conv_1_12": "nasnet",
 }
-"""Names of layers that identify a model of tf.keras.applications, with its module. The first match wins."""
+"""Layer names that identify a model of tf.keras.applications, with its module. The first name found decides."""
 
 _CALCULATIONS = ("TFOpLambda", "TensorFlowOpLayer", "TrueDivide", "Divide", "Multiply", "Subtract")
 

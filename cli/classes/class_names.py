@@ -31,9 +31,7 @@ def read_class_names(path: Path) -> ClassNames:
 
 
 def _from_folders(path: Path) -> ClassNames:
-    folders = sorted(
-        each.name for each in path.iterdir() if each.is_dir()
-    )  # sorted by code point, as in Keras
+    folders = sorted(each.name for each in path.iterdir() if each.is_dir())  # Keras sorts by code point too.
     names = [name for name in folders if not name.startswith(".")]
     if not names:
         raise NamesError("expected a folder for each class, got no folders")

@@ -34,7 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         *("--output", "-o"), type=Path, metavar="FILE", help="file for the names (default: standard output)"
     )
     parser.add_argument("--force", action="store_true", help="replace an existing output file")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="model with as many outputs as names")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="model that must have as many outputs as there are names"
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from cli import CommandError, install_hint
 
 COLUMNS = ("file", "x", "y", "side", "rank", "class", "score", "accepted", "threshold", "error")
-"""Columns of CSV and Parquet, with a row for each prediction.
+"""Columns of the CSV and Parquet tables, which have a row for each prediction.
 
 For a photo that was classified as a whole, x, y and side are empty.
 """

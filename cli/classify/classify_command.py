@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _server(url: str | None, quiet: bool) -> Iterator[str]:
-    """Yield the server's address. A server that is started here stops at the end of the run."""
+    """Yield the server's address. Without `url`, start a server, and stop it at the end of the run."""
     if url:
         yield url
         return

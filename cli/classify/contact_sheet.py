@@ -85,7 +85,7 @@ def make_thumbnail(path: Path) -> Thumbnail:
 
 
 def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[Record, Thumbnail]]:
-    """Yield each record with its thumbnail; all CPU cores draw the thumbnails of `PHOTOS_AT_ONCE` photos."""
+    """Yield each record with its thumbnail; all CPU cores draw thumbnails, `PHOTOS_AT_ONCE` at a time."""
 
     def draw(record: Record) -> Thumbnail:
         return Thumbnail() if "error" in record else make_thumbnail(folder / record["file"])

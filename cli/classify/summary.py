@@ -7,7 +7,7 @@ from typing import Any
 from cli.classify.answer_tables import printable
 
 MAX_CLASSES, MAX_ERRORS = 20, 10
-"""Maximum numbers of classes and of errors on the terminal. The output file has all classes and errors."""
+"""Maximum numbers of printed classes and of printed errors. The output file has all classes and errors."""
 
 
 def format_score(score: float) -> str:
@@ -51,7 +51,7 @@ class Summary:
         return f"{self.photos} photos: {answers}; {self.failed} without an answer"
 
     def show(self, classified: int, seconds: float, written: list[Path]) -> None:
-        """Print the summary of a run that classified `classified` photos in `seconds`."""
+        """Print the summary of a run, which classified `classified` photos in `seconds` seconds."""
         from rich.console import Console
         from rich.text import Text
 

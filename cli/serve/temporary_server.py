@@ -49,7 +49,7 @@ def temporary_server(environ: Mapping[str, str] | None = None) -> Iterator[tuple
 
 
 def free_port() -> int:
-    """Return a port of this machine on which nothing listens now."""
+    """Return a port of this machine on which no server listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
