@@ -25,7 +25,7 @@ KNOWN_LAYERS = {
     "block_16_project": "mobilenet_v2",
     "normal_conv_1_12": "nasnet",
 }
-"""Layer names that identify a model of tf.keras.applications, with its module. The first name found decides."""
+"""Layer names that identify a model of tf.keras.applications, with its module. The first match decides."""
 
 _CALCULATIONS = ("TFOpLambda", "TensorFlowOpLayer", "TrueDivide", "Divide", "Multiply", "Subtract")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from classification_client import Client, Outcome
 
 CONNECT_SECONDS = 10.0
-"""Retry time for the first connection to the server, in seconds. Later requests have the retry time --patience."""
+"""Retry time in seconds for the first connection to the server; later requests use --patience."""
 
 FINGERPRINTS = ("model", "thresholds")
 """Fields of `/cfg` and of each answer, which show whether all answers come from the same files."""

@@ -69,7 +69,7 @@ def test_the_demo_is_described_in_full(
         "input: 32×32 with 3 channels",
         "output: 20 scores from softmax",
         "20 names, from 'Digitus nullus albus' to 'Digitus novem niger'",
-        "`consolidate` merges them into 10 species",
+        "`consolidate` merges the classes into 10 species",
         "20 of 20 classes, from 0.500 to 0.961",
         "· 0.9999",  # not quite 1, and not rounded to it
         " Digitus septem albus (accepted, threshold 0.5000)",
@@ -113,7 +113,7 @@ def test_a_model_that_ends_in_logits_is_advised_softmax(tmp_path: Path, check: C
     status, found = check(model(tmp_path / "model.h5", activation="linear"))
     assert (status, found["advised"]) == (0, {"INFERENCE_ACTIVATION": "softmax"})
     assert (
-        "the last layer has no activation. If the model gives logits, set INFERENCE_ACTIVATION=softmax"
+        "the last layer has no activation. If the model returns logits, set INFERENCE_ACTIVATION=softmax"
         in texts(found, "warning")
     )
 
