@@ -86,6 +86,6 @@ def loads(
         runs.append(service.load(subject.images, seconds, clients=count))
     capacity = max(run["per_second"] for run in runs)
     for share in CAPACITY_SHARES:
-        step(f"{subject.name}: {share:.0%} of capacity, random arrivals")
+        step(f"{subject.name}: requests at random times, at {share:.0%} of capacity")
         runs.append(service.load(subject.images, seconds, rate=capacity * share))
     return runs

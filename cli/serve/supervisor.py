@@ -1,4 +1,4 @@
-"""Starts processes in order, restarts those that die, and stops them in the opposite order."""
+"""Starts processes in order of their stages, restarts processes that die, and stops them in reverse order."""
 
 import contextlib
 import signal
