@@ -65,7 +65,7 @@ class PhotoStream:
         return []
 
     def _fill(self) -> Call[list[Outcome]]:
-        """Submit photos if `in_flight` allows a whole form; return the outcomes of photos that failed."""
+        """Submit photos if `in_flight` permits a whole form; return the outcomes of photos that failed."""
         outcomes: list[Outcome] = []
         if self._open and self._in_flight - len(self._open) < min(MAX_FORM_IMAGES, self._in_flight):
             return outcomes

@@ -10,8 +10,8 @@ MAX_NAMES = 12
 """Maximum number of class names in one note."""
 
 SEEN_IN_TRAINING = (
-    "All these results are too optimistic if the model was trained on these images, or if the images contain"
-    " copies or series of the same scene."
+    "All results of this calibration are too optimistic if the model was trained on these images, or if"
+    " these images contain copies or series of the same scene."
 )
 
 

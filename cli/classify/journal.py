@@ -32,7 +32,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CommandError(
-                f"{path} is in use by another run. Wait for its end, or set another --output."
+                f"{path} is in use by another run. Wait until that run ends, or set another --output."
             ) from None
         except OSError as error:
             raise CommandError(f"{path} cannot be written: {error.strerror}. Set another --output.") from None
@@ -91,7 +91,7 @@ class Journal:
                 self.done[entry["file"]] = self._end
         except (ValueError, KeyError, TypeError):
             raise CommandError(
-                f"{self.path} is not a journal of this command. Remove or rename it."
+                f"{self.path} is not a journal of this command. Remove or rename the file."
             ) from None
 
     def _check(self, before: dict[str, Any]) -> None:

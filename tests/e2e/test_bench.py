@@ -101,4 +101,4 @@ def test_the_smallest_settings_that_are_fast_enough_are_proposed() -> None:
 
 def test_a_folder_without_images_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--images", str(tmp_path), "--model", "light"]) == 2
-    assert "no images" in capsys.readouterr().err
+    assert "expected images in" in capsys.readouterr().err
