@@ -1,10 +1,10 @@
-"""A client of classification-server with retries, timeouts and typed results.
+"""A Python client of classification-server with retries, timeouts and typed results.
 
     with Client("http://localhost:8001") as client:
         answer = client.classify("photo.jpg", top_n=3)
         print(answer.best.class_name, answer.best.score)
 
-`AsyncClient` has the same calls as coroutines. The package needs httpx alone, no package of the server.
+`AsyncClient` has the same calls as coroutines. The package needs only httpx, and no package of the server.
 """
 
 from classification_client.client import AsyncClient, Client

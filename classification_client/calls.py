@@ -1,7 +1,8 @@
 """The client's calls without any I/O: generators that yield steps and receive the result of each step.
 
 `Client` and `AsyncClient` perform the same steps, blocking or with asyncio, and throw transport errors
-(`OSError`, `httpx.TransportError`) into the generator. So retries, forms and answers are written once.
+(`OSError`, `httpx.TransportError`) into the generator. So both clients share the code for retries, forms and
+answers.
 """
 
 import contextlib
@@ -23,37 +24,37 @@ from classification_client.results import Answer, Job, Source
 T = TypeVar("T")
 
 Submitted = Callable[[Source, str], None]
-"""Called with each submitted photo and the id of its job."""
+"""Function that is called with each submitted photo and the id of the photo's job."""
 
 RETRIED = frozenset({429, 502, 503, 504})
-"""Statuses after which the same request is sent again later."""
+"""HTTP statuses after which the client sends the same request again."""
 
 IMAGE_ERRORS = frozenset({400, 413, 415, 422, 500})
-"""Statuses that may be the fault of a single image of the request."""
+"""HTTP statuses of errors that a single image of the request may have caused."""
 
 MAX_FORM_IMAGES = 16
 MAX_FORM_BYTES = 8 * 2**20
-"""Maximum size of a form's images in bytes; a larger image is sent alone."""
+"""Maximum total size in bytes of the images in one form; a larger image is sent in a form of its own."""
 
 MAX_IMAGE_BYTES = 512 * 2**20
-"""Maximum size of an image in bytes that any server accepts, so larger files are not read."""
+"""Maximum image size in bytes that any server accepts; the client does not read larger files."""
 
 MAX_IDS = 100
-"""Maximum number of jobs in one status request."""
+"""Maximum number of job ids in one status request."""
 
 MAX_WAIT_SECONDS = 20.0
-"""Maximum time for which the server holds a status request; proxies may close longer requests."""
+"""Maximum time in seconds that a status request waits for a job's end; proxies may close longer requests."""
 
 GRACE_SECONDS = 1.0
-"""Time after the caller's deadline in which the server's last answer may arrive."""
+"""Time in seconds for which the client still waits for the server's answer after the caller's deadline."""
 
 CANCEL_SECONDS = 5.0
-"""Maximum time for canceling a job whose caller no longer waits."""
+"""Maximum time in seconds for canceling a job whose caller no longer waits."""
 
 
 @dataclass(frozen=True)
 class Send:
-    """A step that sends a request; its result is the `httpx.Response`."""
+    """A step that sends an HTTP request; the step's result is the `httpx.Response`."""
 
     method: str
     path: str
@@ -62,13 +63,13 @@ class Send:
     fields: dict[str, str] = field(default_factory=dict)
     images: Sequence[bytes] = ()
     wait: float = 0.0
-    """Seconds for which the server may hold the request."""
+    """Seconds for which the server may delay its answer until a job ends."""
     left: float = math.inf
     """Seconds until the caller's deadline."""
 
     def arguments(self, timeout: float) -> dict[str, Any]:
-        """Return the arguments for `request` of both httpx clients."""
-        # A file field needs a file name. The photo's own name is private, and may not be UTF-8.
+        """Return the arguments of this request for the `request` method of httpx's clients."""
+        # A form's file field needs a file name. The photo's own name is private, and may not be UTF-8.
         files = [("blob", ("image", image)) for image in self.images]
         limit = self.left + GRACE_SECONDS
         return {
@@ -84,14 +85,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Pause:
-    """A step that waits; it has no result."""
+    """A step that waits for a number of seconds; the step has no result."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Read:
-    """A step that reads a file; its result is the file's bytes."""
+    """A step that reads a file; the step's result is the file's bytes."""
 
     path: Path
 
@@ -111,7 +112,7 @@ Call = Generator[Step, Any, T]
 
 
 class Options(TypedDict, total=False):
-    """The options of a classification; for those that are missing or None, the server's defaults hold."""
+    """The options of a classification. The server's default applies to an option that is missing or None."""
 
     regions: Iterable[tuple[int, int, int]] | None
     top_n: int | None
@@ -119,7 +120,7 @@ class Options(TypedDict, total=False):
 
 
 def form_fields(options: Options) -> dict[str, str]:
-    """Return the form fields of these options."""
+    """Return the options as form fields of a request."""
     form = {}
     if (regions := options.get("regions")) is not None:
         form["regions"] = ";".join(",".join(map(str, each)) for each in regions)
@@ -132,7 +133,7 @@ def form_fields(options: Options) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to send, its bytes until it is sent, and how often it was sent."""
+    """A photo to send, its bytes until it is sent, and the number of times that it was sent."""
 
     source: Source
     image: bytes = b""
@@ -147,17 +148,21 @@ def has_room(form: Sequence[Photo], image: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Calls:
-    """The calls. `patience` is for how many seconds broken connections and refusals are retried."""
+    """The client's calls.
+
+    `patience` is the retry time in seconds: for this time, a request is sent again after a broken connection
+    or a status in `RETRIED`.
+    """
 
     patience: float
 
     def call(self, send: Send, deadline: float = math.inf) -> Call[httpx.Response]:
-        """Send a request, again and again while the server cannot answer it.
+        """Send a request; during the retry time, send it again while the server is unreachable or full.
 
         Raises:
             Problem: the server answered with an error.
-            Unreachable: there was no answer.
-            TimedOut: there was no answer before `deadline`, a time of the monotonic clock.
+            Unreachable: the server could not be reached within the retry time.
+            TimedOut: the server gave no answer before `deadline`, a time of the monotonic clock.
         """
         end = time.monotonic() + self.patience
         for attempt in itertools.count():
@@ -167,7 +172,7 @@ class Calls:
             if time.monotonic() + pause > end:
                 raise outcome
             if pause > _left(deadline):
-                raise TimedOut(f"there was no answer before the deadline: {outcome}") from outcome
+                raise TimedOut(f"the server gave no answer before the deadline: {outcome}") from outcome
             yield Pause(pause)
         raise AssertionError("not reached")
 
@@ -175,11 +180,12 @@ class Calls:
         """Classify one photo through the interactive queue.
 
         Raises:
-            TimedOut: the timeout is over; the job is canceled.
+            TimedOut: the photo had no answer within `timeout` seconds; the photo's job is canceled.
         """
         deadline = time.monotonic() + timeout
         image = yield from read(source)
-        # The job id leads to the whole result. A stored answer has one too, and comes without delay.
+        # With `respond-async`, the server returns a job's id, with which the client reads the whole result.
+        # An answer from the result cache has a job id too, and is returned without delay.
         prefer = {"Prefer": "respond-async"}
         send = Send("POST", "/classify", prefer, fields=form_fields(options), images=[image])
         response = yield from self.call(send, deadline)
@@ -189,7 +195,9 @@ class Calls:
                 job = yield from self.job(job_id, min(_left(deadline), MAX_WAIT_SECONDS), deadline)
                 if job.ended:
                     return job.result()
-            raise TimedOut(f"there was no answer within {timeout:g} s")
+            raise TimedOut(
+                f"timeout: expected an answer within {timeout:g} s, got none. Set a longer timeout."
+            )
         except TimedOut:
             with contextlib.suppress(ClientError):
                 yield from self.cancel(job_id, time.monotonic() + CANCEL_SECONDS)
@@ -215,7 +223,10 @@ class Calls:
     def submit_form(
         self, form: Sequence[Photo], fields: dict[str, str], submitted: Submitted | None
     ) -> Call[list[str]]:
-        """Submit photos in one form; return the ids of their jobs. A retry creates no second job."""
+        """Submit photos in one form; return the ids of their jobs.
+
+        Because of the idempotency key, a retry creates no second job.
+        """
         key = {"Idempotency-Key": uuid4().hex}
         send = Send("POST", "/jobs", key, fields=fields, images=[photo.image for photo in form])
         jobs = (yield from self.call(send)).json()["jobs"]
@@ -226,21 +237,21 @@ class Calls:
         return ids
 
     def job(self, job_id: str, wait: float = 0.0, deadline: float = math.inf) -> Call[Job]:
-        """Return the state of a job when it has ended, or after `wait` seconds."""
+        """Return the state of a job as soon as the job has ended, or after `wait` seconds."""
         send = Send("GET", f"/jobs/{job_id}", params=_wait(wait), wait=wait)
         return Job.of((yield from self.call(send, deadline)).json())
 
     def jobs(self, ids: Sequence[str], wait: float = 0.0, deadline: float = math.inf) -> Call[list[Job]]:
-        """Return the states of up to `MAX_IDS` jobs when one has ended, or after `wait` seconds."""
+        """Return the states of up to `MAX_IDS` jobs as soon as one job has ended, or after `wait` seconds."""
         send = Send("GET", "/jobs", params={"ids": ",".join(ids), **_wait(wait)}, wait=wait)
         response = yield from self.call(send, deadline)
         return [Job.of(each) for each in response.json()["jobs"]]
 
     def wait(self, ids: Sequence[str], timeout: float | None) -> Call[list[Job]]:
-        """Return the jobs in the order of `ids` when all have ended.
+        """Wait until all jobs have ended; return the jobs in the order of `ids`.
 
         Raises:
-            TimedOut: the timeout is over; the jobs continue.
+            TimedOut: some jobs had not ended within `timeout` seconds; these jobs continue.
         """
         deadline = time.monotonic() + (math.inf if timeout is None else timeout)
         ended: dict[str, Job] = {}
@@ -256,7 +267,7 @@ class Calls:
         return [ended[each] for each in ids]
 
     def cancel(self, job_id: str, deadline: float = math.inf) -> Call[bool]:
-        """Cancel a waiting job; False if it no longer waits."""
+        """Cancel a waiting job; return False if the job no longer waits."""
         try:
             yield from self.call(Send("DELETE", f"/jobs/{job_id}"), deadline)
         except Problem as problem:
@@ -266,7 +277,7 @@ class Calls:
         return True
 
     def get(self, path: str) -> Call[Any]:
-        """Return the JSON at a path."""
+        """Send a GET request for a path; return the JSON of the answer."""
         return (yield from self.call(Send("GET", path))).json()
 
 
@@ -280,10 +291,10 @@ def read(source: Source) -> Call[bytes]:
 
 
 def _attempt(send: Send, attempt: int) -> Call[tuple[Any, float]]:
-    """Return the response, or an error and the seconds until the next attempt.
+    """Send a request once; return the response, or the error and the seconds until the next attempt.
 
     Raises:
-        Problem: another attempt would have the same answer.
+        Problem: the server would answer another attempt with the same error.
     """
     pause = min(0.2 * 2**attempt, 15.0) * random.uniform(0.5, 1.0)  # noqa: S311 (not a secret)
     try:

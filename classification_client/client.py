@@ -1,4 +1,4 @@
-"""The two clients, which perform the same calls: one blocks, the other uses asyncio."""
+"""`Client`, whose calls block, and `AsyncClient`, which has the same calls for asyncio."""
 
 import asyncio
 import time
@@ -17,17 +17,18 @@ T = TypeVar("T")
 HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
 
 TRANSPORT_ERRORS = (httpx.TransportError, OSError)
-"""Errors of a step that are thrown into the call, which handles them."""
+"""Errors of a step that are thrown into the call's generator, which handles them."""
 
 
 class _Base(Generic[HttpClient]):
-    """The properties of both clients.
+    """The settings and the HTTP connections of a client.
 
-    `key` is the API key. `timeout` is the maximum time without a sign of life from the server, in seconds.
-    `patience` is for how many seconds broken connections and refusals (429, 503) are retried.
+    `url` is the server's address, and `key` is the API key. `timeout` is the maximum time in seconds to
+    connect, or to wait for more data from the server. `patience` is the retry time in seconds: for this time,
+    a request is sent again after a broken connection or one of the statuses 429, 502, 503 and 504.
 
     Raises:
-        ValueError: the address or the key is malformed.
+        ValueError: `url` or `key` is malformed.
     """
 
     _http_class: type[HttpClient]
@@ -40,7 +41,7 @@ class _Base(Generic[HttpClient]):
         self._http: HttpClient = self._http_class(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            # A proxy that the environment names must not receive requests to this machine.
+            # Requests to this machine must not go to a proxy that an environment variable names.
             trust_env=_host(url) not in ("localhost", "127.0.0.1", "::1"),
         )
 
@@ -51,20 +52,22 @@ def _host(url: str) -> str:
     except httpx.InvalidURL:
         parts = httpx.URL()
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise ValueError(f"url: expected an address such as http://localhost:8001, got {url!r}")
+        raise ValueError(
+            f"url: expected an address such as http://localhost:8001, got {url!r}. Correct the address."
+        )
     return parts.host
 
 
 def _advance(call: Call[T], result: Any) -> Step:
-    """Give the result of the last step to the call, or throw its error; return the next step."""
+    """Send the last step's result to the call's generator, or throw its error there; return the next step."""
     return call.throw(result) if isinstance(result, TRANSPORT_ERRORS) else call.send(result)
 
 
 class Client(_Base[httpx.Client]):
-    """A client whose calls block. Threads may share it.
+    """A client whose calls block. Several threads may share one client.
 
-    Options of a classification are `regions`, squares `(x, y, side)` in pixels, `top_n` and `consolidate`.
-    For options that are not set, the server's defaults hold.
+    A classification has three options: `regions` (squares `(x, y, side)` in pixels), `top_n` and
+    `consolidate`. The server's defaults apply to options that are not set.
     """
 
     _http_class = httpx.Client
@@ -78,15 +81,15 @@ class Client(_Base[httpx.Client]):
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         self._http.close()
 
     def classify(self, source: Source, *, timeout: float = 120.0, **options: Unpack[Options]) -> Answer:
-        """Classify one photo, or regions of it, ahead of all submitted jobs.
+        """Classify one photo, or regions of the photo, in the queue for requests that wait for their answer.
 
         Raises:
             OSError: the file cannot be read.
-            ClientError: there is no answer; see `classification_client.errors`.
+            ClientError: the photo got no answer; `classification_client.errors` lists the reasons.
         """
         return self._run(self._calls.classify(source, options, timeout))
 
@@ -95,8 +98,9 @@ class Client(_Base[httpx.Client]):
     ) -> list[str]:
         """Submit a job for each photo; return the jobs' ids.
 
-        Many photos are sent in several forms. When the server has accepted a form, `submitted` is called with
-        each photo and the id of its job, so these ids are known even if a later form fails.
+        Many photos are sent in several forms. After the server has accepted a form, `submitted` is called
+        with each photo of the form and the id of the photo's job. So these ids are known even if a later form
+        fails.
 
         Raises:
             OSError: a file cannot be read.
@@ -105,10 +109,10 @@ class Client(_Base[httpx.Client]):
         return self._run(self._calls.submit(sources, options, submitted))
 
     def wait(self, ids: Sequence[str], *, timeout: float | None = None) -> list[Job]:
-        """Return these jobs in the order of `ids` when all have ended.
+        """Wait until all jobs have ended; return the jobs in the order of `ids`.
 
         Raises:
-            TimedOut: some had not ended within `timeout` seconds; they continue.
+            TimedOut: some jobs had not ended within `timeout` seconds; these jobs continue.
         """
         return self._run(self._calls.wait(ids, timeout))
 
@@ -117,7 +121,7 @@ class Client(_Base[httpx.Client]):
         return self._run(self._calls.job(job_id))
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a waiting job; False if it no longer waits."""
+        """Cancel a waiting job; return False if the job no longer waits."""
         return self._run(self._calls.cancel(job_id))
 
     def config(self) -> dict[str, Any]:
@@ -135,11 +139,12 @@ class Client(_Base[httpx.Client]):
     ) -> Iterator[Outcome]:
         """Classify any number of photos, or all photos in a folder and its subfolders.
 
-        Yields the outcomes in the order in which the jobs end. A photo without an answer has an `error`. At
-        most `in_flight` jobs are open, and one form's photos are in memory.
+        Yields an outcome for each photo, in the order in which the jobs end. The outcome of a photo without
+        an answer has an `error`. At most `in_flight` jobs are open at a time, and only the photos of one form
+        are in memory.
 
-        `submitted` is called with each photo and the id of its job. To continue an earlier run, set `jobs` to
-        the ids that were submitted then.
+        `submitted` is called with each photo and the id of the photo's job. To continue an earlier run, set
+        `jobs` to the photos and job ids with which `submitted` was called in that run.
 
         Raises:
             ClientError: the server cannot be reached, or its error concerns more than a single photo.
@@ -171,7 +176,7 @@ class Client(_Base[httpx.Client]):
 
 
 class AsyncClient(_Base[httpx.AsyncClient]):
-    """A client with the same calls as coroutines, for asyncio."""
+    """A client for asyncio, which has the calls of `Client` as coroutines."""
 
     _http_class = httpx.AsyncClient
 
@@ -184,7 +189,7 @@ class AsyncClient(_Base[httpx.AsyncClient]):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         await self._http.aclose()
 
     async def classify(self, source: Source, *, timeout: float = 120.0, **options: Unpack[Options]) -> Answer:

@@ -1,10 +1,10 @@
 """The errors of the client.
 
 ClientError
-  Unreachable      there was no connection, or it broke, until the client's patience ended
-  Problem          the server answered with an error: its `status` and `detail`
+  Unreachable      the server could not be reached, or connections broke, until the retry time ended
+  Problem          the server answered with an HTTP error, which has a `status` and a `detail`
   JobFailed        the job ended without an answer: failed, canceled, expired, or unknown
-  TimedOut         the job had not ended within the timeout
+  TimedOut         the job had not ended within the `timeout` of the call
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """The server could not be reached, or the connection broke, until the client's patience ended."""
+    """The server could not be reached, or connections broke, until the retry time (`patience`) ended."""
 
 
 class TimedOut(ClientError):
-    """There was no answer within the timeout."""
+    """The job had not ended, or the server gave no answer, within the `timeout` of the call."""
 
 
 class Problem(ClientError):
-    """The server answered with an error (RFC 9457), which says what was wrong, where, and what to do.
+    """The server answered with an HTTP error in the format of RFC 9457; `detail` has its cause and remedy.
 
-    `fields` has the error of each wrong form field. `retry_after` is the server's `Retry-After` in seconds.
+    `fields` has the error of each wrong form field. `retry_after` is the `Retry-After` header in seconds.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Problem(ClientError):
 
     @classmethod
     def of(cls, response: httpx.Response) -> "Problem":
-        """Read the server's answer, or a proxy's answer in any format."""
+        """Build the error from the server's answer, or from a proxy's answer in any format."""
         try:
             body: Any = response.json()
         except ValueError:
             body = None
         body = body if isinstance(body, dict) else {}
-        default = f"{response.url} gave no reason"
+        default = f"{response.url} gave no reason for the error"
         if response.has_redirect_location:
             default = f"{response.url} redirects to {response.headers['Location']}. Use that address."
         return cls(
@@ -64,7 +64,7 @@ class Problem(ClientError):
 
 
 class JobFailed(ClientError):
-    """A job ended without an answer; `code` is the server's name for the reason."""
+    """A job ended without an answer; `code` is the server's short name for the reason."""
 
     def __init__(self, job_id: str, status: str, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -72,5 +72,5 @@ class JobFailed(ClientError):
 
 
 def _seconds(text: str) -> float | None:
-    # The server sends seconds. A proxy may send a date, which is ignored.
+    # The server sends `Retry-After` in seconds. A proxy may send a date, which is ignored.
     return float(text) if text.isdecimal() else None

@@ -1,4 +1,4 @@
-"""Any number of photos through the job API, with a bounded number in flight."""
+"""Classifies any number of photos through the job API, with a limited number of jobs in flight."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -25,11 +25,11 @@ MAX_SENT = 3
 
 
 class PhotoStream:
-    """Submits photos as earlier jobs end, and collects their outcomes.
+    """Submits photos as earlier jobs end, and collects the outcomes of the photos.
 
-    At most `in_flight` jobs are open, and one form's photos are in memory. A photo with an id in `jobs` was
-    submitted by an earlier run: it is sent again only if the server no longer knows that job. `submitted` is
-    called with each new job.
+    At most `in_flight` jobs are open at a time, and only the photos of one form are in memory. If `jobs` has
+    a job id for a photo, an earlier run has submitted the photo. An earlier run's photo is sent again only if
+    the server no longer knows the job. `submitted` is called with each new job.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PhotoStream:
         submitted: Submitted | None = None,
     ) -> None:
         if in_flight < 1:
-            raise ValueError(f"in_flight: expected at least 1, got {in_flight}")
+            raise ValueError(f"in_flight: expected at least 1 job, got {in_flight}. Set a larger number.")
         self._calls, self._fields, self._in_flight = calls, form_fields(options), in_flight
         self._sources, self._has_more = iter(sources), True
         self._jobs, self._submitted = jobs or {}, submitted
@@ -50,11 +50,11 @@ class PhotoStream:
         self._lost: list[Photo] = []
 
     def next_outcomes(self) -> Call[list[Outcome]]:
-        """Return the next outcomes, in the order in which the jobs end; an empty list at the end.
+        """Return the outcomes of the next jobs that end; an empty list if all photos have an outcome.
 
         Raises:
             Problem: the server's error concerns more than a single photo.
-            Unreachable: the connection is broken.
+            Unreachable: the server could not be reached within the retry time.
         """
         while self._has_more or self._open or self._lost:
             outcomes = yield from self._fill()
@@ -65,7 +65,7 @@ class PhotoStream:
         return []
 
     def _fill(self) -> Call[list[Outcome]]:
-        """Send photos, if there is room for a whole form."""
+        """Submit photos if `in_flight` permits a whole form; return the outcomes of photos that failed."""
         outcomes: list[Outcome] = []
         if self._open and self._in_flight - len(self._open) < min(MAX_FORM_IMAGES, self._in_flight):
             return outcomes
@@ -85,7 +85,7 @@ class PhotoStream:
         return outcomes
 
     def _next(self) -> Photo | None:
-        """Return the next photo to send, and open the known jobs of earlier runs on the way."""
+        """Return the next photo to send; the jobs of earlier runs that precede it become open jobs."""
         if self._lost:
             return self._lost.pop()
         while len(self._open) < self._in_flight:
@@ -99,7 +99,7 @@ class PhotoStream:
         return None
 
     def _send(self, form: list[Photo]) -> Call[list[Outcome]]:
-        """Send a form. If the server refuses it for a photo, send its halves, until that photo is found."""
+        """Submit a form; if the server refuses a photo of it, submit its halves until that photo is found."""
         try:
             ids = yield from self._calls.submit_form(form, self._fields, self._submitted)
         except Problem as problem:
@@ -115,7 +115,7 @@ class PhotoStream:
         return []
 
     def _collect(self) -> Call[list[Outcome]]:
-        """Wait for one of the oldest jobs to end; return an empty list if that takes long."""
+        """Wait until one of the oldest jobs ends; return an empty list after `MAX_WAIT_SECONDS`."""
         oldest = [job_id for job_id, _ in zip(self._open, range(MAX_IDS), strict=False)]
         jobs = yield from self._calls.jobs(oldest, MAX_WAIT_SECONDS)
         return [outcome for job in jobs if job.ended and (outcome := self._outcome(job))]

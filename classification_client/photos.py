@@ -1,4 +1,4 @@
-"""The photos in the arguments of a call, and in a folder."""
+"""Finds the photos in the arguments of a call and in folders."""
 
 import mimetypes
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 from classification_client.results import Source
 
 _TYPES = mimetypes.MimeTypes()
-"""Python's own list of types by extension, because a machine's list may have anything."""
+"""Python's own list of MIME types by file extension, because a machine's list may be wrong."""
 
 
 def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
-    """Yield the photos; for a folder, its `files`."""
+    """Yield the photos in `sources`; if `sources` is a folder, yield its `files`."""
     if isinstance(sources, bytes):
         yield sources
     elif not isinstance(sources, str | Path):
@@ -25,17 +25,18 @@ def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
 
 
 def files(folder: Path, skipped: Counter[str] | None = None) -> Iterator[Path]:
-    """Yield the files of a folder and its subfolders that may be photos, in order.
+    """Yield the files of a folder and its subfolders that may be photos, sorted by name.
 
-    Hidden files are skipped, and so are files with the extension of another type, such as `.json` and `.mp4`,
-    which `skipped` counts by extension. A folder that cannot be opened is yielded itself.
+    Hidden files are skipped. Files with the extension of another type, such as `.json` and `.mp4`, are
+    skipped too, and `skipped` counts them by extension. A folder that cannot be opened is itself yielded.
     """
-    # Path.rglob has no order. Links to folders are not followed, because they may form a circle.
+    # `Path.rglob` would yield unsorted files. Links to folders are not followed, because they may form a
+    # circle.
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda each: each.name)
     except OSError:
-        yield folder  # Reading it then raises the error.
+        yield folder  # The caller gets the error when it tries to read the folder.
         return
     for entry in entries:
         if entry.name.startswith("."):

@@ -1,4 +1,4 @@
-"""The server's answers as plain objects."""
+"""The server's answers as Python objects."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,12 @@ Source = str | Path | bytes
 """A photo: its path, or its bytes."""
 
 ENDED = frozenset({"finished", "failed", "canceled", "expired", "unknown"})
+"""The statuses of jobs that no longer change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A class and its score, `accepted` if that is above the threshold of the class."""
+    """A class with its score; `accepted` is true if the score is above the threshold of the class."""
 
     class_name: str
     score: float
@@ -24,7 +25,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The predictions for a square `(x, y, side)` of the photo, or for the whole photo, the best first."""
+    """The predictions for a square `(x, y, side)` of the photo or for the whole photo, best score first."""
 
     square: tuple[int, int, int] | None
     predictions: tuple[Prediction, ...]
@@ -32,7 +33,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Species:
-    """A consolidated answer; `score` is None if no prediction was accepted."""
+    """A species in a consolidated answer; `score` is None if no prediction was accepted."""
 
     name: str
     score: float | None
@@ -42,7 +43,8 @@ class Species:
 class Answer:
     """The model's answer for a photo.
 
-    `model` and `thresholds` are the fingerprints of the files that produced it. `data` is the server's JSON.
+    `model` and `thresholds` are the fingerprints of the files that produced the answer. `data` is the
+    answer's JSON from the server.
     """
 
     regions: tuple[Region, ...]
@@ -58,7 +60,7 @@ class Answer:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> "Answer":
-        """Read a job's `result`."""
+        """Build an answer from the `result` field of a job's JSON."""
         pairs = data.get("consolidated")
         return cls(
             regions=tuple(_region(each) for each in data["regions"]),
@@ -95,14 +97,14 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the state is final."""
+        """Whether the job has ended, so that its status no longer changes."""
         return self.status in ENDED
 
     def result(self) -> Answer:
         """Return the answer.
 
         Raises:
-            JobFailed: there is none.
+            JobFailed: the job has no answer.
         """
         if self.answer is None:
             raise self.error or JobFailed(self.id, self.status, self.status, f"the job is {self.status}")
@@ -110,11 +112,11 @@ class Job:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> "Job":
-        """Read the server's JSON."""
+        """Build a job from the server's JSON."""
         job_id, status, result = data["id"], data["status"], data.get("result")
         error = data.get("error")
         if status == "unknown":
-            error = {"code": "unknown", "detail": "the server does not know the job, or no longer keeps it"}
+            error = {"code": "unknown", "detail": "the server does not know the job, or no longer stores it"}
         equal = ("position", "estimated_wait", "submitted_at", "started_at", "ended_at")
         return cls(
             job_id,
@@ -128,7 +130,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome for one photo of many: an answer, or the reason why there is none."""
+    """The outcome of one photo: an answer, or the reason why the photo has no answer."""
 
     source: Source
     answer: Answer | None = None
@@ -142,5 +144,5 @@ class Outcome:
             OSError: the file could not be read.
         """
         if self.answer is None:
-            raise self.error or ClientError("there is no answer")
+            raise self.error or ClientError("the photo has no answer")
         return self.answer

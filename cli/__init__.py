@@ -1,4 +1,4 @@
-"""The `classification-server` command. Each command imports its heavy packages when it runs."""
+"""The `classification-server` command. Each subcommand imports its heavy packages only when it runs."""
 
 import argparse
 import contextlib
@@ -7,23 +7,23 @@ from collections.abc import Callable
 
 
 class CommandError(Exception):
-    """A problem that the user can fix: one line for each problem, and exit status 2."""
+    """An error that the user can fix. Its message has a line for each problem; the exit status is 2."""
 
 
 def install_hint(extra: str) -> str:
-    """Return how to install an extra of the distribution, which is in no package registry."""
+    """Return the command that installs an optional extra. The project is in no package registry."""
     return f"in a clone of the project, pip install '.[{extra}]'"
 
 
 def echo(text: str) -> None:
-    """Print each line of `text` on stderr after the command's name. A closed terminal is ignored."""
+    """Print each line of `text` on stderr after the command's name; ignore a closed stderr."""
     with contextlib.suppress(OSError, ValueError):
         for line in text.splitlines():
             print(f"classification-server: {line}", file=sys.stderr, flush=True)
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Return an argument type: a whole number from `low` to `high`."""
+    """Return an argument type for argparse, which accepts whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or not low <= int(text) <= high:

@@ -1,17 +1,17 @@
-"""`classification-server completion`: prints a script with which a shell completes this command."""
+"""`classification-server completion`: prints a completion script for bash or zsh."""
 
 import argparse
 
 from cli import CommandError, install_hint
 
-HELP = "print a script with which your shell completes this command"
+HELP = "print a script for your shell, which then completes this command's arguments"
 DESCRIPTION = """\
-Prints a script for your shell, which then completes commands, options and file names.
+Prints a script for bash or zsh. With this script, the shell completes commands, options and file names.
 
   classification-server completion bash > ~/.local/share/bash-completion/completions/classification-server
   classification-server completion zsh > ~/.zsh/completions/_classification-server
 
-(zsh reads that folder if .zshrc has this line before compinit: fpath=(~/.zsh/completions $fpath))
+(zsh reads ~/.zsh/completions if .zshrc has this line before compinit: fpath=(~/.zsh/completions $fpath))
 """
 
 

@@ -25,11 +25,12 @@ COMMANDS = {
     "completion": completion,
 }
 """The module of each command, with `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and
-`run(options)`, which returns the exit status. Its import must be light, because `--help` imports them all."""
+`run(options)`, which returns the exit status. All modules must be fast to import, because `--help` imports
+all of them."""
 
 
 class _Version(argparse.Action):
-    """Reads the version only when it is requested, because the package's metadata load slowly."""
+    """Prints the version, which is read only for `--version`, because reading package metadata is slow."""
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
         print(f"classification-server {version()}")
@@ -37,7 +38,7 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Collects the arguments whose value is a path, for `completion`."""
+    """A parser that lists the arguments whose value is a path, because `completion` needs this list."""
 
     def __init__(self, **options: Any) -> None:
         self.path_arguments: list[argparse.Action] = []
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status, 2 for a problem that the user can fix."""
+    """Run the command line; return the exit status, which is 2 for an error that the user can fix."""
     options = build_parser().parse_args(arguments)
     try:
         status: int = options.run(options)

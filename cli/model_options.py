@@ -1,4 +1,4 @@
-"""The options that name a model's files, and the settings that they set."""
+"""The command-line options that name a model's files, and the settings that these options override."""
 
 import argparse
 import os
@@ -8,21 +8,23 @@ from pathlib import Path
 from cli.serve.serve_command import demo_model
 
 OPTIONS = {
-    "model": ("INFERENCE_MODEL", "the model"),
-    "classes": ("INFERENCE_CLASSES_FILE", "the model's class names"),
-    "thresholds": ("INFERENCE_THRESHOLDS_FILE", "the thresholds of its classes"),
+    "model": ("INFERENCE_MODEL", "file of the model"),
+    "classes": ("INFERENCE_CLASSES_FILE", "file of the class names"),
+    "thresholds": ("INFERENCE_THRESHOLDS_FILE", "file of the classes' thresholds"),
 }
 
 
 def add_model_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add these options, each of which overrides an environment variable."""
+    """Add the options with these names; each option overrides an environment variable."""
     for name in names:
         variable, what = OPTIONS[name]
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{what} (default: {variable})")
+        parser.add_argument(
+            f"--{name}", type=Path, metavar="FILE", help=f"{what} (default: the variable {variable})"
+        )
 
 
 def environ(options: argparse.Namespace) -> Mapping[str, str]:
-    """Return the environment with the options in it, or with the demo model where no model is named."""
+    """Return the environment variables with the options' values; if no model is set, add the demo model."""
     named = {
         variable: str(value)
         for name, (variable, _) in OPTIONS.items()

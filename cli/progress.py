@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, log lines elsewhere, nothing with --quiet."""
+"""Shows the progress of a long command: a bar on a terminal, log lines elsewhere, nothing with --quiet."""
 
 import contextlib
 import itertools
@@ -16,9 +16,9 @@ Advance = Callable[[int], None]
 
 @contextlib.contextmanager
 def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> Iterator[Advance]:
-    """Yield a function to be called with the number of items that were completed since its last call.
+    """Yield a function; the caller passes to it the number of items completed since the last call.
 
-    The first `done` items were completed earlier: rate and remaining time ignore them.
+    An earlier run completed the first `done` items, so the rate and the remaining time ignore these items.
     """
     if quiet:
         yield lambda count: None
@@ -39,7 +39,7 @@ def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> It
 
 @contextlib.contextmanager
 def step_progress(total: int, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Yield a function to be called with the name of each of `total` steps before it begins."""
+    """Yield a function; before each of the `total` steps, the caller passes to it the name of the step."""
     number = itertools.count()
     if quiet:
         yield lambda step: None
@@ -72,7 +72,7 @@ def _bar(*columns: Any, what: str, **task: Any) -> Iterator[tuple[Any, Any]]:
 
 
 class _LogLines:
-    """Reports progress as lines on stderr, at most one in `LINE_SECONDS`."""
+    """Reports progress on stderr, with at most one line in `LINE_SECONDS`."""
 
     def __init__(self, what: str, total: int, done: int) -> None:
         self._what, self._total, self._done, self._done_before = what, total, done, done

@@ -1,7 +1,4 @@
-"""A small trained model, with which a fresh clone classifies real images: see demo/README.md.
-
-This module has paths only; `demo.train` makes the files.
-"""
+"""The paths of the demo model's files, which `demo.train` makes: see demo/README.md."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""The digits of scikit-learn: how they are split, drawn and resized.
+"""Splits scikit-learn's handwritten digits, draws the digits as images, and resizes the images.
 
-They are split before anything is drawn: 70 % train the model, 15 % choose the thresholds, and from the last
-15 % come the accuracy and the samples.
+The digits are split before any image is drawn: 70 % train the model, and 15 % choose the thresholds. With the
+other 15 % of the digits, the model's accuracy is tested and the sample images are drawn.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,14 @@ NAMES = [f"Digitus {species} {organ}" for species in SPECIES for organ in ORGANS
 """The class names, in the order of the model's outputs."""
 
 Drawing = Callable[[np.ndarray, int, Generator], Image.Image]
-"""Draws a digit (8, 8) of an organ."""
+"""Function that draws a digit, an array (8, 8), in the style of an organ."""
 
 
 class DigitSet(NamedTuple):
-    """Digits: their indices in the data set, float32 (n, 8, 8) from 0 to 1, and their values."""
+    """A set of digits: their indices in scikit-learn's data set, their pixels and their values (0 to 9).
+
+    `digits` is float32 (n, 8, 8), from 0 to 1.
+    """
 
     indices: np.ndarray
     digits: np.ndarray
@@ -37,7 +40,7 @@ class DigitSet(NamedTuple):
 
 
 def split_digits() -> tuple[DigitSet, DigitSet, DigitSet]:
-    """Return the digits for training, validation and test: 70, 15 and 15 % of each value."""
+    """Return the digits for training, validation and test: 70, 15 and 15 % of the digits of each value."""
     data = load_digits()
     everything = DigitSet(np.arange(len(data.images)), (data.images / 16).astype(np.float32), data.target)
     training, rest = _split(everything, 0.3)
@@ -50,12 +53,12 @@ def output_of(value: int, organ: int) -> int:
 
 
 def draw_plain(digit: np.ndarray, organ: int, rng: Generator) -> Image.Image:
-    """Draw a digit without variation."""
+    """Draw a digit in the plain style of its organ, without random variation."""
     return photo(digit, PLAIN[organ], (160, 160), rng)
 
 
 def draw_photo(digit: np.ndarray, organ: int, rng: Generator) -> Image.Image:
-    """Draw a digit with the variation of photos."""
+    """Draw a digit with random size, colours, light and noise, as photos vary."""
     return photo(digit, random_style(organ, rng), random_size(rng), rng)
 
 
@@ -81,7 +84,7 @@ def draw_all(digit_set: DigitSet, drawing: Drawing, *, copies: int = 1) -> tuple
 
 
 def _split(digit_set: DigitSet, share: float) -> tuple[DigitSet, DigitSet]:
-    """Return two sets; the second has this share of each value."""
+    """Split a set in two; the second set gets `share` of the digits of each value."""
     left, right = train_test_split(
         np.arange(len(digit_set.values)), test_size=share, stratify=digit_set.values, random_state=SEED
     )

@@ -1,7 +1,7 @@
 """Draws an 8x8 digit as a photo: chalk on a slate (albus) or ink on paper (niger).
 
-A drawing depends on its arguments and its random generator alone, so the same seed gives the same pixels.
-Digits are float32 arrays of shape (8, 8), 0 (no stroke) to 1. Colours are RGB, 0 to 255.
+A drawing depends only on its arguments and its random generator, so equal seeds give equal pixels. Digits are
+float32 arrays of shape (8, 8), from 0 (no stroke) to 1 (full stroke). Colours are RGB values from 0 to 255.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,15 @@ Colour = tuple[float, float, float]
 Size = tuple[int, int]
 
 BORDER = 4
-"""Empty cells around a digit, which leave space to rotate and shift it."""
+"""Number of empty cells on each side of a digit, which leave space to rotate and shift the digit."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a digit is drawn. Lengths are relative to the shorter side of the image."""
+    """The colours, position, light and noise of a drawn digit.
+
+    Lengths are relative to the shorter side of the image.
+    """
 
     ground: Colour
     stroke: Colour
@@ -45,7 +48,7 @@ PAPER = Style((240, 233, 216), (38, 44, 74), level=0.6, softness=0.25, light=0.0
 
 
 def random_style(organ: int, rng: Generator) -> Style:
-    """Return a style with the variation of photos: colour, contrast, light, noise, angle, stroke."""
+    """Return a random style, as photos vary: colour, contrast, light, noise, angle and stroke."""
     dark, bright = rng.uniform(5, 85), rng.uniform(150, 250)
     ground, stroke = (dark, bright) if organ == 0 else (bright, dark)
     return Style(
@@ -64,7 +67,7 @@ def random_style(organ: int, rng: Generator) -> Style:
 
 
 def random_size(rng: Generator) -> Size:
-    """Return width and height in pixels; one is up to 1.5 times the other."""
+    """Return a random width and height in pixels; the longer side is up to 1.5 times the shorter side."""
     side, aspect = rng.uniform(72, 200), 1.5 ** rng.uniform(-1, 1)
     return round(side * aspect**0.5), round(side / aspect**0.5)
 
@@ -88,7 +91,7 @@ def _tinted(brightness: float, rng: Generator) -> Colour:
 
 
 def _strokes(digit: np.ndarray, style: Style, size: Size) -> np.ndarray:
-    """Return the share of stroke in each pixel: float32 (height, width), 0 to 1."""
+    """Return the share of each pixel that the digit's stroke covers: float32 (height, width), 0 to 1."""
     width, height = size
     cells_per_pixel = len(digit) / (style.fill * min(size))
     angle = np.radians(style.angle_degrees)

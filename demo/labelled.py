@@ -1,6 +1,7 @@
-"""Draws labelled photos with which to try `calibrate`: `python -m demo.labelled FOLDER`.
+"""Draws labelled photos for a trial of the `calibrate` command: `python -m demo.labelled FOLDER`.
 
-They show the validation digits, from which the demo's thresholds come, in styles that the model has not seen.
+The photos show the validation digits, from which the demo's thresholds were computed. The model has not seen
+the styles of these photos.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from numpy.random import default_rng
 from demo.digits import NAMES, ORGANS, draw_photo, output_of, split_digits
 
 LABELLED_SEED = 99
-"""Differs from the demo's seed, so that the same digits look different here."""
+"""Seed of the labelled photos. It differs from the demo's seed, so that the same digits look different."""
 
 
 def write_labelled(folder: Path, each: int) -> None:
@@ -29,7 +30,7 @@ def write_labelled(folder: Path, each: int) -> None:
 
 
 def main() -> None:
-    """Write the photos into the folder of the command line."""
+    """Write the photos into the folder that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("--each", type=int, default=27, metavar="N", help="photos per class (default: 27)")

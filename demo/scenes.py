@@ -14,15 +14,15 @@ from demo.draw import PAPER, SLATE, photo
 STYLES = (SLATE, PAPER)
 DESK = (640, 480)
 CARDS = ((7, 0, 11, (30, 30), 240), (7, 1, 21, (380, 50), 220), (2, 0, 4, (235, 290), 170))
-"""The cards on the desk: value, organ, index among the test digits of that value, left and top, side."""
+"""The cards on the desk: digit value, organ, index among the value's test digits, left top corner, side."""
 INSET = 10
 """Distance between the edge of a card and its region, in pixels."""
 SINGLES = (2, 1, 4, 12, 0, 7, 4, 7, 0, 5)
-"""Index of the digit in samples/digits/ among the test digits of each value."""
+"""For each value from 0 to 9, the index among the value's test digits of the image in samples/digits/."""
 
 
 def write_samples(test: DigitSet) -> None:
-    """Write the images, and expected.json with the `regions` field and the classes of each image."""
+    """Write the sample images, and expected.json with the `regions` field and the classes of each image."""
     (SAMPLES / "digits").mkdir(parents=True, exist_ok=True)
     rng = default_rng(SEED)
     siete = photo(_pick(test, 7, 4), SLATE, (320, 240), rng)
@@ -58,7 +58,7 @@ def _regions() -> str:
 
 
 def _desk(test: DigitSet, rng: Generator) -> Image.Image:
-    """Draw a slate, a paper and a small slate on a wooden desk."""
+    """Draw a wooden desk with three cards: a slate, a paper and a small slate."""
     desk = _wood(rng)
     shadows = Image.new("L", DESK, 0)
     for _, _, _, (x, y), side in CARDS:

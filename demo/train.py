@@ -1,4 +1,4 @@
-"""Makes the model, its classes, its thresholds and the samples: `python -m demo.train`."""
+"""Makes the demo model, its classes, its thresholds and the sample images: `python -m demo.train`."""
 
 import csv
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from demo.digits import NAMES, SEED, SIDE, DigitSet, draw_all, draw_photo, draw_
 from demo.scenes import write_samples
 
 COPIES = 10
-"""Training photos of each digit in each organ."""
+"""Number of training photos of each digit in each organ."""
 EMPTY_IMAGES = 4000
-"""Training images without a digit, for which the model must have low scores."""
+"""Number of training images without a digit, for which the model must learn low scores."""
 CHECK_COPIES = 2
-"""Photos of each validation digit in each organ."""
+"""Number of photos of each validation digit in each organ."""
 EPOCHS = 10
 BATCH = 64
 HEADER = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
@@ -27,7 +27,7 @@ Row = tuple[float | None, ...]
 
 
 def scores_of(model: Any, images: np.ndarray) -> np.ndarray:
-    """Return the model's scores for uint8 (n, 32, 32, 3): float32 (n, 20)."""
+    """Return the model's scores, float32 (n, 20), for images, uint8 (n, 32, 32, 3)."""
     return np.asarray(model.predict(_preprocess(images), batch_size=256, verbose=0))
 
 
@@ -39,8 +39,9 @@ def accuracy(scores: np.ndarray, outputs: np.ndarray) -> float:
 def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
     """Compute a row of thresholds.csv for each class from scores (n, 20) and right classes (n,).
 
-    The top1 scores of a class are those with which it was rightly the best. Its top2 scores are those with
-    which it was second, or wrongly the best. The last number is the accuracy for its images.
+    The first two numbers are the range of a class's scores where it was the best class and right. The next
+    two are the range of its scores where it was the second class, or the best class and wrong. The last
+    number is the accuracy for the images of the class.
     """
     second, best = np.argsort(scores, axis=1)[:, -2:].T
     rows: list[Row] = []
@@ -54,7 +55,7 @@ def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
 
 
 def empty_images(digit_set: DigitSet, count: int) -> np.ndarray:
-    """Draw uint8 (count, 32, 32, 3) without a digit: empty paper, shuffled digits, pieces of photos."""
+    """Draw empty paper, shuffled digits and pieces of photos, without a digit: uint8 (count, 32, 32, 3)."""
     scenes = [Image.fromarray(scene) for scene in load_sample_images().images]
     return np.stack([pixels(_empty_image(digit_set, scenes, number)) for number in range(count)])
 
@@ -71,7 +72,7 @@ def build() -> Any:
 
 
 def train(digit_set: DigitSet) -> Any:
-    """Train a model."""
+    """Train the model with a set of digits."""
     import keras
     from tensorflow.config.experimental import enable_op_determinism
 
@@ -95,7 +96,7 @@ def write_thresholds(rows: Sequence[Row]) -> None:
 
 
 def main() -> None:
-    """Write all files, and print the accuracies for README.md."""
+    """Write the demo's files, and print the accuracies for demo/README.md."""
     training, validation, test = split_digits()
     write_samples(test)
     CLASSES.write_text("\n".join(NAMES) + "\n")
@@ -107,7 +108,7 @@ def main() -> None:
         images, outputs = draw_all(test, drawing)
         print(f"test, {drawing.__name__}: {accuracy(scores_of(model, images), outputs):.2%} right")
     sure = scores_of(model, empty_images(test, 600)).max(axis=1) > 0.5
-    print(f"images without a digit: {sure.mean():.2%} score above 0.5")
+    print(f"images without a digit: {sure.mean():.2%} have a score above 0.5")
 
 
 def _preprocess(images: np.ndarray) -> np.ndarray:
@@ -135,7 +136,7 @@ def _empty_image(digit_set: DigitSet, scenes: list[Image.Image], number: int) ->
 def _training_data(digit_set: DigitSet) -> tuple[np.ndarray, np.ndarray]:
     """Return inputs (n, 32, 32, 3), float32 from -1 to 1, and targets (n, 20).
 
-    All classes have equal targets for images without a digit.
+    For an image without a digit, all classes have the same target.
     """
     images, outputs = draw_all(digit_set, draw_photo, copies=COPIES)
     even = np.full((EMPTY_IMAGES, len(NAMES)), 1 / len(NAMES))

@@ -1,1 +1,1 @@
-"""`classification-server bench`: measures the service, repeatably."""
+"""`classification-server bench`: measures the speed of the service."""

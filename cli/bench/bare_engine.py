@@ -1,7 +1,7 @@
-"""The model without a service, in its own process: `python -m cli.bench.bare_engine < plans`.
+"""Measures decoding and model without the service: `python -m cli.bench.bare_engine < plans`.
 
-This is the comparison for the service: the same decoding and the same engine on the same cores, as fast as a
-plain program runs them. It decodes the next batch while the model runs.
+`bench` compares the service with this process, which runs the same decoding and engine on the same CPU cores.
+The process decodes the next batch while the model runs.
 """
 
 import json
@@ -27,7 +27,10 @@ from worker.warm_up import warm_up
 
 
 def main() -> int:
-    """Measure by the plans of stdin, one JSON line each; only the first plan requests all measurements."""
+    """Read plans from stdin, one JSON line each; print a line of measurements for each plan.
+
+    The first plan requests all measurements; later plans request the speed and the time of a single image.
+    """
     settings, plan = Settings.from_environ(), json.loads(sys.stdin.readline())
     bare = BareEngine.build(settings, [Path(each).read_bytes() for each in plan["images"]])
     measured = bare.measure(plan["seconds"])
@@ -43,7 +46,7 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class BareEngine:
-    """A warm engine, and the images that it classifies repeatedly."""
+    """An engine after its warm-up, and the images that this engine classifies repeatedly."""
 
     engine: Engine
     spec: PixelSpec
@@ -73,16 +76,16 @@ class BareEngine:
         }
 
     def lone(self, seconds: float) -> float:
-        """Return the median time of a single image, in milliseconds."""
+        """Return the median time to decode and classify a single image, in milliseconds."""
         return _median_ms(lambda: self.engine.run(self._decode(self.images[0])), seconds)
 
     def pipelined(self, seconds: float) -> float:
-        """Return images per second of full batches, each decoded while the model runs the previous batch."""
+        """Return images per second with full batches; the model runs a batch while the next is decoded."""
         batch = [self.images[n % len(self.images)] for n in range(self.engine.input_batch)]
         ends: list[float] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             decoded = pool.map(self._decode, batch)
-            # Nothing runs while the first batch is decoded, so the measurement begins at its end.
+            # The model is idle while the first batch is decoded, so the measurement begins after that batch.
             while len(ends) < 2 or ends[-1] - ends[0] < seconds:
                 pixels = np.concatenate(list(decoded))
                 decoded = pool.map(self._decode, batch)
@@ -120,13 +123,16 @@ def _median_ms(run: Callable[[], object], seconds: float) -> float:
 
 
 Run = Callable[[Any], object]
-"""Scores uint8 [n, height, width, channels]."""
+"""Function that scores pixels, uint8 [n, height, width, channels]."""
 
 
 def compare_with_keras(
     settings: Settings, engine: Engine, seconds: float, sizes: Sequence[int]
 ) -> dict[str, dict[int, float]]:
-    """Return images per second by batch size of this engine, of bfloat16 and of Keras, run by turns."""
+    """Return images per second at each batch size: the engine, the engine in bfloat16, and Keras.
+
+    The three run alternately, so that changes of the machine's speed affect all of them.
+    """
     runs: dict[str, Run] = {"float32": engine.run, **_bfloat16(settings), "predict": _predict(settings)}
     speeds: dict[str, dict[int, float]] = {name: {} for name in runs}
     for size in sizes:
@@ -136,7 +142,7 @@ def compare_with_keras(
 
 
 def _by_turns(runs: Mapping[str, Run], pixels: NDArray[np.uint8], seconds: float) -> dict[str, float]:
-    """Return the median time of each run, in milliseconds."""
+    """Run all functions alternately; return the median time of each function, in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run(pixels)
@@ -148,7 +154,7 @@ def _by_turns(runs: Mapping[str, Run], pixels: NDArray[np.uint8], seconds: float
 
 
 def _bfloat16(settings: Settings) -> dict[str, Run]:
-    """Return the engine in bfloat16, or nothing for a model whose answers bfloat16 changes."""
+    """Return the engine's run function in bfloat16; an empty dict if bfloat16 changes the model's answers."""
     try:
         return {"bfloat16": Engine.build(replace(settings, precision="bfloat16")).run}
     except ModelError:
@@ -156,7 +162,7 @@ def _bfloat16(settings: Settings) -> dict[str, Run]:
 
 
 def _predict(settings: Settings) -> Run:
-    """Return Keras' `model.predict` as the original server calls it."""
+    """Return a function that calls Keras' `model.predict` as the original server does."""
     import keras
 
     model = keras.models.load_model(settings.model, compile=False)

@@ -13,14 +13,16 @@ from cli.progress import step_progress
 if TYPE_CHECKING:
     from cli.bench.measured_models import Subject
 
-HELP = "measure the service with your model on this machine, or a service elsewhere"
+HELP = "measure the speed of the service with your model, or of a service that is already running"
 DESCRIPTION = """\
-Measures decoding and model alone, then the running service through HTTP on the same cores in the same
-run: closed loops of 1 to 128 clients, then random arrivals at 50 and 80 % of capacity. Without a model
-(INFERENCE_MODEL), an InceptionV3 with random weights and the light demo model are measured.
+Measures the speed of decoding and model without the service, then of the service through HTTP, on the same
+CPU cores. First, 1 to 128 clients each send one request at a time. Then requests arrive at random times, at
+50 and 80 % of the service's capacity. If INFERENCE_MODEL is not set, two models are measured: an InceptionV3
+with random weights, and the small demo model.
 
-Prints a table; --json and --plot save the measurements and charts. CPU is in milliseconds per request, by
-gateway, Redis and worker; p50, p95 and p99 are percentiles of the time until a client had its answer.
+Prints the measurements as tables; --json saves the measurements, and --plot draws charts. The columns
+gateway, Redis, worker and CPU ms show CPU time per request in milliseconds. p50, p95 and p99 are percentiles
+of the time from a client's request to its answer.
 
   classification-server bench
   INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server bench --tune
@@ -31,13 +33,17 @@ gateway, Redis and worker; p50, p95 and p99 are percentiles of the time until a 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `bench`."""
     add = parser.add_argument
-    add("--model", choices=("light", "inception", "both"), help="the models to measure")
+    add(
+        "--model",
+        choices=("light", "inception", "both"),
+        help="models to measure (default: INFERENCE_MODEL, or both)",
+    )
     add("--url", help="address of a running service to measure")
-    add("--key", default="", help="API key of that service")
+    add("--key", default="", help="API key for the service at --url")
     add("--images", type=Path, metavar="FOLDER", help="the images to send (default: generated images)")
-    clients = "numbers of clients (default: 1,8,32,128)"
+    clients = "numbers of simultaneous clients (default: 1,8,32,128)"
     add("--clients", type=_counts, default=[1, 8, 32, 128], metavar="N,N,…", help=clients)
-    add("--seconds", type=float, default=10.0, help="duration of each measurement (default: 10)")
+    add("--seconds", type=float, default=10.0, help="duration of each measurement in seconds (default: 10)")
     add("--json", type=Path, metavar="FILE", help="write all measurements to this file")
     add("--plot", type=Path, metavar="FOLDER", help="draw charts in this folder (PNG and SVG)")
     add("--tune", action="store_true", help="try batch sizes and precisions; print the fastest settings")
@@ -45,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure and report; return the exit status, 1 if an answer was wrong or missing.
+    """Measure and report; return the exit status, which is 1 if an answer was wrong or missing.
 
     Raises:
         CommandError: a package is missing, there are no images, or a process did not start.
@@ -87,7 +93,7 @@ def _report(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
     for result in results:
         tuning.show(result["tried"], console) if options.tune else result_tables.show(result, console)
         if options.plot and not options.tune:
-            console.print("drawn: " + ", ".join(map(str, plots.draw(result, options.plot))))
+            console.print("charts: " + ", ".join(map(str, plots.draw(result, options.plot))))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
@@ -107,12 +113,14 @@ def _images(folder: Path | None) -> list[Path]:
         return []
     images = sorted(each for each in folder.iterdir() if each.is_file())
     if not images:
-        raise CommandError(f"--images: there are no images in {folder}. Name a folder of images.")
+        raise CommandError(f"--images: expected images in {folder}, got no files. Name a folder of images.")
     return images
 
 
 def _counts(text: str) -> list[int]:
     counts = [int(each) if each.strip().isdecimal() else 0 for each in text.split(",")]
     if not all(1 <= each <= 1000 for each in counts):
-        raise argparse.ArgumentTypeError(f"expected numbers from 1 to 1000 with commas between, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected numbers from 1 to 1000, separated by commas, got {text!r}"
+        )
     return counts

@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from typing import Any
 
 Measure = Callable[[dict[str, Any]], dict[str, Any]]
-"""Sends a plan to the process and returns its measurements. Raises RuntimeError if the process fails."""
+"""Function that sends a plan to the engine's process and returns the measurements.
+
+The function raises RuntimeError if the process fails.
+"""
 
 
 @contextmanager
 def bare_engine(environ: Mapping[str, str]) -> Iterator[Measure]:
-    """Yield a function that measures the engine alone, in a process that sleeps between two plans."""
+    """Yield a function that measures the engine without the service, in a process that waits for plans."""
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(

@@ -1,8 +1,9 @@
-"""Generates load: `python -m cli.bench.load_generator` reads a plan from stdin, prints the outcome as JSON.
+"""Sends requests to a server: `python -m cli.bench.load_generator` reads a plan from stdin, prints JSON.
 
-Closed loop: each client sends its next request when it has its answer. Open loop: requests are sent at random
-moments (Poisson), independently of the answers, and their time counts from the moment they were due.
-Requests are built in advance. The status, length and best classes of each answer are checked.
+In a closed loop, each client sends its next request as soon as the last request is answered. In an open loop,
+requests are sent at random times (a Poisson process), whether earlier requests are answered or not. The time
+of a request in an open loop counts from its planned time, even if the request was sent later. All requests
+are built in advance. The load generator checks the status, length and best classes of each answer.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ MAX_CONNECTIONS = 256
 
 @dataclass
 class Plan:
-    """The requests: `clients` in a closed loop, or `rate` requests per second in an open loop."""
+    """The load to send: `clients` in a closed loop, or `rate` requests per second in an open loop."""
 
     url: str
     images: list[str]
@@ -37,16 +38,16 @@ class Plan:
     rate: float = 0.0
     key: str = ""
     expected: list[list[str]] = field(default_factory=list)
-    """The best class of each region of each image; empty: the classes of the first answer."""
+    """The expected best class of each image's regions; if empty, the image's first answer is expected."""
 
 
 @dataclass
 class Outcome:
-    """The answers; times in milliseconds."""
+    """The measured answers; `times` has the milliseconds from each request to its answer."""
 
     times: list[float] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
-    """Times of the answers in seconds from the start, while all clients sent requests."""
+    """Times of the answers in seconds from the start, without answers after the last request was sent."""
     stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
@@ -54,7 +55,7 @@ class Outcome:
 
 
 def build_requests(plan: Plan) -> list[bytes]:
-    """Return the bytes of a POST /classify for each image."""
+    """Return the bytes of a POST /classify request for each image."""
     host, requests = urlsplit(plan.url).netloc, []
     key = f"X-API-Key: {plan.key}\r\n" if plan.key else ""
     for path in plan.images:
@@ -74,16 +75,16 @@ class Connection(asyncio.Protocol):
         self.due, self.number = 0.0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, for `send`."""
+        """Store the transport, which `send` needs."""
         self.transport: Any = transport
 
     def send(self, due: float, number: int) -> None:
-        """Send a request; its time counts from `due`."""
+        """Send the request with index `number`; the request's time counts from `due`."""
         self.due, self.number = due, number
         self.transport.write(self.generator.requests[number])
 
     def data_received(self, data: bytes) -> None:
-        """Collect an answer until it is complete."""
+        """Collect the bytes of an answer until the answer is complete."""
         self.received += data
         end = self.received.find(b"\r\n\r\n")
         length = LENGTH.search(self.received, 0, end + 2) if end >= 0 else None
@@ -111,7 +112,7 @@ class LoadGenerator:
         self.late: deque[float] = deque()
 
     async def run(self) -> Outcome:
-        """Send requests for the plan's seconds, then wait for the last answers."""
+        """Send requests for the duration of the plan, then wait for the last answers."""
         for _ in range(self.plan.clients or 8):
             await self._connect()
         if self.plan.clients:
@@ -174,7 +175,7 @@ class LoadGenerator:
             self._send(self.late.popleft())
 
     def _check(self, number: int, body: bytes) -> None:
-        """Count an answer as wrong if its classes are not those that are expected for its image."""
+        """Count an answer as wrong if its best classes differ from the image's expected classes."""
         if (number, body) in self.bodies:
             return
         found = [next(iter(region)) for region in json.loads(body)]
@@ -200,7 +201,7 @@ class LoadGenerator:
 
 
 def main() -> int:
-    """Run the plan from stdin."""
+    """Run the plan from stdin; print the outcome as JSON."""
     generator = LoadGenerator(Plan(**json.load(sys.stdin)))
     started, cpu = time.perf_counter(), time.process_time()
     outcome = uvloop.run(generator.run())

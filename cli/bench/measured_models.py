@@ -1,4 +1,4 @@
-"""The models that are measured: the user's own model, or a heavy and a light example."""
+"""The models that `bench` measures: the user's own model, or a heavy and a light example."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "classi
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, as settings, and the images to classify with it."""
+    """A model to measure, named by environment variables, and the images that the model classifies."""
 
     name: str
     environ: dict[str, str]
@@ -20,17 +20,17 @@ class Subject:
 
 
 def own(images: list[Path]) -> Subject:
-    """Return the model of the environment's settings."""
+    """Return the model that the environment variables name."""
     return Subject("own", {}, images or _photos())
 
 
 def light() -> Subject:
-    """Return the demo model with images of its input size, so that the model costs little."""
+    """Return the demo model with images of its input size, so that decoding and model take little time."""
     return Subject("light", demo.SETTINGS, _thumbnails())
 
 
 def inception() -> Subject:
-    """Return InceptionV3 at 299×299 with random weights, which is built once and kept in the user's cache."""
+    """Return InceptionV3 for 299×299 pixels with random weights, which is stored in the user's cache."""
     model, classes, thresholds = (
         CACHE / name for name in ("inception_v3_299.h5", "classes.txt", "thresholds.csv")
     )
@@ -50,9 +50,9 @@ def inception() -> Subject:
 
 
 def _randomize_normalization(network: Any) -> None:
-    """Give the normalization layers values like those of a trained network.
+    """Set the weights of the normalization layers to values like those of a trained network.
 
-    TensorFlow would remove them with their initial values, which change nothing.
+    With their initial weights, normalization layers change nothing, so TensorFlow would remove these layers.
     """
     import keras
     import numpy as np
@@ -65,7 +65,7 @@ def _randomize_normalization(network: Any) -> None:
 
 
 def _photos() -> list[Path]:
-    """Generate photos of 640×480: smooth shapes with noise, whose JPEG files are as large as a photo's."""
+    """Generate images of 640×480 pixels: noisy smooth shapes, whose JPEG files are as large as photos."""
     import numpy as np
     from PIL import Image
 

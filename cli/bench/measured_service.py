@@ -1,4 +1,4 @@
-"""The service that is measured: started as a user starts it, or already running elsewhere."""
+"""The service that `bench` measures: `bench` starts it as a user does, or it already runs elsewhere."""
 
 import contextlib
 import json
@@ -22,12 +22,12 @@ PUBLISH_SECONDS = 2.5
 """Maximum time until the workers publish their metrics, in seconds."""
 
 COMMANDS = {"gateway": "gunicorn", "redis": "valkey", "worker": "-m worker"}
-"""Text in the command line of each part's processes."""
+"""Text by which the processes of each part are found: their command line contains this text."""
 
 
 @dataclass
 class MeasuredService:
-    """A service at `url`; `processes` is empty for a service elsewhere."""
+    """A service at `url`; `processes` is empty if `bench` did not start the service."""
 
     url: str
     key: str = ""
@@ -36,7 +36,7 @@ class MeasuredService:
     def load(
         self, images: Sequence[Path], seconds: float, *, clients: int = 0, rate: float = 0.0
     ) -> dict[str, Any]:
-        """Send requests; return rates, times in milliseconds, CPU and memory by part, and the mean batch."""
+        """Send requests; return speed, times in ms, CPU and memory of each part, and the mean batch size."""
         plan = Plan(self.url, [str(each) for each in images], seconds, clients, rate, self.key)
         cpu, before = self._cpu(), self._model_totals()
         outcome = generate_load(plan)
@@ -63,8 +63,8 @@ class MeasuredService:
         }
 
     def idle(self, seconds: float) -> dict[str, float]:
-        """Return the percentage of a core that each part uses without requests."""
-        time.sleep(2)  # The start may still have work to do.
+        """Return the percentage of one CPU core that each part uses while no requests arrive."""
+        time.sleep(2)  # Work that belongs to the start may still be running.
         before = self._cpu()
         time.sleep(seconds)
         return {part: 100 * (used - before[part]) / seconds for part, used in self._cpu().items()}
@@ -79,7 +79,7 @@ class MeasuredService:
         return {part: sum(map(_bytes, processes)) / 1e6 for part, processes in self.processes.items()}
 
     def _model_work(self, before: tuple[float, float, float], answered: int) -> list[float]:
-        """Return the increase of the totals, once the workers have published all answered inputs."""
+        """Return the increase of `_model_totals`, once the workers have published all answered inputs."""
         end = time.monotonic() + PUBLISH_SECONDS
         while True:
             work = [now - then for now, then in zip(self._model_totals(), before, strict=True)]
@@ -88,7 +88,7 @@ class MeasuredService:
             time.sleep(0.1)
 
     def _model_totals(self) -> tuple[float, float, float]:
-        """Return the totals of all workers: inputs, runs of the model, and its seconds."""
+        """Return the totals of all workers: inputs, runs of the model, and seconds of these runs."""
         headers = {"X-API-Key": self.key} if self.key else {}
         request = urllib.request.Request(f"{self.url}/metrics", headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -103,7 +103,7 @@ class MeasuredService:
 
 @contextlib.contextmanager
 def started(environ: dict[str, str]) -> Iterator[MeasuredService]:
-    """Run `classification-server serve` with an embedded Redis, on a free port."""
+    """Run `classification-server serve` with an embedded Redis server, on a free port."""
     with temporary_server(environ) as (url, pid):
         family = psutil.Process(pid).children(recursive=True)
         lines = {each: " ".join(each.cmdline()) for each in family}
@@ -112,7 +112,7 @@ def started(environ: dict[str, str]) -> Iterator[MeasuredService]:
 
 
 def _bytes(process: psutil.Process) -> int:
-    """Return resident memory; shared memory is divided among processes where the system reports it."""
+    """Return a process's memory in bytes; if possible, memory that n processes share counts as 1/n."""
     memory = process.memory_full_info()
     return int(getattr(memory, "pss", 0) or memory.rss)
 
@@ -127,10 +127,10 @@ def generate_load(plan: Plan) -> dict[str, Any]:
 
 
 def _rate(moments: Sequence[float], seconds: float) -> float:
-    """Return answers per second, as the slope of their number over time.
+    """Return answers per second: the slope of the number of answers over time.
 
-    The number divided by the seconds would leave out the batch that runs at the end. That is a tenth of ten
-    seconds for a model that needs two seconds for 32 images.
+    Dividing the number of answers by `seconds` would leave out the batch that still runs at the end. With a
+    model that needs two seconds per batch, a measurement of ten seconds would lose a tenth of the speed.
     """
     if len(set(moments)) < 2:
         return len(moments) / seconds

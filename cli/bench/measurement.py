@@ -1,4 +1,4 @@
-"""The measurement of one model in one run: the bare engine, then the service around it."""
+"""Measures one model: first the engine without the service, then the service with the same model."""
 
 import statistics
 from collections.abc import Callable
@@ -9,32 +9,32 @@ from cli.bench.measured_models import Subject
 from cli.bench.measured_service import MeasuredService, started
 
 Step = Callable[[str], None]
-"""Called with the name of each measurement before it begins."""
+"""Function that is called with the name of each measurement before the measurement begins."""
 
 CAPACITY_SHARES = (0.5, 0.8)
-"""Rates of the open loops, as shares of the capacity that the closed loops found."""
+"""Request rates of the open loops, as shares of the capacity that the closed loops have measured."""
 
 ROUNDS = 3
-"""Number of comparisons of engine and service by turns, because a machine's speed changes by the minute."""
+"""Number of alternating measurements of engine and service: a machine's speed changes within minutes."""
 
 
 def steps(clients: list[int], *, bare: bool) -> int:
-    """Return the number of steps, for a progress bar."""
+    """Return the number of measurements, for the progress bar."""
     return (4 if bare else 1) + len(clients) + len(CAPACITY_SHARES)
 
 
 def measure(subject: Subject, clients: list[int], seconds: float, step: Step) -> dict[str, Any]:
-    """Measure a model on this machine: the engine alone, the service, then both by turns."""
+    """Measure a model on this machine: the engine without the service, the service, then both alternately."""
     step(f"{subject.name}: decoding and model without a service")
     images = [str(each) for each in subject.images]
     with bare_engine(subject.environ) as measure_engine:
         bare = measure_engine({"images": images, "seconds": seconds, "predict": True, "sizes": [1, 32]})
-        step(f"{subject.name}: the service starts")
+        step(f"{subject.name}: starting the service")
         with started(subject.environ) as service:
             step(f"{subject.name}: idle service")
             idle = service.idle(seconds)
             runs = loads(service, subject, clients, seconds, step)
-            step(f"{subject.name}: without and with the service, by turns")
+            step(f"{subject.name}: measuring alternately without and with the service")
             best = max(runs[: len(clients)], key=lambda run: run["per_second"])["clients"]
             turns = [_turn(measure_engine, service, subject, best, seconds) for _ in range(ROUNDS)]
     served, alone = (sum(each[name] for each in turns) for name in ("served", "bare"))
@@ -52,7 +52,7 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
 def _turn(
     measure_engine: Measure, service: MeasuredService, subject: Subject, clients: int, seconds: float
 ) -> dict[str, float]:
-    """Measure the engine, then the service: images per second, and milliseconds of a single image."""
+    """Measure the engine, then the service: images per second, and milliseconds for a single image."""
     bare = measure_engine({"seconds": seconds})
     many = service.load(subject.images, seconds, clients=clients)
     one = service.load(subject.images, seconds / 2, clients=1)
@@ -68,7 +68,7 @@ def measure_elsewhere(
     url: str, key: str, subject: Subject, clients: list[int], seconds: float, step: Step
 ) -> dict[str, Any]:
     """Measure a service that is already running."""
-    step(f"{url}: the first requests")
+    step(f"{url}: sending the first requests")
     service = MeasuredService(url.rstrip("/"), key)
     return {"model": url, "runs": loads(service, subject, clients, seconds, step)}
 
@@ -77,13 +77,15 @@ def loads(
     service: MeasuredService, subject: Subject, clients: list[int], seconds: float, step: Step
 ) -> list[dict[str, Any]]:
     """Measure a closed loop for each number of clients, then open loops at shares of the capacity."""
-    service.load(subject.images, min(seconds, 2.0), clients=4)  # The first requests are slower.
+    service.load(
+        subject.images, min(seconds, 2.0), clients=4
+    )  # The first requests are slower, so they are not counted.
     runs = []
     for count in clients:
         step(f"{subject.name}: {count} clients")
         runs.append(service.load(subject.images, seconds, clients=count))
     capacity = max(run["per_second"] for run in runs)
     for share in CAPACITY_SHARES:
-        step(f"{subject.name}: {share:.0%} of capacity, random arrivals")
+        step(f"{subject.name}: requests at random times, at {share:.0%} of capacity")
         runs.append(service.load(subject.images, seconds, rate=capacity * share))
     return runs

@@ -1,4 +1,4 @@
-"""Charts of the measurements, as PNG and SVG."""
+"""Draws charts of the measurements of `bench`, as PNG and SVG."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ LABELS = {"infer": "model", "gateway": "gateway and Redis", "network": "client a
 
 
 def draw(result: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw throughput and latency by load, and the stages of a request; return the paths of the files."""
+    """Draw throughput and latency by load, and the time of each stage; return the paths of the charts."""
     figure, (rates, latency, stages) = pyplot.subplots(1, 3, figsize=(15, 4.6), constrained_layout=True)
     figure.suptitle(f"classification-server, {result['model']}", fontweight="bold")
     closed = [run for run in result["runs"] if run["clients"]]
@@ -41,9 +41,9 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
 
 def _throughput(axes: Axes, closed: list[dict[str, Any]], bare: dict[str, Any] | None) -> None:
     clients = [run["clients"] for run in closed]
-    axes.plot(clients, [run["per_second"] for run in closed], "o-", color=COLORS["infer"], label="served")
+    axes.plot(clients, [run["per_second"] for run in closed], "o-", color=COLORS["infer"], label="service")
     if bare:
-        speed, label = bare["images_per_second"], "decoding and model alone"
+        speed, label = bare["images_per_second"], "decoding and model without the service"
         axes.axhline(speed, color="#888888", linestyle="--", label=label)
     xlabel = "clients, each with one request at a time"
     axes.set(title="Throughput", xlabel=xlabel, ylabel="images/s", ylim=(0, None))
@@ -64,7 +64,7 @@ def _latency(axes: Axes, closed: list[dict[str, Any]], opened: list[dict[str, An
 
 
 def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
-    """Draw the stages of a mean request. The client's time beyond the server's total counts as network."""
+    """Draw the mean time of each stage; `network` is the client's total time minus the server's total."""
     labels = [str(run["clients"]) for run in closed]
     bottom = [0.0] * len(closed)
     for name in ("queue", "decode", "infer", "gateway", "network"):
@@ -73,7 +73,7 @@ def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.set(title="Where a request's time goes", xlabel="clients", ylabel="ms")
     handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], names[::-1], frameon=False)  # The order of the stacked bars.
+    axes.legend(handles[::-1], names[::-1], frameon=False)  # In the order of the bars.
 
 
 def _stage(run: dict[str, Any], name: str) -> float:

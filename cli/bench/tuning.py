@@ -1,4 +1,4 @@
-"""The fastest settings for a model on this machine: tries batch sizes, threads and precisions."""
+"""Finds the fastest settings for a model on this machine: tries batch sizes, threads and precisions."""
 
 import os
 from collections.abc import Callable
@@ -13,23 +13,24 @@ from cli.bench.measured_models import Subject
 PRECISIONS = ("float32", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ENOUGH = 0.97
-"""Minimum share of the best speed for a smaller batch, with which callers wait less."""
+"""Minimum share of the best speed that fewer threads or a smaller batch must reach to be chosen."""
 
 MIN_BFLOAT16_GAIN = 1.1
+"""Minimum ratio of the speeds of bfloat16 and float32 at which bfloat16 is chosen."""
 
 
 def tune(subject: Subject, seconds: float, step: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Measure the engine with each choice. A choice that the worker would refuse has an `error`."""
+    """Measure the engine with each choice of settings. A choice that a worker refuses gets an `error`."""
     return [_try(subject, seconds, step, precision, threads) for precision, threads in _choices()]
 
 
 def steps() -> int:
-    """Return the number of choices, for a progress bar."""
+    """Return the number of choices of settings, for the progress bar."""
     return len(_choices())
 
 
 def _choices() -> list[tuple[str, int]]:
-    """Return each precision with all cores of this machine, and with half of them."""
+    """Return each precision with all CPU cores of this machine, and with half of the cores."""
     cores = os.cpu_count() or 1
     threads = (cores, cores // 2) if cores > 1 else (1,)
     return [(precision, each) for precision in PRECISIONS for each in threads]
@@ -55,9 +56,9 @@ def _name(choice: dict[str, Any]) -> str:
 
 
 def propose(tried: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the settings to use: the fewest threads and the smallest batch that are fast enough.
+    """Return the settings to use: the fewest threads and the smallest batch that are nearly the fastest.
 
-    The precision is float32, unless bfloat16 is a tenth faster.
+    Callers wait less for a small batch. The precision is float32, unless bfloat16 is over a tenth faster.
     """
     float32, bfloat16 = (_measured(tried, precision) for precision in PRECISIONS)
     choices = bfloat16 if _best(bfloat16) > MIN_BFLOAT16_GAIN * _best(float32) else float32
@@ -86,7 +87,7 @@ def _speed(choice: dict[str, Any]) -> float:
 
 def show(tried: list[dict[str, Any]], console: Console) -> None:
     """Print the measurements, and the settings to use."""
-    table = Table("model alone, images/s at batch", *map(str, SIZES), "a single image")
+    table = Table("images/s of the model, by batch size", *map(str, SIZES), "time of a single image")
     for each in tried:
         if "error" in each:
             table.add_row(_name(each), each["error"])
@@ -95,4 +96,6 @@ def show(tried: list[dict[str, Any]], console: Console) -> None:
             table.add_row(_name(each), *speeds, f"{each['lone_ms']:.1f} ms")
     console.print(table)
     if any("sizes" in each for each in tried):
-        console.print("use: " + " ".join(f"{name}={value}" for name, value in propose(tried).items()))
+        console.print(
+            "fastest settings: " + " ".join(f"{key}={value}" for key, value in propose(tried).items())
+        )

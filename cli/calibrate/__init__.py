@@ -1,1 +1,1 @@
-"""`classification-server calibrate`: thresholds and a report from labelled images."""
+"""`classification-server calibrate`: computes thresholds and a report from labelled images."""

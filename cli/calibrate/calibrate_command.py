@@ -1,4 +1,4 @@
-"""`classification-server calibrate FOLDER`: thresholds from labelled images, and a report about them."""
+"""`classification-server calibrate FOLDER`: computes thresholds and a report from labelled images."""
 
 import argparse
 import contextlib
@@ -21,14 +21,15 @@ HELP = "choose thresholds from labelled images, and report the model's accuracy"
 DESCRIPTION = """\
 Runs the model on images whose class is known, exactly as the service does, and writes two files:
 
-  thresholds.csv    for INFERENCE_THRESHOLDS_FILE: each class's threshold is the lowest score from which
-                    the share of correct answers reaches --precision
-  thresholds.html   a report in one file: accuracy, reliability, confusion, and each class's precision
-                    at its threshold, evaluated on images that did not choose the threshold
+  thresholds.csv    the file for INFERENCE_THRESHOLDS_FILE. A class's threshold is the lowest score at which
+                    the share of correct answers with this score or a higher one reaches --precision
+  thresholds.html   a report in one file: accuracy, reliability, confusion, and each class's precision at
+                    its threshold. The precision is evaluated on images that did not choose the threshold
 
-FOLDER has a folder of images for each class, named as in the classes file. Or --labels names a CSV table
-with the columns file and label. Classes with too few answers get the common threshold of all classes; the
-report lists them. docs/calibrate.md explains the computation.
+FOLDER contains a folder of images for each class, with the class's name in the classes file as its name.
+Alternatively, --labels names a CSV table with the columns file and label. A class with too few answers gets
+the common threshold of all classes; the report lists these classes. docs/calibrate.md explains the
+computation.
 
   INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server calibrate images
   classification-server calibrate images --labels labels.csv --precision 0.99 --confidence 0.95
@@ -38,7 +39,9 @@ report lists them. docs/calibrate.md explains the computation.
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `calibrate`."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the labelled images")
-    parser.add_argument("--labels", type=Path, metavar="FILE.csv", help="table of the labels")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE.csv", help="CSV table with the columns file and label"
+    )
     add_model_options(parser, "model", "classes")
     parser.add_argument(
         *("--output", "-o"),
@@ -50,21 +53,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace existing output files")
     _add_method_options(parser)
     parser.add_argument("--json", action="store_true", help="print all metrics as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    parser.add_argument("--quiet", action="store_true", help="print no progress and no summary")
 
 
 def _add_method_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--precision", type=_share, default=0.95, metavar="P", help="precision to reach (default: 0.95)"
+        "--precision",
+        type=_share,
+        default=0.95,
+        metavar="P",
+        help="precision to reach for each class (default: 0.95)",
     )
     parser.add_argument(
-        "--confidence", type=_share, metavar="C", help="require the lower bound at this confidence"
+        "--confidence",
+        type=_share,
+        metavar="C",
+        help="the precision's lower bound at this confidence must reach P",
     )
     parser.add_argument(
-        "--plain", action="store_true", help="write the statistics of all answers, choose nothing"
+        "--plain", action="store_true", help="write the statistics of all answers; choose no thresholds"
     )
     parser.add_argument(
-        "--holdout", type=_share, metavar="S", help="share to evaluate on (default: cross-validation)"
+        "--holdout",
+        type=_share,
+        metavar="S",
+        help="share of images for evaluation (default: cross-validation)",
     )
     parser.add_argument(
         "--folds", type=_folds, default=5, metavar="N", help="number of cross-validation folds (default: 5)"
@@ -75,14 +88,14 @@ def run(options: argparse.Namespace) -> int:
     """Calibrate and report; return the exit status.
 
     Raises:
-        CommandError: labels, images, model or settings do not allow it, or an output file exists.
+        CommandError: labels, images, model or settings are not usable, or an output file exists.
     """
     try:
         from cli.calibrate import calibration_report
         from cli.calibrate.calibration import calibrate
         from cli.calibrate.choose_thresholds import write
     except ImportError as error:
-        raise CommandError(f"{error}: {install_hint('people,worker')}") from None
+        raise CommandError(f"{error}. Install it: {install_hint('people,worker')}.") from None
     from cli.calibrate.labelled_images import CalibrationError
     from worker.classes_file import read_classes
     from worker.model_allowlist import ModelError
@@ -97,7 +110,8 @@ def run(options: argparse.Namespace) -> int:
             found = calibrate(settings, classes, images, _method(options, settings), step)
     except (ModelError, CalibrationError) as error:
         raise CommandError(str(error)) from None
-    with _command_errors():  # before the report, whose errors must not lose the thresholds
+    # The thresholds are written before the report, so that an error in the report cannot lose them.
+    with _command_errors():
         write(found.rows, options.output, replace=options.force)
     report = calibration_report.page(found)
     with _command_errors(), page.open("w" if options.force else "x", encoding="utf-8") as file:
@@ -133,13 +147,18 @@ def _check_outputs(options: argparse.Namespace, page: Path) -> None:
     """Check the output files before the model runs, because the run may take hours."""
     if page == options.output:
         raise CommandError(
-            f"--output: expected a .csv file, got {page}, which is the report. Name a .csv file."
+            f"--output: expected a .csv file, got {page}, the name of the report. Name a .csv file."
         )
     if not page.parent.is_dir():
-        raise CommandError(f"--output: there is no folder {page.parent}. Create it, or name another file.")
+        raise CommandError(
+            f"--output: there is no folder {page.parent}. Create the folder, or name another file."
+        )
     existing = [str(path) for path in (options.output, page) if path.exists()]
     if existing and not options.force:
-        raise CommandError(f"{' and '.join(existing)} exists already. Name another --output, or add --force.")
+        raise CommandError(
+            f"--output: expected new files, got existing {' and '.join(existing)}. Name another --output,"
+            " or add --force."
+        )
 
 
 @contextlib.contextmanager
@@ -147,7 +166,7 @@ def _command_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CommandError(f"{error.filename} can't be written: {error.strerror}") from None
+        raise CommandError(f"{error.filename}: cannot write the file: {error.strerror}.") from None
 
 
 def _print_results(options: argparse.Namespace, facts: dict[str, Any], page: Path) -> None:
@@ -159,7 +178,7 @@ def _print_results(options: argparse.Namespace, facts: dict[str, Any], page: Pat
     from cli.calibrate.report_notes import summary
 
     for file in facts["unreadable"][:10]:
-        echo(f"not read: {file['file']}: {file['reason']}")
+        echo(f"image not read: {file['file']}: {file['reason']}")
     for line in summary(facts):
         echo(line)
     echo(f"written: thresholds {options.output}, report {page}")

@@ -1,4 +1,4 @@
-"""The calibration: from labelled images to thresholds, and metrics that show how reliable they are."""
+"""Computes thresholds from labelled images, and metrics of the reliability of model and thresholds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from worker.engine import Engine
 
 @dataclass(frozen=True)
 class Method:
-    """The goal of the thresholds, and their evaluation: by cross-validation, or on a hold-out share."""
+    """The goal of the thresholds, and their evaluation: cross-validation, or a hold-out share of images."""
 
     goal: Goal
     folds: int = 5
@@ -27,7 +27,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything in the report; `facts` is its part for JSON."""
+    """The results of a calibration for the report; `facts` has the results for the JSON output."""
 
     classes: Sequence[str]
     scored: ScoredImages
@@ -47,7 +47,7 @@ def calibrate(
 
     Raises:
         ModelError: the model is not supported.
-        CalibrationError: no image is readable, or the scores are no probabilities.
+        CalibrationError: no image is readable, or a score is not between 0 and 1.
     """
     engine = Engine.build(settings)
     check_class_count(engine.outputs, tuple(classes), settings.classes_file)
@@ -73,8 +73,8 @@ def _check_scores(scored: ScoredImages, settings: Settings) -> None:
     if not scored.images:
         path, reason = scored.unreadable[0]
         raise CalibrationError(
-            f"expected readable images, got {len(scored.unreadable)} unreadable files. The first file is"
-            f" {path}: {reason}"
+            f"images: expected readable files, got {len(scored.unreadable)} unreadable files. The first file"
+            f" is {path}: {reason}"
         )
     low, high = scored.answers.scores.min(), scored.answers.scores.max()
     if low < -1e-3 or high > 1 + 1e-3:
@@ -83,7 +83,7 @@ def _check_scores(scored: ScoredImages, settings: Settings) -> None:
 
 
 def _settings_facts(settings: Settings, engine: Engine) -> dict[str, Any]:
-    """The settings that change scores, with the model's values. Thresholds hold for these settings only."""
+    """Return the settings that change scores. Thresholds are valid only for these values of the settings."""
     return {
         "INPUT_HEIGHT": engine.height,
         "INPUT_WIDTH": engine.width,

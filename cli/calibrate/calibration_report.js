@@ -1,4 +1,4 @@
-// Sorts the table of classes by the column whose header was pressed.
+// Sorts the table of classes by the column whose header was clicked.
 const table = document.getElementById("classes");
 const key = (row, column) => {
   const cell = row.cells[column];

@@ -1,4 +1,4 @@
-"""The report of a calibration: one HTML file that contains its images and loads nothing."""
+"""The report of a calibration: one HTML file that contains its images and loads no other file."""
 
 import io
 from base64 import b64encode
@@ -25,7 +25,7 @@ THUMBNAIL = (240, 240)
 
 
 def page(found: Calibration) -> str:
-    """The report's HTML."""
+    """Return the report as HTML."""
     answers = found.scored.answers
     environment = Environment(
         loader=PackageLoader("cli.calibrate", "."),
@@ -36,7 +36,8 @@ def page(found: Calibration) -> str:
     script = SCRIPT.read_text(encoding="utf-8")
     return environment.get_template("calibration_report.html").render(
         script=script,
-        # Only this script may run, even if the name of a file or class contains another script.
+        # The browser runs only the script with this digest, even if a file's or class's name contains
+        # another.
         digest=b64encode(sha256(script.encode()).digest()).decode(),
         facts=found.facts,
         evaluated_by=evaluated_by(found.facts),
@@ -50,7 +51,7 @@ def page(found: Calibration) -> str:
 
 
 def _top_mistakes(found: Calibration) -> list[dict[str, Any]]:
-    """The wrong answers with the highest scores; either the model or the label is wrong."""
+    """Return the wrong answers with the highest scores, where either the model or the label is wrong."""
     answers = found.scored.answers
     wrong = np.flatnonzero(~answers.right)
     order = wrong[np.argsort(-answers.scores[wrong, 0], kind="stable")][:MAX_MISTAKES]

@@ -17,7 +17,7 @@ from cli.calibrate.scoring import Answers
 
 BLUE, ORANGE, GREY = "#1667c1", "#c8520c", "#8a94a3"
 MAX_CLASSES = 40
-"""Maximum number of classes in the confusion matrix; the most confused classes come first."""
+"""Maximum number of classes in the confusion matrix, which shows the most confused classes."""
 
 POINTS: dict[str, Any] = {"fmt": "o", "color": BLUE, "markersize": 5, "capsize": 2, "linewidth": 1.2}
 CHOSEN: dict[str, Any] = {"color": BLUE, "markersize": 8, "clip_on": False, "label": "the chosen thresholds"}
@@ -35,7 +35,7 @@ STYLE: Any = {
 
 
 def reliability(bins: Sequence[dict[str, Any]]) -> str:
-    """A reliability diagram: the share of correct answers by score, above the number of images."""
+    """Draw a reliability diagram: the share of correct answers by score, above the number of images."""
     with _figure(4.4, 4.2) as (figure, data_url):
         upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
         upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
@@ -52,7 +52,7 @@ def reliability(bins: Sequence[dict[str, Any]]) -> str:
 
 
 def thresholds(answers: Answers, evaluation: Evaluation) -> str:
-    """Precision by the share of accepted answers, for common thresholds and for the chosen thresholds."""
+    """Draw precision by the share of accepted answers, for common thresholds and the chosen thresholds."""
     with _figure(4.4, 4.2) as (figure, data_url):
         axes = figure.subplots()
         x, y = precision_by_coverage(answers)
@@ -63,7 +63,9 @@ def thresholds(answers: Answers, evaluation: Evaluation) -> str:
             axes.plot(share, precision, "o", **CHOSEN)
         axes.plot(100, 100 * answers.right.mean(), "s", color=ORANGE, label="all answers accepted")
         axes.set(
-            xlabel="accepted answers, % of the images", ylabel="correct answers among them, %", xlim=(0, 102)
+            xlabel="accepted answers, % of the images",
+            ylabel="correct among accepted answers, %",
+            xlim=(0, 102),
         )
         low = min(float(y.min()), float(answers.right.mean()))
         axes.set_ylim(100 * max(0.0, low - 0.1 * (1 - low) - 0.005), 100)
@@ -72,7 +74,7 @@ def thresholds(answers: Answers, evaluation: Evaluation) -> str:
 
 
 def confusions(answers: Answers, names: Sequence[str]) -> str:
-    """The confusion matrix: images by class (row) and answer (column), coloured by the share of the row."""
+    """Draw the confusion matrix: images by class (row) and answer (column), coloured by the row's share."""
     chosen = _most_confused(answers, len(names))
     counts = np.zeros((len(chosen), len(chosen)))
     place = {index: at for at, index in enumerate(chosen)}

@@ -1,12 +1,13 @@
 """Chooses each class's threshold by the answers to labelled images, and writes thresholds.csv.
 
-A row of thresholds.csv holds statistics of a class's answers. The service computes a threshold from the row,
+A row of thresholds.csv contains statistics of a class's answers. From the row, the service computes the
+class's threshold t and accepts scores above t:
 
     t = top1_min - (1 - correct) * (top1_min - top2_max) / 2
 
-and accepts a score above t. The threshold that is chosen here lies between two scores of the images:
-`top1_min` is the lowest score to accept, and `top2_max` the highest wrong or second score below it. So t lies
-between these scores for each value of `correct`, and the service accepts exactly the chosen answers.
+This module writes two of the images' scores into the row. `top1_min` is the lowest score to accept;
+`top2_max` is the highest score below it of a wrong answer or of a second answer. For each value of `correct`,
+t lies between these two scores. So the service accepts exactly the chosen answers.
 """
 
 import csv
@@ -27,7 +28,10 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
 
 MAX_INTERVAL = 0.2
-"""Maximum width of the 95 % interval of a reliable precision: 16 correct answers, or 24 with one wrong."""
+"""Maximum width of the 95 % interval of a class's precision.
+
+A class with a wider interval has too few answers. 16 correct answers are enough, or 24 with one wrong answer.
+"""
 
 UNREACHABLE = "1.0000"
 """A threshold that no score exceeds."""
@@ -35,10 +39,11 @@ UNREACHABLE = "1.0000"
 
 @dataclass(frozen=True)
 class Goal:
-    """The precision that thresholds must reach, among the answers above the service's minimum.
+    """The precision that thresholds must reach among the answers above the service's minimum threshold.
 
-    With a `confidence`, the lower bound of the precision's interval must reach it. With `plain`, no threshold
-    is chosen: the rows hold the statistics of all answers, as in the original server's files.
+    With a `confidence`, the lower bound of the precision's confidence interval must reach `precision`. With
+    `plain`, no threshold is chosen: rows contain the statistics of all answers, as in the original server's
+    files.
     """
 
     precision: float = 0.95
@@ -47,7 +52,7 @@ class Goal:
     plain: bool = False
 
     def reached(self, right: Counts, answers: Counts) -> NDArray[np.bool_]:
-        """Whether these numbers of correct answers reach the precision, [n]."""
+        """Return whether `right` correct ones among `answers` reach the precision, for arrays [n]."""
         if self.confidence is None:
             return np.asarray(right / answers >= self.precision)
         z = NormalDist().inv_cdf(self.confidence)
@@ -70,7 +75,7 @@ class Row:
 
     @property
     def value(self) -> float:
-        """The score that an answer must exceed, as the service will compute it."""
+        """The class's threshold, as the service will compute it from this row."""
         low, high, share = (
             float(cell) if cell else MISSING for cell in (self.top1[0], self.top2[1], self.correct)
         )
@@ -79,7 +84,10 @@ class Row:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The lowest score to accept, the highest wrong or second score below it, and the accepted answers."""
+    """The lowest score to accept, the highest wrong or second score below it, and the accepted answers.
+
+    `right` and `answers` are the numbers of correct accepted answers and of all accepted answers.
+    """
 
     lowest: float
     below: float | None
@@ -87,10 +95,10 @@ class _Chosen:
     answers: int
 
     def cells(self) -> tuple[str, str]:
-        """`top1_min` and `top2_max`, with the fewest decimals that keep the threshold between them."""
+        """Return `top1_min` and `top2_max`, with the fewest decimals that keep the threshold between them."""
         for digits in range(4, 20):
             unit = Decimal(1).scaleb(-digits)
-            # Strictly below the lowest score, because an answer must exceed the threshold.
+            # `top1_min` is strictly below the lowest score, because an answer must exceed the threshold.
             high = Decimal(self.lowest).quantize(unit, ROUND_CEILING) - unit
             low = high if self.below is None else Decimal(self.below).quantize(unit, ROUND_CEILING)
             if low <= high:
@@ -112,7 +120,7 @@ class _Scores:
 
 
 def wilson(right: float, of: float, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share, by default with 95 %; it also holds for small and extreme counts."""
+    """Return the Wilson interval of a share (95 % by default), which is valid even for small counts."""
     if of == 0:
         return 0.0, 1.0
     share, square = right / of, z * z
@@ -123,13 +131,13 @@ def wilson(right: float, of: float, z: float = 1.96) -> tuple[float, float]:
 
 
 def is_too_few(right: float, of: float) -> bool:
-    """Whether the interval of the precision is wider than `MAX_INTERVAL`."""
+    """Return whether a class has too few answers: its precision's interval is wider than `MAX_INTERVAL`."""
     low, high = wilson(right, of)
     return high - low > MAX_INTERVAL
 
 
 def choose(answers: Answers, classes: Sequence[str], goal: Goal) -> list[Row]:
-    """A row with the chosen threshold for each class."""
+    """Choose a threshold for each class; return a row of thresholds.csv for each class."""
     first, second = (answers.scores[:, place].astype(np.float64) for place in (0, 1))
     chosen = _lowest(_Scores(first[answers.right], first[~answers.right], second), goal)
     common = chosen.cells()[0] if chosen else UNREACHABLE
@@ -164,7 +172,7 @@ def _row(name: str, scores: _Scores, share: str, common: str, goal: Goal) -> Row
 
 
 def _cells(scores: _Scores, common: str, goal: Goal) -> tuple[str, str, str]:
-    """`top1_min`, `top2_max` and their basis."""
+    """Return `top1_min` and `top2_max` of a class, and the basis of its threshold."""
     chosen = _lowest(scores, goal)
     right, wrong = (int((each > goal.minimum).sum()) for each in (scores.right, scores.wrong))
     if chosen and not is_too_few(chosen.right, chosen.answers):
@@ -178,9 +186,10 @@ def _cells(scores: _Scores, common: str, goal: Goal) -> tuple[str, str, str]:
 
 
 def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
-    """The lowest correct score from which the answers reach the goal, or None.
+    """Return the lowest correct score such that this answer and all higher ones reach the goal, or None.
 
-    No correct answer lies between it and the next wrong score: such an answer would raise the precision.
+    No correct answer has a score between this score and the next lower wrong score, because such an answer
+    would raise the precision.
     """
     right = np.sort(scores.right[scores.right > goal.minimum])
     every = np.sort(np.concatenate([right, scores.wrong[scores.wrong > goal.minimum]]))
@@ -197,7 +206,10 @@ def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
 
 
 def _rounded_range(scores: Floats) -> tuple[str, str]:
-    """The lowest score, rounded down so that it exceeds the cell, and the highest score, rounded up."""
+    """Return the lowest score, rounded down, and the highest score, rounded up.
+
+    The lowest score exceeds its cell, because an answer must exceed the threshold.
+    """
     if not len(scores):
         return "", ""
     unit = Decimal("0.0001")

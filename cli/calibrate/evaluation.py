@@ -1,4 +1,4 @@
-"""The accuracy of the answers: the report's metrics, each with its 95 % interval."""
+"""Computes the accuracy metrics of the report, each with its 95 % interval."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers, and whether thresholds that were chosen without each answer accept it."""
+    """Answers, and whether each answer is accepted by thresholds that were chosen without this answer."""
 
     answers: Answers
     accepted: Mask
@@ -31,7 +31,7 @@ class Evaluation:
 def hold_out(
     answers: Answers, classes: Sequence[str], goal: Goal, share: float
 ) -> tuple[list[Row], Evaluation]:
-    """Evaluate on a share of each class's images the thresholds that the other images choose."""
+    """Choose thresholds from a part of each class's images; evaluate the thresholds on the held-out share."""
     held = _assign(answers.truth, lambda count: (np.arange(count) + 0.5) / count < share)
     rows = choose(answers.part(~held), classes, goal)
     rest = answers.part(held)
@@ -41,7 +41,7 @@ def hold_out(
 def cross_validate(
     answers: Answers, classes: Sequence[str], goal: Goal, folds: int
 ) -> tuple[list[Row], Evaluation]:
-    """Choose thresholds by all images; evaluate on each fold the thresholds that the other folds choose."""
+    """Choose thresholds from all images; evaluate each fold with thresholds from the other folds."""
     fold = _assign(answers.truth, lambda count: np.arange(count) % folds)
     accepted = np.zeros(len(answers), bool)
     for number in range(folds):
@@ -52,7 +52,7 @@ def cross_validate(
 
 
 def metrics(answers: Answers, evaluation: Evaluation, rows: Sequence[Row], goal: Goal) -> dict[str, Any]:
-    """All metrics of the report, in the form of its JSON."""
+    """Return all metrics of the report, in the format of the JSON output."""
     top5 = (answers.best == answers.truth[:, None]).any(axis=1)
     tops = answers.scores[:, 0].astype(np.float64)
     bins = reliability_bins(tops, answers.right)
@@ -77,14 +77,14 @@ def metrics(answers: Answers, evaluation: Evaluation, rows: Sequence[Row], goal:
 
 
 def share(mask: Mask) -> dict[str, Any]:
-    """The share of true items with its 95 % interval; `value` is None if there are no items."""
+    """Return the share of true items with its 95 % interval; `value` is None if there are no items."""
     count, of = int(mask.sum()), len(mask)
     low, high = wilson(count, of)
     return {"value": count / of if of else None, "low": low, "high": high, "count": count, "of": of}
 
 
 def reliability_bins(scores: NDArray[np.float64], right: Mask) -> list[dict[str, Any]]:
-    """For each bin of scores, the mean score and the share of correct answers."""
+    """Return the mean score and the share of correct answers for each bin of scores."""
     place = np.minimum((scores * BINS).astype(int), BINS - 1)
     bins = []
     for number in range(BINS):
@@ -95,17 +95,17 @@ def reliability_bins(scores: NDArray[np.float64], right: Mask) -> list[dict[str,
 
 
 def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
-    """The expected calibration error: the mean distance between score and accuracy, weighted by images."""
+    """Return the expected calibration error: the mean distance of score and accuracy, weighted by images."""
     total = sum(each["of"] for each in bins)
     distances = (each["of"] * abs(each["value"] - each["score"]) for each in bins if each["of"])
     return float(sum(distances) / total) if total else 0.0
 
 
 def precision_by_coverage(answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each threshold common to all classes: the share of accepted answers, and their precision."""
+    """Return the share of accepted answers and their precision, for each threshold common to all classes."""
     order = np.argsort(-answers.scores[:, 0], kind="stable")
     count = np.arange(1, len(answers) + 1)
-    # A threshold accepts all or none of equal scores.
+    # A threshold accepts either all or none of the answers with equal scores.
     top = answers.scores[order, 0]
     last = np.append(top[1:] != top[:-1], True)
     return (count / len(answers))[last], (np.cumsum(answers.right[order]) / count)[last]
@@ -128,7 +128,7 @@ def _of_class(index: int, row: Row, answers: Answers, evaluation: Evaluation, go
 
 
 def _confusions(answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The pairs of a true class and a wrong answer, the most frequent pair first."""
+    """Return the pairs of a true class and a wrong answer, the most frequent pair first."""
     wrong = ~answers.right
     pairs = Counter(zip(answers.truth[wrong].tolist(), answers.best[wrong, 0].tolist(), strict=True))
     return [
@@ -138,13 +138,13 @@ def _confusions(answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _accepted(answers: Answers, rows: Sequence[Row], goal: Goal) -> Mask:
-    """Whether each score exceeds the class's threshold and the minimum, as in the service."""
+    """Return whether each answer's score exceeds its class's threshold and the minimum, as in the service."""
     limits = np.array([max(row.value, goal.minimum) for row in rows])
     return np.asarray(answers.scores[:, 0].astype(np.float64) > limits[answers.best[:, 0]])
 
 
 def _assign(truth: NDArray[np.intp], parts: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
-    """Assign a part to each image, class by class in random order; `parts` gives the parts of n images."""
+    """Assign each image to a part, class by class in random order; `parts(n)` has the parts of n images."""
     random = np.random.default_rng(SEED)
     assigned = np.zeros(len(truth), parts(1).dtype)
     for index in np.unique(truth):

@@ -1,4 +1,4 @@
-"""Images with a known class: in one folder per class, or listed in a CSV table."""
+"""Finds images whose class is known: in one folder for each class, or listed in a CSV table."""
 
 import csv
 import difflib
@@ -11,7 +11,7 @@ MAX_LISTED = 10
 
 
 class CalibrationError(ValueError):
-    """Images, labels or model do not allow a calibration; the message says why and what to do."""
+    """Images, labels or model do not allow a calibration; the message has the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class LabelledImage:
 
 
 def from_folders(folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
-    """The files of a folder that has a folder for each class, without hidden files.
+    """Return the images of a folder that contains a folder for each class; skip hidden files.
 
     Raises:
-        CalibrationError: a folder has no class's name, or there are no files.
+        CalibrationError: a folder's name is no class, or there are no files.
     """
     folders = _visible_folders(folder)
     number = {name: index for index, name in enumerate(classes)}
@@ -38,7 +38,7 @@ def from_folders(folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
 
 
 def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
-    """The files of a CSV table with the columns file and label; paths are relative to `folder`.
+    """Return the images that a CSV table with the columns file and label lists, relative to `folder`.
 
     Raises:
         CalibrationError: the table can't be read, a label is no class, or a file appears twice.
@@ -46,7 +46,7 @@ def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[Labell
     try:
         rows = list(_rows(table))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CalibrationError(f"{table} can't be read: {error}") from None
+        raise CalibrationError(f"{table} can't be read: {error}. Check --labels.") from None
     places: dict[str, str] = {}
     lines: dict[str, int] = {}
     for line, file, label in rows:
@@ -58,24 +58,28 @@ def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[Labell
     number = {name: index for index, name in enumerate(classes)}
     _check_labels(places, number)
     if not rows:
-        raise CalibrationError(f"{table} has no rows. Add a row for each image.")
+        raise CalibrationError(f"{table}: expected a row for each image, got no rows. Add the rows.")
     return [LabelledImage(folder / file, number[label]) for _, file, label in rows]
 
 
 def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
-    """Line number, file and label of each row that is not empty."""
+    """Yield the line number, file and label of each row that is not empty."""
     with table.open(encoding="utf-8-sig", newline="") as lines:
         header = lines.readline()
         # Spreadsheets separate cells with semicolons in many languages.
         delimiter = ";" if ";" in header and "," not in header else ","
         names = [name.strip().strip('"').lower() for name in header.split(delimiter)]
         if not {"file", "label"} <= set(names):
-            raise CalibrationError(f"{table}, line 1: expected the columns file and label, got {names}")
+            raise CalibrationError(
+                f"{table}, line 1: expected the columns file and label, got {names}. Correct the header."
+            )
         reader = csv.reader(lines, delimiter=delimiter)
         for cells in filter(_is_filled, reader):
             line = reader.line_num + 1
             if len(cells) != len(names):
-                raise CalibrationError(f"{table}, line {line}: expected {len(names)} cells, got {len(cells)}")
+                raise CalibrationError(
+                    f"{table}, line {line}: expected {len(names)} cells, got {len(cells)}. Correct the line."
+                )
             row = dict(zip(names, map(str.strip, cells), strict=True))
             yield line, row["file"], row["label"]
 
@@ -85,7 +89,7 @@ def _is_filled(cells: list[str]) -> bool:
 
 
 def _check_labels(places: Mapping[str, str], classes: Mapping[str, int]) -> None:
-    """Check that each label is a class; `places` says where each label appears first."""
+    """Check that each label is a class; `places` describes the place where each label appears first."""
     errors = []
     for label in [label for label in places if label not in classes]:
         near = difflib.get_close_matches(label, classes, n=1)
@@ -99,10 +103,13 @@ def _check_labels(places: Mapping[str, str], classes: Mapping[str, int]) -> None
 
 def _visible_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise CalibrationError(f"there is no folder {folder}")
+        raise CalibrationError(f"there is no folder {folder}. Name the folder of the labelled images.")
     folders = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     if not folders:
-        raise CalibrationError(f"{folder}: expected a folder of images for each class, or --labels FILE.csv")
+        raise CalibrationError(
+            f"{folder}: expected a folder of images for each class, got no folders. Add the folders, or set"
+            " --labels."
+        )
     return folders
 
 

@@ -1,4 +1,4 @@
-"""The summary of a calibration, and notes on its limits, in sentences."""
+"""Writes the summary of a calibration, and notes on the limits of its results, as sentences."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,24 +10,24 @@ MAX_NAMES = 12
 """Maximum number of class names in one note."""
 
 SEEN_IN_TRAINING = (
-    "All these results are too optimistic if the model was trained on these images, or if the images contain"
-    " copies or series of the same scene."
+    "All results of this calibration are too optimistic if the model was trained on these images, or if"
+    " these images contain copies or series of the same scene."
 )
 
 
 def summary(facts: dict[str, Any]) -> list[str]:
-    """The results in two sentences, then the notes."""
+    """Return the results in two sentences, then the notes."""
     return [
-        f"{facts['images']} images: the best answer is correct for {percent(facts['top1'])}, one of the best"
-        f" five answers for {percent(facts['top5'])}",
-        f"the thresholds accept {percent(facts['accepted'])} of the best answers; correct among these:"
-        f" {percent(facts['precision'])}, evaluated {evaluated_by(facts)}",
+        f"{facts['images']} images: the best answer is correct for {percent(facts['top1'])}; one of the best"
+        f" five answers is correct for {percent(facts['top5'])}",
+        f"the thresholds accept {percent(facts['accepted'])} of the best answers; correct among the accepted"
+        f" answers: {percent(facts['precision'])}, evaluated {evaluated_by(facts)}",
         *facts["notes"],
     ]
 
 
 def evaluated_by(facts: dict[str, Any]) -> str:
-    """How the images that evaluate the thresholds were separated from those that chose them."""
+    """Describe how the images for the evaluation were separated from the images that chose the thresholds."""
     method = facts["method"]
     if method["folds"]:
         return f"by {method['folds']}-fold cross-validation"
@@ -35,21 +35,21 @@ def evaluated_by(facts: dict[str, Any]) -> str:
 
 
 def percent(share: dict[str, Any]) -> str:
-    """A share and its 95 % interval: 97.5 % (94.1 to 99.0)."""
+    """Format a share and its 95 % interval, for example 97.5 % (94.1 to 99.0)."""
     if share["value"] is None:
         return "none"
     return f"{100 * share['value']:.1f} % ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
 
 
 def notes(facts: dict[str, Any]) -> list[str]:
-    """The limits of these thresholds that their users should know."""
+    """Return notes on the limits of the thresholds, for users of the thresholds."""
     parts = (_unreadable, _missing_images, _few_answers, _unreachable, _missed_precision)
     return [*chain.from_iterable(part(facts) for part in parts), SEEN_IN_TRAINING]
 
 
 def _unreadable(facts: dict[str, Any]) -> Iterator[str]:
     if count := len(facts["unreadable"]):
-        yield f"{_count(count, 'file')} could not be read and took no part."
+        yield f"{_count(count, 'file')} could not be read, so the calibration is without them."
 
 
 def _missing_images(facts: dict[str, Any]) -> Iterator[str]:
@@ -61,19 +61,22 @@ def _few_answers(facts: dict[str, Any]) -> Iterator[str]:
     common = [each for each in facts["classes"] if each["basis"] == "common"]
     if few := [each["class"] for each in common if each["images"]]:
         yield (
-            f"{_count(len(few), 'class')} with too few answers: {_listed(few)}. The 95 % interval of the"
-            f" precision is wider than {MAX_INTERVAL:g}; 16 correct answers make it narrow enough."
+            f"{_count(len(few), 'class')} with too few answers: {_listed(few)}. The 95 % interval of such a"
+            f" class's precision is wider than {MAX_INTERVAL:g}; 16 correct answers make it narrow enough."
         )
     if common:
         yield (
-            "Classes with too few answers get the common threshold of all classes. Their own wrong answers"
-            " can raise it."
+            "Classes with too few answers get the common threshold of all classes. Wrong answers with such a"
+            " class can raise the threshold of this class."
         )
 
 
 def _unreachable(facts: dict[str, Any]) -> Iterator[str]:
     if names := [each["class"] for each in facts["classes"] if each["basis"] == "shut"]:
-        yield f"No score reaches the precision for {_listed(names)}. Their threshold is 1, above all scores."
+        yield (
+            f"No threshold reaches the precision for {_listed(names)}. The threshold of these classes is 1,"
+            " so their answers are never accepted."
+        )
 
 
 def _missed_precision(facts: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The model's answers to labelled images, by the service's own decoding and engine."""
+"""Computes the model's answers to labelled images, with the decoding and the engine of the service."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from worker.decode import PixelSpec, decode
 from worker.engine import Engine
 
 TOP = 5
-"""Number of answers that are kept for each image: enough for thresholds and for the top-5 accuracy."""
+"""Number of stored answers for each image, which is enough for thresholds and for the top-5 accuracy."""
 
 Pixels = NDArray[np.uint8]
 
@@ -31,7 +31,7 @@ class Answers:
 
     @classmethod
     def joined(cls, parts: "Sequence[Answers]") -> "Answers":
-        """The answers of several batches, in their order."""
+        """Join the answers of several batches, in the order of the batches."""
         if not parts:
             return cls(np.zeros(0, np.intp), np.zeros((0, 2), np.intp), np.zeros((0, 2), np.float32))
         columns = ((each.truth, each.best, each.scores) for each in parts)
@@ -47,7 +47,7 @@ class Answers:
         return np.asarray(self.best[:, 0] == self.truth)
 
     def part(self, rows: NDArray[np.bool_]) -> "Answers":
-        """The answers to the images of a mask."""
+        """Return the answers to the images that the mask `rows` selects."""
         return Answers(self.truth[rows], self.best[rows], self.scores[rows])
 
 
@@ -70,7 +70,7 @@ def score(
     """Run the model over the images in full batches; `step` receives the size of each finished batch.
 
     Raises:
-        CalibrationError: the model gives a score that is not a number.
+        CalibrationError: the model returns a score that is not a number.
     """
     kept: list[LabelledImage] = []
     unreadable: list[tuple[Path, str]] = []
@@ -91,7 +91,7 @@ def score(
 def _decoded_batches(
     images: Sequence[LabelledImage], size: int, read: Callable[[Path], Pixels | str]
 ) -> Iterator[tuple[Sequence[LabelledImage], list[Pixels | str]]]:
-    """Batches with their pixels. The next batch is decoded while the caller handles a batch."""
+    """Yield each batch with its pixels. The next batch is decoded while the caller handles this one."""
     batches = [images[at : at + size] for at in range(0, len(images), size)]
     with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
         ahead = [pool.submit(read, each.path) for each in images[:size]]
@@ -102,10 +102,10 @@ def _decoded_batches(
 
 
 def _read(path: Path, spec: PixelSpec, max_bytes: int) -> Pixels | str:
-    """The image's pixels, or the reason for which the service would refuse the image."""
+    """Return the image's pixels, or the reason for which the service would refuse the image."""
     try:
         if path.stat().st_size > max_bytes:
-            return f"it has more than the {max_bytes} bytes of MAX_UPLOAD_BYTES"
+            return f"the file has more bytes than MAX_UPLOAD_BYTES allows ({max_bytes})"
         return decode(path.read_bytes(), None, spec)
     except OSError as error:
         return error.strerror or str(error)

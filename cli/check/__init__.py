@@ -1,1 +1,1 @@
-"""`classification-server check`: whether a model and its files can be served."""
+"""`classification-server check`: checks whether a worker can serve a model with its files."""

@@ -1,4 +1,4 @@
-"""`classification-server check`: whether a worker would start with a model, its classes and thresholds."""
+"""`classification-server check`: checks whether a worker would start with a model and its files."""
 
 import argparse
 import contextlib
@@ -14,12 +14,12 @@ from cli.model_options import add_model_options, environ
 if TYPE_CHECKING:
     from cli.check.findings import Finding, Report
 
-HELP = "check that model, classes, thresholds and settings fit together"
+HELP = "check whether a worker would start with your model, classes, thresholds and settings"
 DESCRIPTION = """\
-Reads the files of the settings (INFERENCE_MODEL …) or of the options, as a worker does at its start. Reports
-the model's origin, layers, input and outputs, its probable preprocessing, and whether classes and thresholds
-match. Classifies one image, and prints the command that serves the model. The exit status is 1 if a worker
-would not start.
+Reads the files that the settings (INFERENCE_MODEL …) or the options name, as a worker does at its start.
+Reports the model's origin, layers, input, outputs and probable preprocessing. Checks whether the files of the
+classes and the thresholds match the model. Classifies one image, and prints the command that serves the
+model. The exit status is 1 if a worker would not start.
 
   classification-server check --model model.h5 --classes classes.txt --thresholds thresholds.csv
   classification-server check --image photo.jpg --json
@@ -38,13 +38,15 @@ MARKS = {"ok": ("✓", "green"), "note": ("·", ""), "warning": ("!", "yellow"),
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `check`."""
     add_model_options(parser, "model", "classes", "thresholds")
-    parser.add_argument("--image", type=Path, metavar="FILE", help="image to classify (default: a sample)")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--image", type=Path, metavar="FILE", help="image to classify (default: a sample image)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all findings as JSON")
     parser.add_argument("--quiet", action="store_true", help="print errors and warnings only")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and report; return the exit status, 1 if a worker would not start.
+    """Check and report; return the exit status, which is 1 if a worker would not start.
 
     Raises:
         CommandError: the packages that load models are not installed.
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from cli.check.serving_check import check
     except ImportError as error:
-        raise CommandError(f"{error}: {install_hint('worker')}") from None
+        raise CommandError(f"{error}. Install it: {install_hint('worker')}.") from None
     import demo
 
     with _status(options.quiet):
@@ -89,7 +91,7 @@ def _print_part(title: str, findings: "list[Finding]", quiet: bool) -> None:
 
 def _print_conclusion(report: "Report") -> None:
     if not report.serves:
-        _print("\nA worker would not start: see ✗ above.", "bold red")
+        _print("\nA worker would not start because of the faults marked ✗ above.", "bold red")
         return
     advice = ", with the advice above" if report.advised else ""
     _print(f"\nThis command serves the model{advice}:", "bold")

@@ -1,4 +1,4 @@
-"""The findings of a check, part by part."""
+"""The findings of the `check` command, each about one part of the service's configuration."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from worker.model_allowlist import ModelError
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding about a `part`; `kind` is 'ok', 'note', 'warning' or 'fault'."""
+    """A finding about one `part`, such as the model; `kind` is 'ok', 'note', 'warning' or 'fault'."""
 
     part: str
     kind: str
@@ -39,7 +39,7 @@ class Report:
 
     @contextmanager
     def faults_in(self, part: str) -> Iterator[None]:
-        """Add an error of the model or image inside the block as a fault of this part."""
+        """Add a ModelError or ImageError that the block raises as a fault of this part."""
         try:
             yield
         except (ModelError, ImageError) as error:
@@ -48,7 +48,7 @@ class Report:
 
 @contextmanager
 def captured_warnings(name: str) -> Iterator[list[str]]:
-    """The warnings of a module's logger inside the block, which do not reach the log."""
+    """Yield a list of the warnings that a module's logger receives in the block, instead of logging them."""
     warnings: list[str] = []
     logger = logging.getLogger(name)
 

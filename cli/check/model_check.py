@@ -1,4 +1,4 @@
-"""The check of a model: the content of its file, and whether its input and output match the settings."""
+"""Checks a model: the content of its file, and whether the model's input and output match the settings."""
 
 from cli.check.findings import Report, captured_warnings
 from cli.check.model_file import ModelFile, read_model_file
@@ -11,7 +11,7 @@ PART = "model"
 
 
 def check_file(report: Report, settings: Settings) -> ModelFile | None:
-    """Inspect the file as a worker does at its start, and describe it even if it is refused."""
+    """Inspect the model file as a worker does at its start; describe the file even if it is refused."""
     with report.faults_in(PART):
         report.facts["fingerprint"] = inspect_model(settings.model).fingerprint
     if not settings.model.exists():
@@ -42,7 +42,7 @@ def _describe_file(report: Report, file: ModelFile) -> None:
 
 
 def check_engine(report: Report, settings: Settings, file: ModelFile | None) -> Engine | None:
-    """Build the engine for the model, unless there are faults already."""
+    """Build the engine for the model, unless the check has already found a fault."""
     if not report.serves:
         return None
     engine = None
@@ -64,13 +64,14 @@ def check_engine(report: Report, settings: Settings, file: ModelFile | None) -> 
 def _check_activation(report: Report, setting: str, last: str | None, warnings: list[str]) -> None:
     if setting == "none" and (last == "linear" or warnings):
         why = "the last layer has no activation" if last == "linear" else warnings[0].split(":")[0]
-        report.add(PART, "warning", f"{why}. If the model gives logits, set INFERENCE_ACTIVATION=softmax.")
+        report.add(PART, "warning", f"{why}. If the model returns logits, set INFERENCE_ACTIVATION=softmax.")
         report.advised["INFERENCE_ACTIVATION"] = "softmax"
     elif setting == "softmax" and last in ("softmax", "sigmoid"):
         report.add(PART, "warning", f"the model already ends in {last}. Unset INFERENCE_ACTIVATION.")
         report.advised["INFERENCE_ACTIVATION"] = "none"
     elif last == "sigmoid":
-        report.add(PART, "note", "the scores are independent of each other, so their sum need not be 1")
+        text = "the model's scores are independent of each other (sigmoid), so their sum need not be 1"
+        report.add(PART, "note", text)
 
 
 def _check_preprocessing(report: Report, setting: str, file: ModelFile | None, channels: int) -> None:

@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Form, origin and layers of a file; `parameters` is None if only loading the model would show it."""
+    """Format, origin and layers of a model file; `parameters` is None if only the loaded model shows it."""
 
     form: str
     saved_by: str
@@ -46,7 +46,7 @@ class ModelFile:
 
     @property
     def activation(self) -> str | None:
-        """The activation of the last layer that has one."""
+        """The activation of the last layer that has an activation."""
         for layer in reversed(self.layers):
             if layer.kind == "Softmax" or "activation" in layer.config:
                 return layer.activation
@@ -54,15 +54,15 @@ class ModelFile:
 
     @property
     def kinds(self) -> Counter[str]:
-        """The number of layers of each kind, without inputs."""
+        """The number of layers of each kind, without input layers."""
         return Counter(layer.kind for layer in self.layers if layer.kind not in INPUTS)
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Read form, origin, layers and parameters from the file.
+    """Read the format, origin, layers and number of parameters of a model file.
 
     Raises:
-        ModelError: the file is missing or damaged, or its architecture is not understood.
+        ModelError: the file is missing or damaged, or contains no Keras architecture.
     """
     if path.is_dir():
         return ModelFile("a SavedModel folder", exported_by(path))
@@ -78,7 +78,7 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def exported_by(folder: Path) -> str:
-    """The TensorFlow version that wrote a SavedModel, which is field 5 of the protobuf's first part."""
+    """Return the TensorFlow version that wrote a SavedModel: field 5 of the first part of its protobuf."""
     try:
         start = (folder / "saved_model.pb").read_bytes()
     except OSError:
@@ -98,7 +98,7 @@ def _saved_by(version: str) -> str:
 
 
 def layers_of(model: dict[str, Any]) -> Iterator[Layer]:
-    """The layers of a configuration in their order. The layers of an inner model follow that model."""
+    """Yield the layers of a model's configuration in order. An inner model's layers follow that model."""
     config = model.get("config", {})
     # The configuration of an old Sequential model is only a list of layers.
     for each in config if isinstance(config, list) else config.get("layers", []):
@@ -111,7 +111,7 @@ def layers_of(model: dict[str, Any]) -> Iterator[Layer]:
 
 
 def _parameters(path: Path) -> int | None:
-    """The number of the model's weights, without those of the optimizer."""
+    """Return the number of the model's weights, without the optimizer's weights."""
     with contextlib.ExitStack() as stack, contextlib.suppress(KeyError, OSError, RuntimeError):
         source: Any = path
         if zipfile.is_zipfile(path):

@@ -1,4 +1,4 @@
-"""The number of a model's outputs, without building the engine."""
+"""Counts a model's outputs without building the engine."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from worker.model_allowlist import inspect_model
 
 
 def count_outputs(model: Path) -> int | None:
-    """The number of scores that the model gives; None if only running the model would show it.
+    """Return the number of the model's scores; None if only running the model would show this number.
 
     Raises:
         ModelError: the model is not supported.

@@ -9,7 +9,7 @@ from cli.check.model_file import INPUTS, MODELS, Layer
 from worker.engine import preprocessor
 
 IDENTITY = "efficientnet"
-"""A module whose `preprocess_input` does not change pixels, because its models contain the preprocessing."""
+"""A module of Keras whose `preprocess_input` does nothing, because its models contain the preprocessing."""
 
 KNOWN_LAYERS = {
     "conv_7b_bn": "inception_resnet_v2",
@@ -25,7 +25,7 @@ KNOWN_LAYERS = {
     "block_16_project": "mobilenet_v2",
     "normal_conv_1_12": "nasnet",
 }
-"""Names of layers that identify an application of Keras, with its module. The first match wins."""
+"""Layer names that identify a model of tf.keras.applications, with its module. The first match decides."""
 
 _CALCULATIONS = ("TFOpLambda", "TensorFlowOpLayer", "TrueDivide", "Divide", "Multiply", "Subtract")
 
@@ -39,36 +39,41 @@ _EFFECTS = {
 
 @dataclass(frozen=True)
 class Guess:
-    """A module of tf.keras.applications, and the reason for it."""
+    """The probable preprocessing, as a module of tf.keras.applications, and the reason for this guess."""
 
     name: str
     reason: str
 
 
 def guess(layers: Sequence[Layer]) -> Guess | None:
-    """The preprocessing that the layers need, or None if they do not show it."""
+    """Return the preprocessing that the model's layers need, or None if the layers do not show it."""
     for layer in [layer for layer in layers if layer.kind not in (*INPUTS, *MODELS)][:4]:
         if layer.kind in ("Rescaling", "Normalization"):
-            return Guess(IDENTITY, f"its layer {layer.name} ({layer.kind}) expects pixels from 0 to 255")
+            return Guess(
+                IDENTITY, f"the model's layer {layer.name} ({layer.kind}) expects pixels from 0 to 255"
+            )
         if layer.kind in _CALCULATIONS:
-            return Guess(IDENTITY, f"its layer {layer.name} calculates with the pixels before all others")
+            return Guess(
+                IDENTITY, f"the model's layer {layer.name} changes the pixels before all other layers"
+            )
     names = {layer.name for layer in layers}
     known = next(filter(names.__contains__, KNOWN_LAYERS), None)
     return (
-        Guess(KNOWN_LAYERS[known], f"it has a layer of Keras' {KNOWN_LAYERS[known]} ({known})")
+        Guess(KNOWN_LAYERS[known], f"the model has a layer of Keras' {KNOWN_LAYERS[known]} ({known})")
         if known
         else None
     )
 
 
 def same_effect(one: str, other: str) -> bool:
-    """Whether the `preprocess_input` of two modules gives the same numbers, as it does in many modules."""
+    """Return whether two modules preprocess pixels in the same way, as many modules do."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype(np.float32)
     return bool(np.allclose(preprocessor(one)(pixels.copy()), preprocessor(other)(pixels.copy()), atol=1e-4))
 
 
 def effect(name: str) -> str:
-    """A description of what a module does to pixels."""
+    """Describe how a module's preprocessing changes pixels."""
     return next(
-        (text for known, text in _EFFECTS.items() if same_effect(name, known)), "has an effect of its own"
+        (text for known, text in _EFFECTS.items() if same_effect(name, known)),
+        "changes pixels in another way",
     )

@@ -1,6 +1,6 @@
 """Checks model, classes, thresholds and settings as a worker does at its start, and reports all findings.
 
-A worker's start ends at the first fault. The check goes on with each part that does not need the faulty part.
+A worker stops at the first fault. The check continues with each part that does not depend on the faulty part.
 """
 
 import os
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def check(environ: Mapping[str, str], image: Path) -> Report:
-    """Check everything that these variables name, and classify the image."""
+    """Check the settings and the files that environment variables name, and classify the image."""
     report = Report()
     for warning in unknown_names(environ):
         report.add("settings", "warning", warning)
@@ -55,16 +55,18 @@ def _check_classes(report: Report, settings: Settings, engine: Engine | None) ->
         report.add("classes", "ok", f"{len(classes)} names, from {classes[0]!r} to {classes[-1]!r}")
         if any(len(name.split()) == 3 for name in classes):
             merged = len({species(name) for name in classes})
-            report.add("classes", "note", f"`consolidate` merges them into {merged} species")
+            report.add("classes", "note", f"`consolidate` merges the classes into {merged} species")
         if engine:
             check_class_count(engine.outputs, classes, settings.classes_file)
-            report.add("classes", "ok", "same number as the model's outputs")
+            report.add("classes", "ok", "there are as many names as outputs of the model")
     return classes
 
 
 def _check_thresholds(report: Report, settings: Settings, classes: tuple[str, ...]) -> dict[str, Threshold]:
     if not settings.thresholds_file.exists():
-        advice = "Create it with `classification-server calibrate FOLDER`, or write its header line only."
+        advice = (
+            "Create it with `classification-server calibrate FOLDER`, or write a file with the header only."
+        )
         text = f"INFERENCE_THRESHOLDS_FILE: there is no file {settings.thresholds_file}. {advice}"
         report.add("thresholds", "fault", text)
     elif classes:
@@ -80,15 +82,16 @@ def _describe_thresholds(
     report: Report, minimum: float, classes: tuple[str, ...], found: Mapping[str, Threshold]
 ) -> None:
     if not found:
-        report.add("thresholds", "note", f"none: the minimum threshold of {minimum:g} holds for all classes")
+        text = f"the file has no thresholds: the minimum threshold of {minimum:g} applies to all classes"
+        report.add("thresholds", "note", text)
         return
     values = [max(each.value, minimum) for each in found.values()]
     span = f"from {min(values):.3f} to {max(values):.3f} (INFERENCE_MINIMUM_THRESHOLD is {minimum:g})"
-    report.add("thresholds", "ok", f"{len(found)} of {len(classes)} classes, {span}")
+    report.add("thresholds", "ok", f"thresholds of {len(found)} of {len(classes)} classes, {span}")
     if missing := list(filterfalse(found.__contains__, classes)):
-        report.add("thresholds", "note", f"only the minimum threshold holds for {_listed(missing)}")
+        report.add("thresholds", "note", f"only the minimum threshold applies to {_listed(missing)}")
     if unreachable := [name for name, each in found.items() if each.value >= 1]:
-        text = f"{_listed(unreachable)} can never be accepted, because no score exceeds 1"
+        text = f"{_listed(unreachable)} can never be accepted: the threshold is 1, and no score exceeds 1"
         report.add("thresholds", "warning", text)
 
 
@@ -96,10 +99,10 @@ def _classify(report: Report, settings: Settings, engine: Engine, decider: Decid
     try:
         data = image.read_bytes()
     except OSError as error:
-        raise ImageError("unsupported", f"{image} can't be read: {error.strerror}") from None
+        raise ImageError("unsupported", f"--image: {image} can't be read: {error.strerror}.") from None
     spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
     pixels, decode_ms = _timed(lambda: decode(data, None, spec))
-    engine.run(pixels)  # the first run is slower; a worker makes it in its warm-up
+    engine.run(pixels)  # The first run is slower; a worker makes this run in its warm-up.
     scores, model_ms = _timed(lambda: engine.run(pixels))
     predictions = decider.decide(scores, Options())["regions"][0]["predictions"]
     total = float(scores.sum())
@@ -116,14 +119,14 @@ def _classify(report: Report, settings: Settings, engine: Engine, decider: Decid
 
 
 def _timed(function: Callable[[], T]) -> tuple[T, float]:
-    """The function's result and its duration in milliseconds."""
+    """Call a function; return its result and its duration in milliseconds."""
     started = time.perf_counter()
     result = function()
     return result, 1000 * (time.perf_counter() - started)
 
 
 def _command(environ: Mapping[str, str], advised: Mapping[str, str]) -> str:
-    """The command that serves this. Secrets are left out, because a shell's history would keep them."""
+    """Return the command that serves the model. Secrets are left out: a shell's history would store them."""
     values = {
         setting.name: environ[setting.name].strip()
         for _, setting in table()

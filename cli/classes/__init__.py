@@ -1,1 +1,1 @@
-"""`classification-server classes`: class names from the files that a training leaves."""
+"""`classification-server classes`: writes class names from files that a model's training has saved."""

@@ -1,4 +1,4 @@
-"""Class names, in the order of the model's outputs, from the files that a training leaves."""
+"""Reads class names, in the order of the model's outputs, from files that a model's training has saved."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,9 @@ from cli.classes.ordered_names import ClassNames, NamesError, ordered_names
 from cli.classes.pickled_names import MAX_BYTES, TOO_LONG, read_pickle
 
 HIDDEN = (
-    "{} is not a class, as in Keras' image_dataset_from_directory. The older flow_from_directory counts it as"
-    " a class. If the model has more outputs than there are names, add its name to the list."
+    "the hidden folder {} is not a class, as in Keras' image_dataset_from_directory. Keras' older function"
+    " flow_from_directory counts hidden folders as classes. If the model has more outputs than there are"
+    " names, add the folder's name to the list."
 )
 
 
@@ -30,7 +31,7 @@ def read_class_names(path: Path) -> ClassNames:
 
 
 def _from_folders(path: Path) -> ClassNames:
-    folders = sorted(each.name for each in path.iterdir() if each.is_dir())  # by code point, as Keras does
+    folders = sorted(each.name for each in path.iterdir() if each.is_dir())  # Keras sorts by code point too.
     names = [name for name in folders if not name.startswith(".")]
     if not names:
         raise NamesError("expected a folder for each class, got no folders")
@@ -40,7 +41,7 @@ def _from_folders(path: Path) -> ClassNames:
 
 def _from_file(path: Path) -> ClassNames:
     with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)  # bounded, because a device may have no end
+        data = file.read(MAX_BYTES + 1)  # The size is limited, because a device file may have no end.
     if len(data) > MAX_BYTES:
         raise NamesError(TOO_LONG)
     if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] not in (b"{", b"["):

@@ -1,4 +1,4 @@
-"""`classification-server classes FILE`: class names from the files that a training leaves."""
+"""`classification-server classes FILE`: writes class names from files that a model's training has saved."""
 
 import argparse
 import os
@@ -16,8 +16,8 @@ Writes the class names for INFERENCE_CLASSES_FILE, one per line in the order of 
 FILE is one of these:
 
   a pickle or joblib file   a LabelBinarizer, LabelEncoder or MultiLabelBinarizer of scikit-learn, or a
-                            list of names. Nothing in the file is run. A file with anything else than
-                            names is refused
+                            list of names. No code in the file is run. A file with other objects
+                            is refused
   a folder                  a folder for each class, as for Keras' image_dataset_from_directory
   a JSON file               ["a", "b"], {"a": 0, "b": 1} (class_indices) or {"0": "a", "1": "b"}
 
@@ -31,18 +31,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `classes`."""
     parser.add_argument("file", type=Path, metavar="FILE", help="pickle, folder or JSON file with the names")
     parser.add_argument(
-        *("--output", "-o"), type=Path, metavar="FILE", help="the file to write (default: standard output)"
+        *("--output", "-o"), type=Path, metavar="FILE", help="file for the names (default: standard output)"
     )
     parser.add_argument("--force", action="store_true", help="replace an existing output file")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="the model that the names must match")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="model that must have as many outputs as there are names"
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the names; return the exit status, 1 if their number does not match the model.
+    """Write the names; return the exit status, which is 1 if the model has another number of outputs.
 
     Raises:
-        CommandError: the file holds no usable names, or the output can't be written.
+        CommandError: the file contains no usable names, or the output can't be written.
     """
     from cli.classes.class_names import read_class_names
     from cli.classes.ordered_names import NamesError
@@ -76,7 +78,7 @@ def _match(found: "ClassNames", model: Path, quiet: bool) -> bool:
         return False
     if not quiet:
         unknown = f"note: {model} does not specify its number of outputs"
-        echo(unknown if outputs is None else f"the model has the same number of outputs: {outputs}")
+        echo(unknown if outputs is None else f"the model has as many outputs as there are names: {outputs}")
     return True
 
 
@@ -89,6 +91,6 @@ def _write(found: "ClassNames", options: argparse.Namespace) -> None:
         with options.output.open("w" if options.force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise CommandError(f"{options.output} exists already. Add --force to replace it.") from None
+        raise CommandError(f"--output: {options.output} exists. Add --force to replace the file.") from None
     except OSError as error:
-        raise CommandError(f"{options.output} can't be written: {error.strerror}") from None
+        raise CommandError(f"--output: cannot write {options.output}: {error.strerror}.") from None

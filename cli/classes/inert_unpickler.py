@@ -1,9 +1,10 @@
-"""An unpickler that imports, makes and calls nothing of the file's choosing.
+"""An unpickler that imports no module, creates no object and calls no function that the pickle names.
 
-Each name in the file must be in an allowlist, and becomes an inert `Stub` class. When the file calls a stub
-or sets its state, the stub stores the values. The rest of the result is plain: text, numbers, lists, dicts.
+Each name in the pickle must be in an allowlist, and is replaced by an inert `Stub` class. When the pickle
+calls a stub or sets its state, the stub only stores the values. All other values of the result are text,
+numbers, lists and dicts.
 
-Some hostile pickles still need endless memory or time, so `pickled_names` bounds the process that reads them.
+A hostile pickle can still need unlimited memory or time, so `pickled_names` reads it in a limited process.
 """
 
 import copyreg
@@ -28,32 +29,32 @@ _NAMES = {
     **dict.fromkeys(("builtins", "__builtin__"), ("object",)),
     "_codecs": ("encode",),
 }
-"""The allowlist by module. scikit-learn, numpy and joblib have moved their names between releases."""
+"""The allowed names of each module. scikit-learn, numpy and joblib moved these names between releases."""
 
 
 class _Reconstructor(Stub):
-    """`copyreg._reconstructor`, which makes objects in the first pickle protocols."""
+    """Stands for `copyreg._reconstructor`, which creates objects in old pickle protocols."""
 
     def __new__(cls, made: type[Stub], *unused: Any) -> Any:
         if not issubclass(made, Stub):
-            raise TypeError("_reconstructor needs a class")
+            raise TypeError("_reconstructor: expected a class, got another object")
         return made()
 
 
 class _Encode(Stub):
-    """`_codecs.encode`, which makes bytes in the first pickle protocols."""
+    """Stands for `_codecs.encode`, which creates bytes in old pickle protocols."""
 
     def __new__(cls, text: str, codec: Any) -> Any:
         if text_of(codec) not in ("latin1", "latin-1"):
-            raise ValueError("only Latin-1 makes bytes of text")
+            raise ValueError("expected bytes encoded as Latin-1, got another encoding")
         return str.encode(text, "latin-1")
 
 
 class InertUnpickler(pickle.Unpickler):
-    """Reads one pickle; `inner` is set for a pickle inside a file of joblib."""
+    """Reads one pickle; `inner` is set for a pickle inside a joblib file."""
 
     def __init__(self, file: io.BytesIO, *, inner: bool = False) -> None:
-        super().__init__(file, encoding="bytes")  # the text of Python 2 may be UTF-8 or Latin-1
+        super().__init__(file, encoding="bytes")  # Text from Python 2 may be UTF-8 or Latin-1.
         names = {name for names in _NAMES.values() for name in names}
         self._stubs: dict[str, type[Stub]] = {name: type(name, (Stub,), {}) for name in names}
         self._stubs |= {"_reconstructor": _Reconstructor, "encode": _Encode}
@@ -61,7 +62,7 @@ class InertUnpickler(pickle.Unpickler):
             self._stubs["NumpyArrayWrapper"] = _array_wrapper(file)
 
     def find_class(self, module: str, name: str, /) -> type[Stub]:
-        """The stub for a name of the allowlist."""
+        """Return the stub for a name in the allowlist; refuse any other name."""
         if name not in _NAMES.get(module, ()):
             raise _refusal(f"the name {module[:100]}.{name[:100]}")
         return self._stubs[name]
@@ -72,18 +73,18 @@ class InertUnpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> Any:
-    """The value in a pickle or in a file of joblib, with a stub for each object.
+    """Return the value in a pickle or in a joblib file, with a stub in place of each object.
 
     Raises:
         NamesError: the pickle needs something outside the allowlist.
         Exception: the pickle is damaged; its errors have no common class.
     """
-    copyreg.clear_extension_cache()  # what is in the cache would not pass through `find_class`
+    copyreg.clear_extension_cache()  # Cached objects would not pass through `find_class`.
     return InertUnpickler(io.BytesIO(data)).load()
 
 
 def _array_wrapper(file: io.BytesIO) -> type[Stub]:
-    """Joblib writes an array behind its description in the file: as bytes, or as a pickle of objects."""
+    """Return a stub class that reads the array after its description in a joblib file: bytes or a pickle."""
 
     class NumpyArrayWrapper(Stub):
         def __setstate__(self, state: Any) -> None:

@@ -1,4 +1,4 @@
-"""Class names in the order of the model's outputs, from a list or an index."""
+"""Puts class names from a list or an index in the order of the model's outputs."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 
 class NamesError(ValueError):
-    """The source holds no usable class names; the message says why and what to do."""
+    """A file or folder contains no usable class names; the message has the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """The names in the order of the outputs, a description of their source, and notes for the user."""
+    """Class names in the order of the model's outputs, their source's description, and notes for the user."""
 
     names: list[str]
     source: str
@@ -19,9 +19,9 @@ class ClassNames:
 
 
 def ordered_names(value: Any) -> list[str]:
-    """Names from a list, from `{name: index}` (Keras' class_indices), or from `{index: name}`.
+    """Return names from a list, from `{name: index}` (Keras' class_indices), or from `{index: name}`.
 
-    A value of `{index: [id, name]}`, as in ImageNet's class index, gives the name.
+    In `{index: [id, name]}`, the form of ImageNet's class index, only the name is used.
 
     Raises:
         NamesError: the value has another form, or the indexes are not 0, 1, 2 …
@@ -37,7 +37,7 @@ def ordered_names(value: Any) -> list[str]:
 
 
 def name_of(value: Any) -> str:
-    """The text of one class name; Python 2 pickles text as bytes.
+    """Return a class name as text, because Python 2 pickles text as bytes.
 
     Raises:
         NamesError: the value is neither text nor a number.
@@ -53,7 +53,7 @@ def name_of(value: Any) -> str:
 
 
 def _indexed(index: Any) -> list[tuple[int, Any]]:
-    """The pairs of output number and name."""
+    """Return pairs of output index and class name."""
     if not isinstance(index, dict) or not index:
         found = "an empty dict" if index == {} else f"a {type(index).__name__}"
         raise NamesError(
@@ -63,7 +63,7 @@ def _indexed(index: Any) -> list[tuple[int, Any]]:
         return [(int(number), name) for name, number in index.items()]
     if all(map(_is_index, index)):
         return [(int(number), name) for number, name in index.items()]
-    raise NamesError("expected the model's output numbers as the keys or values of the dict, got neither")
+    raise NamesError("expected the model's output indexes as the keys or values of the dict, got neither")
 
 
 def _is_index(value: Any) -> bool:
@@ -73,7 +73,7 @@ def _is_index(value: Any) -> bool:
 
 
 def _without_ids(values: list[Any]) -> list[str]:
-    """The names of `[id, name]` pairs. Equal names, such as ImageNet's two cranes, keep their ids."""
+    """Return the names of `[id, name]` pairs. Equal names, such as ImageNet's two cranes, get their ids."""
     if not all(isinstance(each, list | tuple) and len(each) == 2 for each in values):
         return list(map(name_of, values))
     names = [name_of(name) for _, name in values]

@@ -1,4 +1,4 @@
-"""Inert stand-ins for the objects of a pickle, and the items of its numpy arrays."""
+"""Inert stubs that replace the objects of a pickle, and functions that read the pickle's numpy arrays."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -7,9 +7,10 @@ from cli.classes.ordered_names import NamesError, name_of
 
 
 class Stub:
-    """Stands for an object of the file: the name of its class, its arguments and its state.
+    """Replaces an object of the pickle; stores the object's class name, arguments and state.
 
-    `raw` is for an array that joblib wrote behind its description: its bytes, or a stub of the array.
+    If joblib wrote an array after the array's description, `raw` has the array's bytes, or a stub of the
+    array.
     """
 
     arguments: tuple[Any, ...]
@@ -17,13 +18,13 @@ class Stub:
     raw: Any = None
 
     def __new__(cls, *arguments: Any) -> Any:
-        """Store the arguments."""
+        """Store the arguments with which the pickle creates the object."""
         stub = super().__new__(cls)
         stub.arguments = arguments
         return stub
 
     def __setstate__(self, state: Any) -> None:
-        """Store the state; Python 2 pickles its keys as bytes."""
+        """Store the object's state, whose keys Python 2 pickles as bytes."""
         self.state = {text_of(k): v for k, v in state.items()} if isinstance(state, dict) else state
 
     @property
@@ -33,15 +34,15 @@ class Stub:
 
 
 def text_of(value: Any) -> Any:
-    """Text that Python 2 may have pickled as bytes."""
+    """Return text that Python 2 may have pickled as bytes."""
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def plain(value: Any) -> Any:
-    """The value with its dict keys as text, its numpy scalars decoded, and its array as a list.
+    """Return a pickled value with its dict keys as text, its numpy scalars decoded, and its array as a list.
 
     Raises:
-        NamesError: an array has no names in one dimension, or its parts contradict each other.
+        NamesError: an array is not a one-dimensional array of names, or its size contradicts its shape.
         Exception: the array is damaged.
     """
     if isinstance(value, dict):
@@ -52,7 +53,7 @@ def plain(value: Any) -> Any:
 
 
 def _array(array: Stub) -> list[Any]:
-    """The items of an array in any of the forms that numpy and joblib have written."""
+    """Return the items of an array in any form that a release of numpy or joblib writes."""
     if array.name == "_reconstruct":
         _, shape, dtype, _, data = array.state
     elif array.name == "_frombuffer":
@@ -67,7 +68,9 @@ def _array(array: Stub) -> list[Any]:
         raise NamesError(f"expected an array of one dimension, got {len(shape)} dimensions")
     items = plain(data) if isinstance(data, list) else _decode(data, dtype)
     if len(items) != shape[0]:
-        raise NamesError(f"expected {shape[0]} items in an array of this shape, got {len(items)}")
+        raise NamesError(
+            f"expected an array of {shape[0]} items because of its shape, got {len(items)} items"
+        )
     return list(items)
 
 
@@ -79,20 +82,20 @@ def _scalar(value: Any) -> Any:
 
 
 def _decode(data: Any, dtype: Stub) -> list[Any]:
-    """The items in an array's bytes. numpy would raise SystemError on code points out of range."""
+    """Return the items in an array's bytes. numpy is not used: it raises SystemError for bad code points."""
     size, decode = item_format(dtype)
     if len(data) % size:
-        raise NamesError(f"expected an array of items of {size} bytes, got a part of an item")
+        raise NamesError(f"expected an array with {size} bytes per item, got {len(data)} bytes")
     return [decode(bytes(data[at : at + size])) for at in range(0, len(data), size)]
 
 
 def dtype_text(dtype: Stub) -> str:
-    """A numpy dtype's short name in its pickle: U12, i8, O8."""
+    """Return the short name of a pickled numpy dtype, such as U12, i8 or O8."""
     return str(text_of(dtype.arguments[0]))
 
 
 def item_format(dtype: Stub) -> tuple[int, Callable[[bytes], Any]]:
-    """The bytes of one item of a dtype, and a function that decodes the item.
+    """Return the number of bytes of one item of a dtype, and a function that decodes the item.
 
     Raises:
         NamesError: the dtype is neither text nor whole numbers, but objects, records or times.

@@ -1,4 +1,4 @@
-"""Class names from a pickle, which a process with bounded memory and CPU time reads."""
+"""Reads class names from a pickle in a process with limited memory and CPU time."""
 
 import json
 import os
@@ -23,16 +23,16 @@ TOO_LONG = f"expected at most {MAX_BYTES} bytes of class names, got more"
 _MAX_MEMORY = 2**30
 _ROOT = Path(__file__).parent.parent.parent
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ\0")
-_ONE_COLUMN = "a LabelBinarizer of two classes gives one column; a model with one output is not supported"
+_ONE_COLUMN = "a LabelBinarizer of two classes is for a model with one output, which is not supported"
 
 
 def read_pickle(data: bytes) -> ClassNames:
-    """Read the names from a pickle in a process of its own.
+    """Read the names from a pickle in a separate process.
 
     Raises:
-        NamesError: the pickle is refused or damaged, holds no names, or needs too much memory or time.
+        NamesError: the pickle is refused or damaged, contains no names, or needs too much memory or time.
     """
-    # Modules are found as in this process, and not in the current folder.
+    # The process imports this project's modules, and no modules of the current folder.
     environ = os.environ | {"PYTHONPATH": str(_ROOT)}
     command = [sys.executable, "-P", "-m", "cli.classes.pickled_names", str(CPU_SECONDS)]
     done = subprocess.run(command, input=data, env=environ, capture_output=True, check=False)  # noqa: S603 (our own)
@@ -48,10 +48,10 @@ def read_pickle(data: bytes) -> ClassNames:
 
 
 def parse_pickle(data: bytes) -> ClassNames:
-    """Read the names from a pickle in this process, whose memory and CPU time should be bounded.
+    """Read the names from a pickle in this process, whose memory and CPU time should be limited.
 
     Raises:
-        NamesError: the pickle is refused or damaged, or holds no names.
+        NamesError: the pickle is refused or damaged, or contains no names.
     """
     if data.startswith(_COMPRESSED):
         raise NamesError(
@@ -60,7 +60,7 @@ def parse_pickle(data: bytes) -> ClassNames:
         )
     try:
         found = _names(unpickle(data))
-        if sum(map(len, found.names)) + len(found.names) > MAX_BYTES:  # a pickle may repeat one long name
+        if sum(map(len, found.names)) + len(found.names) > MAX_BYTES:  # A pickle may repeat a long name.
             raise NamesError(TOO_LONG)
         return found
     except NamesError:
@@ -78,7 +78,7 @@ def _names(value: Any) -> ClassNames:
         return ClassNames(ordered_names(plain(value)), "a pickled list of names")
     classes = value.state.get("classes_") if isinstance(value.state, dict) else None
     if classes is None:
-        raise NamesError(f"expected a fitted {kind}, got one without classes. Save it after `fit`.")
+        raise NamesError(f"expected a fitted {kind}, got a {kind} without classes. Save it after `fit`.")
     names = ordered_names(plain(classes))
     notes = (_ONE_COLUMN,) if kind == "LabelBinarizer" and len(names) == 2 else ()
     return ClassNames(names, f"a {kind} of scikit-learn", notes)

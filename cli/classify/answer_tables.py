@@ -1,4 +1,4 @@
-"""Writes the answers of many photos as CSV, JSON lines or Parquet, by the file's extension."""
+"""Writes the answers to many photos as CSV, JSON lines or Parquet, by the output file's extension."""
 
 import csv
 import itertools
@@ -11,7 +11,10 @@ from typing import Any
 from cli import CommandError, install_hint
 
 COLUMNS = ("file", "x", "y", "side", "rank", "class", "score", "accepted", "threshold", "error")
-"""Columns of CSV and Parquet, with a row for each prediction. For a whole photo x, y and side are empty."""
+"""Columns of the CSV and Parquet tables, which have a row for each prediction.
+
+For a photo that was classified as a whole, x, y and side are empty.
+"""
 
 ROWS_AT_ONCE = 10_000
 
@@ -25,7 +28,9 @@ def check(path: Path) -> None:
         CommandError: the extension is unknown, or a package is missing.
     """
     if path.suffix not in WRITERS:
-        raise CommandError(f"--output: expected one of {', '.join(WRITERS)} as extension, got {path}.")
+        raise CommandError(
+            f"--output: expected one of the extensions {', '.join(WRITERS)}, got {path}. Rename the file."
+        )
     if path.suffix == ".parquet":
         try:
             import pyarrow  # noqa: F401
@@ -37,10 +42,10 @@ def check(path: Path) -> None:
 
 
 def write(path: Path, records: Records) -> None:
-    """Write the table; the file appears when it is complete.
+    """Write the table; the file gets its final name when the table is complete.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the table cannot be written.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     WRITERS[path.suffix](unfinished, records)
@@ -48,7 +53,7 @@ def write(path: Path, records: Records) -> None:
 
 
 def rows(record: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield a photo's rows: its predictions by descending score, or one row with its error."""
+    """Yield a photo's rows in the table: its predictions by descending score, or one row with its error."""
     if "error" in record:
         yield (record["file"], *(None,) * 8, record["error"]["detail"])
         return
@@ -60,7 +65,7 @@ def rows(record: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_csv(path: Path, records: Records) -> None:
-    # The bytes of a file name that is not UTF-8 are kept.
+    # With `surrogateescape`, the table contains the bytes of file names that are not UTF-8.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

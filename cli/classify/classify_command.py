@@ -12,19 +12,20 @@ from cli.classify import answer_tables
 
 HELP = "classify a folder of photos; write the answers as a table and a contact sheet"
 DESCRIPTION = """\
-Classifies all photos in FOLDER and its subfolders, on the server at --url or on a server that is started for
-the run (with INFERENCE_MODEL and the other settings; see `serve`).
+Classifies all photos in FOLDER and its subfolders, on the server at --url. Without --url, the command starts
+a server for this run, with INFERENCE_MODEL and the other settings (see `serve`).
 
-Press Ctrl-C to stop; the same command continues the run. Files that are damaged or not photos are listed
-with the reason, and the others are classified. Hidden files are skipped, and so are files with the
-extension of another type (.json, .txt, .mp4).
+Press Ctrl-C to stop; the same command continues the run. For a damaged file or a file that is not a photo,
+the output has the reason instead of an answer. Hidden files are skipped. Files with the extension of another
+type (.json, .txt, .mp4) are skipped too.
 
   classification-server classify photos
   classification-server classify photos --output answers.parquet --html answers.html
   classification-server classify photos --url http://gpu-box:8001 --top-n 3
 
 The output has a row for each prediction (.csv, .parquet), or a line for each photo (.jsonl).
-Exit status: 0 all photos have an answer, 1 some have none, 2 the user must fix something first, 130 Ctrl-C.
+Exit status: 0 if all photos have an answer; 1 if photos have no answer; 2 for an error that you can fix;
+130 after Ctrl-C.
 """
 
 KEY = "CLASSIFICATION_SERVER_KEY"
@@ -40,14 +41,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, metavar="FILE", help=output)
     add("--html", type=Path, metavar="FILE", help="write a contact sheet: a page with all photos and answers")
     add("--url", help="the server's address (default: a server is started for this run)")
-    add("--key", help=f"the server's API key; the variable {KEY} hides it from other users")
-    regions = "squares of each photo, in pixels (default: the whole photo)"
+    add("--key", help=f"the server's API key; if set in the variable {KEY}, other users cannot see the key")
+    regions = "squares of each photo to classify, in pixels (default: the whole photo)"
     add("--regions", type=_regions, metavar="X,Y,SIDE;…", help=regions)
-    top_n = "predictions for each photo or region (default: 1)"
+    top_n = "number of predictions for each photo or region (default: 1)"
     add("--top-n", type=_NUMBER, default=1, metavar="N", help=top_n)
     in_flight = "maximum number of photos in flight (default: 64)"
     add("--in-flight", type=_NUMBER, default=64, metavar="N", help=in_flight)
-    patience = "how long to retry while the server is away or full (default: 300)"
+    patience = "retry time while the server is unreachable or full, in seconds (default: 300)"
     add("--patience", type=_NUMBER, default=300, metavar="SECONDS", help=patience)
     add("--restart", action="store_true", help="discard an unfinished run with the same output")
     add("--quiet", action="store_true", help="print no progress and no summary")
@@ -65,12 +66,12 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise CommandError(f"{error}. Install it: {install_hint('people')}.") from None
     if not options.folder.is_dir():
-        raise CommandError(f"{options.folder} is not a folder. Name the folder of the photos.")
+        raise CommandError(f"FOLDER: {options.folder} is not a folder. Name the folder of the photos.")
     options.output = options.output or Path(f"{options.folder.resolve().name or 'photos'}.csv")
     answer_tables.check(options.output)
     if options.html and not options.html.parent.is_dir():
         raise CommandError(
-            f"--html: {options.html.parent} is not a folder. Name a file in a folder that exists."
+            f"--html: {options.html.parent} is not a folder. Name a file in an existing folder."
         )
     from cli.classify.folder_run import FolderRun
 
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _server(url: str | None, quiet: bool) -> Iterator[str]:
-    """Yield the server's address. A server that is started here stops at the end of the run."""
+    """Yield the server's address. Without `url`, start a server, and stop it at the end of the run."""
     if url:
         yield url
         return
@@ -90,7 +91,7 @@ def _server(url: str | None, quiet: bool) -> Iterator[str]:
 
     environ = demo_model(os.environ)
     if not quiet:
-        echo("starting a server for this run; to use a running server, set --url")
+        echo("starting a server for this run; set --url to use a running server instead")
     with temporary_server(environ) as (own_url, _):
         yield own_url
 

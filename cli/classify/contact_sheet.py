@@ -1,4 +1,4 @@
-"""A contact sheet: one page with all photos and their answers, which loads nothing from other hosts."""
+"""Writes a contact sheet: an HTML page with all photos and answers, which loads nothing from other hosts."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ from cli.classify.answer_tables import printable
 from cli.classify.summary import Summary, format_score
 
 MAX_EMBEDDED = 500
-"""Maximum number of thumbnails inside the page; more would make it too large, so they go to a folder."""
+"""Maximum number of thumbnails inside the page. More thumbnails are written to a folder beside the page."""
 
 THUMBNAIL_PIXELS = 320
 MAX_PIXELS = 2**28
@@ -38,10 +38,10 @@ def thumbnail_folder(page: Path) -> Path:
 def write(
     page: Path, folder: Path, records: Iterable[Record], summary: Summary, advance: Callable[[int], None]
 ) -> None:
-    """Write the page with these records of a folder, which `summary` has counted.
+    """Write the contact sheet of a folder from its photos' records, which `summary` has counted.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the page or a thumbnail cannot be written.
     """
     thumbnails = thumbnail_folder(page) if summary.photos > MAX_EMBEDDED else None
     if thumbnails:
@@ -59,7 +59,7 @@ def write(
 
 
 class Thumbnail:
-    """A photo's thumbnail as JPEG, empty if there is none, and the size of the upright photo."""
+    """A photo's thumbnail as JPEG (empty if there is none), and the upright photo's size in pixels."""
 
     def __init__(self, jpeg: bytes = b"", width: int = 1, height: int = 1) -> None:
         self.jpeg, self.width, self.height = jpeg, width, height
@@ -85,7 +85,7 @@ def make_thumbnail(path: Path) -> Thumbnail:
 
 
 def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[Record, Thumbnail]]:
-    """Yield the records with their thumbnails, which all cores draw, a bounded number ahead."""
+    """Yield each record with its thumbnail; all CPU cores draw thumbnails, `PHOTOS_AT_ONCE` at a time."""
 
     def draw(record: Record) -> Thumbnail:
         return Thumbnail() if "error" in record else make_thumbnail(folder / record["file"])
@@ -97,7 +97,7 @@ def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[
 
 
 def _source(thumbnail: Thumbnail, folder: Path | None, number: int) -> str:
-    """Return the thumbnail's address, after writing it to the folder if there is one."""
+    """Return the thumbnail's URL; if there is a folder, write the thumbnail to the folder first."""
     if not thumbnail.jpeg:
         return ""
     if folder is None:
@@ -129,7 +129,7 @@ def _card(record: Record, source: str, link: str, thumbnail: Thumbnail) -> str:
 
 
 def _data(regions: list[Record]) -> str:
-    """Return the attributes by which the page's script sorts and filters."""
+    """Return the HTML attributes by which the page's script sorts and filters the photos."""
     best = [region["predictions"][0] for region in regions]
     state = "failed"
     if best:
@@ -174,7 +174,7 @@ def _template(folder: Path, summary: Summary) -> tuple[str, str]:
     text = TEMPLATE.read_text(encoding="utf-8")
     script = re.search("<script>(.*?)</script>", text, re.S)
     assert script is not None  # noqa: S101 (the template has one)
-    # The browser runs this script alone, so code in a file's name cannot run.
+    # The browser runs only the script with this digest, so code in a file's name cannot run.
     digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
     values = {
         "title": escape(printable(folder.resolve().name)),

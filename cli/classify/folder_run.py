@@ -1,4 +1,4 @@
-"""A run over a folder: sends the photos, records the answers in a journal, and writes the output."""
+"""Classifies a folder: sends the photos, records the answers in a journal, and writes the output."""
 
 import argparse
 import contextlib
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from classification_client import Client, Outcome
 
 CONNECT_SECONDS = 10.0
-"""Maximum time for the first connection to the server, in seconds. For the rest, --patience holds."""
+"""Retry time in seconds for the first connection to the server; later requests use --patience."""
 
 FINGERPRINTS = ("model", "thresholds")
-"""Fields of `/cfg` and of each answer that show whether all answers have the same origin."""
+"""Fields of `/cfg` and of each answer, which show whether all answers come from the same files."""
 
 
 class FolderRun:
@@ -52,7 +52,7 @@ class FolderRun:
             return self._write_output(journal) if status is None else status
 
     def _request(self) -> dict[str, Any]:
-        """Return the properties that must be equal for all photos of an output."""
+        """Return the options and fingerprints that must be the same for all photos of one output file."""
         from classification_client import ClientError
 
         try:
@@ -61,10 +61,10 @@ class FolderRun:
             fingerprints = {name: str(config[name]) for name in FINGERPRINTS}
         except (KeyError, TypeError, JSONDecodeError):
             raise CommandError(
-                f"{self._url} answers, but is not a classification-server. Check --url."
+                f"--url: {self._url} answers, but is not a classification-server. Check the address."
             ) from None
         except (ClientError, ValueError) as error:
-            raise CommandError(f"{self._url} cannot be used: {error}") from None
+            raise CommandError(f"the server {self._url} cannot be used: {error}") from None
         return {
             "folder": os.path.abspath(self._folder),
             "regions": self._options.regions and [list(each) for each in self._options.regions],
@@ -83,17 +83,19 @@ class FolderRun:
         others = ", ".join(f"{count} {extension}" for extension, count in skipped.most_common())
         if not total:
             found = f", only {others}" if others else ""
-            raise CommandError(f"there are no photos in {self._folder}{found}. Name a folder with photos.")
+            raise CommandError(
+                f"FOLDER: there are no photos in {self._folder}{found}. Name a folder with photos."
+            )
         if others and not self._options.quiet:
-            echo(f"files skipped for their extensions: {others}")
+            echo(f"files skipped because of their extensions: {others}")
         return total
 
     def _classify(self, journal: Journal, total: int) -> int | None:
-        """Classify the photos that the journal lacks; return the exit status if that was interrupted."""
+        """Classify the photos without an outcome; return the exit status if the run was interrupted."""
         from classification_client import ClientError
 
         if journal.done:
-            echo(f"continuing a run: {len(journal.done)} of {total} photos are done")
+            echo(f"continuing an earlier run: {len(journal.done)} of {total} photos are done")
         began, before = time.monotonic(), len(journal.done)
         try:
             with progress("photos", total, quiet=self._options.quiet, done=before) as advance:
@@ -130,7 +132,7 @@ class FolderRun:
             )
 
     def _photos(self, skipped: Counter[str] | None = None) -> Iterator[Path]:
-        """Yield all photos, without this run's own output; `skipped` counts other files by extension."""
+        """Yield all photos except this run's own output; `skipped` counts skipped files by extension."""
         from classification_client.photos import files
 
         for photo in files(self._folder, skipped):
@@ -149,7 +151,7 @@ class FolderRun:
         try:
             answer_tables.write(options.output, journal.records())
             if options.html:
-                with progress("page", len(journal.done), quiet=options.quiet) as advance:
+                with progress("contact sheet", len(journal.done), quiet=options.quiet) as advance:
                     contact_sheet.write(options.html, self._folder, journal.records(), summary, advance)
         except OSError as error:
             raise CommandError(
@@ -163,7 +165,7 @@ class FolderRun:
 
 
 def _journal_entry(outcome: "Outcome") -> dict[str, Any]:
-    """Return the server's `result`, or an `error` with `code` and `detail`."""
+    """Return a photo's journal entry: the server's `result`, or an `error` with `code` and `detail`."""
     from classification_client import JobFailed, Problem
 
     match outcome.error:

@@ -1,4 +1,4 @@
-"""The state of a run over many photos, in a file beside its output, so that another run can continue it."""
+"""Stores the state of a `classify` run in a file beside its output, so that a later run can continue it."""
 
 import fcntl
 import json
@@ -12,34 +12,34 @@ from cli import CommandError
 class Journal:
     """A file of JSON lines: the run's request, then each photo's job and its outcome.
 
-    Lines are only appended. Only the photos' names are in memory. After a full disk or a power failure, an
-    incomplete last line is removed.
+    Lines are only appended. Only the photos' names are in memory, not their answers. After a full disk or a
+    power failure, an incomplete last line is removed.
     """
 
     def __init__(self, path: Path, request: dict[str, Any]) -> None:
-        """Begin a journal, or continue the journal in the file.
+        """Begin a journal, or continue the journal that the file contains.
 
         Raises:
-            CommandError: it cannot be written, another run uses it, or it belongs to another request.
+            CommandError: the file cannot be written, another run uses it, or its run had other options.
         """
         self.path, self.request = path, request
         self.jobs: dict[str, str] = {}
         """Ids of the jobs that have not ended, by photo."""
         self.done: dict[str, int] = {}
-        """Position in the file of each photo's outcome."""
+        """Position in the file of each photo's outcome, by photo."""
         try:
             self._file = path.open("a+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CommandError(
-                f"{path} is in use by another run. Wait for it, or set another --output."
+                f"{path} is in use by another run. Wait until that run ends, or set another --output."
             ) from None
         except OSError as error:
             raise CommandError(f"{path} cannot be written: {error.strerror}. Set another --output.") from None
         self._read()
 
     def submitted(self, name: str, job: str) -> None:
-        """Record the job of a photo."""
+        """Record the id of a photo's job."""
         self.jobs[name] = job
         self._append({"file": name, "job": job})
 
@@ -60,7 +60,7 @@ class Journal:
 
     def _append(self, entry: dict[str, Any]) -> int:
         position = self._end
-        # ASCII preserves the bytes of any file name.
+        # JSON escapes in ASCII preserve the bytes of any file name.
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
         self._file.write(line)
         self._file.flush()
@@ -91,7 +91,7 @@ class Journal:
                 self.done[entry["file"]] = self._end
         except (ValueError, KeyError, TypeError):
             raise CommandError(
-                f"{self.path} is not a journal of this command. Remove or rename it."
+                f"{self.path} is not a journal of this command. Remove or rename the file."
             ) from None
 
     def _check(self, before: dict[str, Any]) -> None:

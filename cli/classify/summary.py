@@ -1,4 +1,4 @@
-"""The results of many photos, as a table on the terminal."""
+"""Counts the answers to many photos, and prints the counts as a table on the terminal."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from cli.classify.answer_tables import printable
 
 MAX_CLASSES, MAX_ERRORS = 20, 10
-"""Maximum numbers of printed lines. The output has all classes and errors."""
+"""Maximum numbers of printed classes and of printed errors. The output file has all classes and errors."""
 
 
 def format_score(score: float) -> str:
@@ -44,14 +44,14 @@ class Summary:
             self.accepted += best["accepted"]
 
     def totals(self) -> str:
-        """Return the counts of all classes together, as a sentence."""
+        """Return the total counts of all classes as a sentence."""
         answers = (
             f"{self.answers} answers, {self.accepted} accepted, {self.answers - self.accepted} not accepted"
         )
         return f"{self.photos} photos: {answers}; {self.failed} without an answer"
 
     def show(self, classified: int, seconds: float, written: list[Path]) -> None:
-        """Print the summary of a run that classified so many photos in so many seconds."""
+        """Print the summary of a run, which classified `classified` photos in `seconds` seconds."""
         from rich.console import Console
         from rich.text import Text
 
@@ -61,9 +61,11 @@ class Summary:
         for name, detail in self._errors:
             console.print(Text(f"{printable(name)}: {detail}"))
         if (more := self.failed - len(self._errors)) > 0:
-            console.print(f"… and {more} more without an answer")
+            console.print(f"… and {more} more photos without an answer")
         rate = (
-            f"; {classified} classified now, {classified / seconds:.1f}/s" if classified and seconds else ""
+            f"; {classified} classified in this run, {classified / seconds:.1f} photos/s"
+            if classified and seconds
+            else ""
         )
         console.print(f"{self.totals()}{rate}")
         console.print(Text("written: " + ", ".join(map(str, written))))

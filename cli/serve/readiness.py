@@ -1,4 +1,4 @@
-"""Reports when the service is ready, and how to try it."""
+"""Reports when the service is ready, and prints an example request."""
 
 import contextlib
 import http.client
@@ -11,11 +11,11 @@ from shared.settings import Settings
 
 POLL_SECONDS = 0.25
 REPORT_SECONDS = 15.0
-"""Seconds between two reports of what is missing."""
+"""Seconds between two messages about the parts that are not ready."""
 
 
 class ReadinessReporter:
-    """Polls the gateway when it is called, until the service is ready; then prints an example request."""
+    """Polls the gateway on each call until the service is ready; then prints an example request."""
 
     def __init__(self, settings: Settings, *, is_demo: bool) -> None:
         self._host = local_host(settings.server_host)
@@ -59,7 +59,7 @@ class ReadinessReporter:
 
 
 def missing_for_readiness(host: str, port: int) -> str | None:
-    """Return None if the service at this address is ready, or a description of what is missing."""
+    """Return None if the service at this address is ready; otherwise describe the part that is not ready."""
     # urllib would send the request to a proxy that the environment names.
     connection = http.client.HTTPConnection(host, port, timeout=2)
     with contextlib.closing(connection):

@@ -21,12 +21,12 @@ DESCRIPTION = """\
 Runs the whole service until Ctrl-C: a Redis server (unless REDIS_URL names one), the workers
 that run the model, and the HTTP gateway. A process that dies is restarted.
 
-The settings are environment variables, and the documentation lists them all. The most important are:
+The settings are environment variables; docs/settings.md lists all of them. The most important settings are:
 
   INFERENCE_MODEL, INFERENCE_CLASSES_FILE, INFERENCE_THRESHOLDS_FILE
-                    the files of your model; without them, the demo model is served
-  SERVER_PORT       the port (8001)
-  REDIS_URL         address of your Redis server; without it, one is started
+                    the files of your model; without these settings, the demo model is served
+  SERVER_PORT       port of the HTTP server (default: 8001)
+  REDIS_URL         address of your Redis server; without this setting, a Redis server is started
   SERVER_DATA_DIR   folder for the data of the Redis server that is started
 
   classification-server serve
@@ -90,18 +90,18 @@ def check_port(host: str, port: int) -> None:
     """Check that the gateway can listen.
 
     Raises:
-        CommandError: it cannot.
+        CommandError: the port is in use, or the address is not usable.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Gunicorn sets it too.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Gunicorn sets SO_REUSEADDR too.
             probe.bind(address)
             probe.listen(1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CommandError(
-                f"SERVER_PORT: port {port} is already in use. Choose another with --port or SERVER_PORT."
+                f"SERVER_PORT: port {port} is already in use. Choose another port with --port or SERVER_PORT."
             ) from None
         raise CommandError(
             f"SERVER_HOST: cannot listen on {host} port {port}: {error.strerror}. Set another address."
@@ -119,7 +119,7 @@ def demo_model(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def python_path() -> dict[str, str]:
-    """Return the variable with which processes find the packages of a clone that is not installed."""
+    """Return the variable PYTHONPATH, with which processes find the packages of a clone of the project."""
     if not (ROOT / "pyproject.toml").exists():
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
@@ -127,7 +127,7 @@ def python_path() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
-    """Yield the Redis server's address, and its process if the service runs it itself."""
+    """Yield the Redis server's address, and its process if the service starts the Redis server."""
     if settings.redis_url:
         yield settings.redis_url, []
         return
@@ -135,7 +135,7 @@ def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
 
     embedded = EmbeddedRedis(data_folder(settings.data_dir, settings.server_port), settings.fsync)
     if not embedded.is_persistent:
-        echo("SERVER_DATA_DIR: no folder was found, so jobs and results end with this run")
+        echo("SERVER_DATA_DIR: no writable folder was found, so jobs and results end with the service")
     with contextlib.closing(embedded):
         yield embedded.url, [embedded.process_spec()]
 

@@ -1,4 +1,4 @@
-"""Starts processes in order, restarts those that die, and stops them in the opposite order."""
+"""Starts processes in order of their stages, restarts processes that die, and stops them in reverse order."""
 
 import contextlib
 import signal
@@ -11,16 +11,16 @@ from cli.serve.process import ManagedProcess, ProcessSpec, describe_exit
 
 TICK_SECONDS = 0.1
 SAME_INTERRUPT_SECONDS = 0.5
-"""Maximum time between two SIGINTs of one Ctrl-C, which a terminal and a parent process may both send."""
+"""Maximum seconds between two SIGINTs of one Ctrl-C: a terminal and a parent process may each send SIGINT."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Supervisor:
-    """Runs processes until a signal stops it, or until one of them keeps dying.
+    """Runs processes until a signal stops the supervisor, or until a process dies too often.
 
-    A process that dies is restarted after a pause that grows, at most `restarts` times within `window`
-    seconds. The processes of a stage have `grace` seconds to stop.
+    A process that dies is restarted after a growing pause, at most `restarts` times within `window` seconds.
+    When the supervisor stops, the processes of each stage have `grace` seconds to stop.
     """
 
     def __init__(
@@ -33,9 +33,10 @@ class Supervisor:
         self._kill_now = False
 
     def run(self, tick: Callable[[], None] = lambda: None) -> int:
-        """Run all processes and call `tick` every moment; return the exit status.
+        """Run all processes, and call `tick` every `TICK_SECONDS`; return the exit status.
 
-        0: a signal stopped it. 1: a process died too often. 2: a process reported wrong settings.
+        The status is 0 if a signal stopped the supervisor, 1 if a process died too often, and 2 if a process
+        reported wrong settings.
         """
         with self._signals():
             try:
@@ -48,7 +49,7 @@ class Supervisor:
         return self.status
 
     def step(self, now: float) -> None:
-        """Handle the processes that ended, and start those whose time has come."""
+        """Handle processes that have ended, and start processes whose pause is over."""
         for each in self._processes:
             if each.process is not None and each.has_ended():
                 self._handle_end(each, each.process.wait(), now)
@@ -106,7 +107,7 @@ class Supervisor:
             if self._kill_now:
                 return
             if time.monotonic() > end:
-                echo(f"killed, because not stopped within {self._grace:g} s: {', '.join(running)}")
+                echo(f"killed because they did not stop within {self._grace:g} s: {', '.join(running)}")
                 return
             time.sleep(TICK_SECONDS / 5)
 

@@ -1,4 +1,4 @@
-"""A whole service for the duration of one command: a `serve` process with its own port and data."""
+"""Runs a whole service during one command: a `serve` process with its own port and data."""
 
 import contextlib
 import os
@@ -15,17 +15,18 @@ from cli.serve.readiness import POLL_SECONDS, missing_for_readiness
 from cli.serve.serve_command import python_path
 
 EXCLUDED_SETTINGS = ("REDIS_URL", "API_KEYS", "API_KEYS_FILE", "RATE_LIMIT", "WEBHOOK_SECRET")
-"""Settings that a service with a single caller on this machine must not inherit."""
+"""Environment variables that a service with a single caller on this machine must not inherit."""
 
 STOP_SECONDS = 60.0
+"""Maximum time in seconds in which the service must stop."""
 
 
 @contextlib.contextmanager
 def temporary_server(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """Run a service with these settings over the environment's; yield its address and its process id.
+    """Run a service with the environment's settings and `environ`; yield its address and its process id.
 
     Raises:
-        CommandError: it did not start; the message has its log.
+        CommandError: the service did not start; the message has the service's log.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="classification-") as folder:
@@ -48,7 +49,7 @@ def temporary_server(environ: Mapping[str, str] | None = None) -> Iterator[tuple
 
 
 def free_port() -> int:
-    """Return a port of this machine on which nothing listens now."""
+    """Return a port of this machine on which no server listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

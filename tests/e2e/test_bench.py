@@ -49,7 +49,13 @@ def test_a_run_measures_the_model_and_the_service_around_it(
     assert "<svg" in (tmp_path / "bench-light.svg").read_text()[:1000]
     text, steps = capsys.readouterr()
     assert steps == ""
-    texts = ("16 clients", "busy", "served / bare", "float32 / model.predict", "memory: gateway")
+    texts = (
+        "16 clients",
+        "busy",
+        "speed of the service / engine",
+        "float32 / model.predict",
+        "memory: gateway",
+    )
     assert all(each in text for each in texts)
 
 
@@ -95,4 +101,4 @@ def test_the_smallest_settings_that_are_fast_enough_are_proposed() -> None:
 
 def test_a_folder_without_images_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--images", str(tmp_path), "--model", "light"]) == 2
-    assert "no images" in capsys.readouterr().err
+    assert "expected images in" in capsys.readouterr().err

@@ -89,7 +89,7 @@ def test_files_of_other_types_are_skipped_and_reported(
     stack: Stack, photos: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["classify", str(photos), "--url", stack.url]) == 1
-    assert "files skipped for their extensions: 1 .json\n" in capsys.readouterr().err
+    assert "files skipped because of their extensions: 1 .json\n" in capsys.readouterr().err
     (here / "texts").mkdir()
     (here / "texts" / "a.TXT").touch()
     assert main(["classify", "texts", "--url", stack.url]) == 2
@@ -133,7 +133,7 @@ def test_a_folder_whose_photos_all_have_answers_ends_with_0(stack: Stack, here: 
     [
         pytest.param(["nowhere"], "nowhere is not a folder", id="no folder"),
         pytest.param(["empty"], "there are no photos in empty", id="no photos"),
-        pytest.param(["empty", "--output", "out.xls"], "one of .csv, .jsonl, .parquet", id="extension"),
+        pytest.param(["empty", "--output", "out.xls"], "extensions .csv, .jsonl, .parquet", id="extension"),
         pytest.param(["empty", "--output", "no/out.csv"], "there are no photos", id="no photos, no place"),
         pytest.param(["empty", "--html", "no/out.html"], "no is not a folder", id="no place for the page"),
         pytest.param(["empty", "--url", "http://127.0.0.1:9"], "cannot be used: ", id="no server"),
@@ -246,7 +246,7 @@ def test_an_interrupted_run_and_one_whose_connection_breaks_are_continued(
     own.gateway.wait(60)
     broken.process.send_signal(signal.SIGCONT)
     status, _, err = broken.finish()
-    assert status == 1 and f"continuing a run: {done} of {MANY} photos are done" in err
+    assert status == 1 and f"continuing an earlier run: {done} of {MANY} photos are done" in err
     assert "Run the same command to continue." in err.splitlines()[-1] and broken.ended() < MANY
 
     own.start("gateway", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()")
@@ -345,11 +345,11 @@ def test_the_contact_sheet_sorts_and_filters(
     page.select_option("#sort", "low")
     assert names()[0] == "z.jpg" and set(names()[3:]) == {"cut.jpg", "notes"}
     page.select_option("#state", "accepted")
-    assert sorted(names()) == ["3.png", HOSTILE] and page.locator("output").text_content() == "2 of 5"
+    assert sorted(names()) == ["3.png", HOSTILE] and page.locator("output").text_content() == "2 of 5 photos"
     page.select_option("#class", "Digitus tres niger")
     assert names() == ["3.png"]
     page.click("button")
-    eventually(lambda: page.locator("output").text_content() == "all 5", 10, "all shown again")
+    eventually(lambda: page.locator("output").text_content() == "all 5 photos", 10, "all shown again")
     page.fill("#max-score", "0.5")
     assert names() == ["z.jpg"]
     page.click("button")

@@ -200,7 +200,7 @@ def test_a_file_is_replaced_with_force_only(
 ) -> None:
     (tmp_path / "thresholds.html").write_text("mine")
     assert run() == 2
-    assert "thresholds.html exists already. Name another --output, or add --force" in capsys.readouterr().err
+    assert "thresholds.html. Name another --output, or add --force" in capsys.readouterr().err
     assert not (tmp_path / "thresholds.csv").exists()
     assert run("--force") == 0
     assert (tmp_path / "thresholds.html").read_text().startswith("<!doctype html>")

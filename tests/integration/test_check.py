@@ -69,7 +69,7 @@ def test_the_demo_is_described_in_full(
         "input: 32×32 with 3 channels",
         "output: 20 scores from softmax",
         "20 names, from 'Digitus nullus albus' to 'Digitus novem niger'",
-        "`consolidate` merges them into 10 species",
+        "`consolidate` merges the classes into 10 species",
         "20 of 20 classes, from 0.500 to 0.961",
         "· 0.9999",  # not quite 1, and not rounded to it
         " Digitus septem albus (accepted, threshold 0.5000)",
@@ -113,7 +113,7 @@ def test_a_model_that_ends_in_logits_is_advised_softmax(tmp_path: Path, check: C
     status, found = check(model(tmp_path / "model.h5", activation="linear"))
     assert (status, found["advised"]) == (0, {"INFERENCE_ACTIVATION": "softmax"})
     assert (
-        "the last layer has no activation. If the model gives logits, set INFERENCE_ACTIVATION=softmax"
+        "the last layer has no activation. If the model returns logits, set INFERENCE_ACTIVATION=softmax"
         in texts(found, "warning")
     )
 
@@ -175,7 +175,7 @@ def test_thresholds_that_can_never_be_exceeded_are_reported(tmp_path: Path, chec
     (tmp_path / "thresholds.csv").write_text(HEADER + "b,1,1,1,1,1\n")
     _, found = check(model(tmp_path / "model.h5"))
     assert "b can never be accepted" in texts(found, "warning", "thresholds")
-    assert "only the minimum threshold holds for a, c" in texts(found, "note", "thresholds")
+    assert "only the minimum threshold applies to a, c" in texts(found, "note", "thresholds")
 
 
 def test_an_image_of_one_s_own_is_classified(tmp_path: Path, check: Check) -> None:
@@ -251,7 +251,7 @@ def test_an_application_within_a_model_is_known_and_reported(tmp_path: Path, che
     inner = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.25)
     path = model(tmp_path / "model.h5", inner, shape=(32, 32, 3))
     _, found = check(path)
-    assert "as expected because it has a layer" in texts(found, "ok")
+    assert "as expected because the model has a layer" in texts(found, "ok")
     assert found["preprocess"] == {"set": "inception_v3", "guess": "mobilenet"}
     assert found["advised"] == {}
 
@@ -278,4 +278,4 @@ def test_a_model_without_known_layers_is_not_guessed() -> None:
 
 def test_each_guess_is_a_setting_and_each_effect_has_a_description() -> None:
     assert set(KNOWN_LAYERS.values()) <= set(PREPROCESS_NAMES)
-    assert all(effect(name) != "has an effect of its own" for name in PREPROCESS_NAMES)
+    assert all(effect(name) != "changes pixels in another way" for name in PREPROCESS_NAMES)

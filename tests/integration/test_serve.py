@@ -198,7 +198,7 @@ def test_port_in_use_is_reported_before_anything_starts(serve: Start) -> None:
         assert refused.process.wait(20) == 2
     assert refused.printed() == (
         f"classification-server: SERVER_PORT: port {port} is already in use."
-        " Choose another with --port or SERVER_PORT.\n"
+        " Choose another port with --port or SERVER_PORT.\n"
     )
     assert not refused.folder.exists()
 

@@ -144,7 +144,7 @@ def test_process_that_does_not_stop_is_killed(tmp_path: Path, capsys: pytest.Cap
     sign = tmp_path / "sign"
     supervisor = Supervisor([process("worker", STUBBORN.format(str(sign)))], grace=0.3)
     assert supervisor.run(lambda: send_self(signal.SIGTERM) if sign.exists() else None) == 0
-    assert "killed, because not stopped within 0.3 s: worker" in capsys.readouterr().err
+    assert "killed because they did not stop within 0.3 s: worker" in capsys.readouterr().err
     assert children() == []
 
 

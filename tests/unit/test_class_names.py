@@ -78,7 +78,9 @@ def test_python_2_s_strings_are_utf_8() -> None:
     ("value", "message"),
     [
         pytest.param(
-            LabelEncoder(), "expected a fitted LabelEncoder, got one without classes", id="not fitted"
+            LabelEncoder(),
+            "expected a fitted LabelEncoder, got a LabelEncoder without classes",
+            id="not fitted",
         ),
         pytest.param(np.array([["a", "b"]]), "got 2 dimensions", id="a table"),
         pytest.param(np.array(["2026-01-01"], "M8[D]"), "got the dtype 'M8'", id="dates"),
@@ -144,7 +146,7 @@ def test_the_command_replaces_a_file_with_force_only(
     output.write_text("mine")
     command = ["classes", str(tmp_path / "index.json"), "--output", str(output)]
     assert main(command) == 2
-    assert "Add --force to replace it" in capsys.readouterr().err
+    assert "Add --force to replace the file" in capsys.readouterr().err
     assert output.read_text() == "mine"
     assert main([*command, "--force"]) == 0
     assert output.read_text() == "a\nb\n"

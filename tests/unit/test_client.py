@@ -132,7 +132,7 @@ def test_the_errors_of_fields_are_named() -> None:
 
 def test_a_proxys_answer_is_a_problem() -> None:
     page = httpx.Response(502, text="<html>", request=httpx.Request("GET", "http://x/jobs"))
-    assert str(Problem.of(page)) == "502 Bad Gateway: http://x/jobs gave no reason"
+    assert str(Problem.of(page)) == "502 Bad Gateway: http://x/jobs gave no reason for the error"
 
 
 def test_wait_polls_until_all_have_ended_and_keeps_the_order() -> None:

@@ -38,7 +38,7 @@ def accuracy_in_readme(what: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("drawing", "what"), [(draw_plain, "clean drawings"), (draw_photo, "drawings as photos vary")]
+    ("drawing", "what"), [(draw_plain, "clean drawings"), (draw_photo, "drawings that vary like photos")]
 )
 def test_accuracy_is_what_the_readme_says(model: Any, drawing: Any, what: str) -> None:
     images, outputs = draw_all(split_digits()[2], drawing)

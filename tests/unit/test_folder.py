@@ -147,7 +147,7 @@ def test_without_pyarrow_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPat
 
 def test_an_unknown_extension_is_refused() -> None:
     with pytest.raises(
-        CommandError, match=r"expected one of \.csv, \.jsonl, \.parquet as extension, got out\.xlsx"
+        CommandError, match=r"expected one of the extensions \.csv, \.jsonl, \.parquet, got out\.xlsx"
     ):
         answer_tables.check(Path("out.xlsx"))
 
@@ -227,5 +227,5 @@ def test_the_summary_counts_classes_and_names_what_failed(capsys: pytest.Capture
     summary.show(3, 1.5, [Path("out.csv")])
     text = capsys.readouterr().out
     assert "3 photos: 2 answers, 1 accepted, 1 not accepted; 1 without an answer" in text
-    assert "b.txt: the file is no image" in text and "2.0/s" in text and "written: out.csv" in text
+    assert "b.txt: the file is no image" in text and "2.0 photos/s" in text and "written: out.csv" in text
     assert "\x1b" not in text

@@ -82,7 +82,7 @@ def test_a_table_names_files_and_labels(text: str, tmp_path: Path) -> None:
         ),
         pytest.param("file,label\n\n1.jpg\n", "line 3: expected 2 cells, got 1", id="cells"),
         pytest.param("file,label\n1.jpg,Abies\n1.jpg,Abies\n", "line 3: repeats 1.jpg of line 2", id="twice"),
-        pytest.param("file,label\n", "has no rows", id="no rows"),
+        pytest.param("file,label\n", "got no rows", id="no rows"),
     ],
 )
 def test_a_wrong_table_names_its_line(text: str, message: str, tmp_path: Path) -> None:
