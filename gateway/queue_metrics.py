@@ -8,12 +8,12 @@ from prometheus_client import core
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from gateway import metric_names as names
+from shared import metric_names as names
 from shared.job import FAILURES
 from shared.queue import QUEUES
 from shared.queue.messages import Served
 from shared.version import version
-from shared.worker_counts import HISTOGRAMS, JOBS, LATE, SUM, Count, Histogram, QueueMetrics
+from shared.worker_counts import JOBS, LATE, SUM, Count, QueueMetrics
 
 MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
 """The fields of the model's description that are labels of `classification_model_info`."""
@@ -45,7 +45,7 @@ class QueueMetricsCollector(Collector):
             yield from _queues(metrics)
             yield _jobs_ended(metrics)
             yield _late_attempts(metrics)
-            yield from (_histogram(each, metrics) for each in HISTOGRAMS)
+            yield from (_histogram(each, metrics) for each in names.HISTOGRAMS)
 
 
 def _workers(served: Served | None) -> Iterator[Metric]:
@@ -92,9 +92,9 @@ def _late_attempts(metrics: QueueMetrics) -> Metric:
     return family
 
 
-def _histogram(histogram: Histogram, metrics: QueueMetrics) -> Metric:
+def _histogram(histogram: names.Histogram, metrics: QueueMetrics) -> Metric:
     labels = (histogram.label,) if histogram.label else ()
-    family = core.HistogramMetricFamily(*names.of_histogram(histogram), labels=labels)
+    family = core.HistogramMetricFamily(*histogram.exported, labels=labels)
     for value in QUEUES if histogram.label else ("",):
         counted = histogram_counts(metrics, histogram, value)
         total = counted.pop(SUM, 0.0)
@@ -102,7 +102,7 @@ def _histogram(histogram: Histogram, metrics: QueueMetrics) -> Metric:
     return family
 
 
-def histogram_counts(metrics: QueueMetrics, histogram: Histogram, label: str = "") -> dict[str, float]:
+def histogram_counts(metrics: QueueMetrics, histogram: names.Histogram, label: str = "") -> dict[str, float]:
     """Return a histogram's counts by bucket, with the sum of its values under `SUM`."""
     return {
         count.rest: amount

@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from werkzeug.routing import Rule
 
-from gateway.metric_names import HTTP_REQUESTS, HTTP_SECONDS
+from shared.metric_names import HTTP_REQUESTS, HTTP_SECONDS
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 """HTTP methods that are counted by name. The rest counts as `other`, because callers may invent methods."""

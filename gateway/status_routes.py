@@ -8,8 +8,9 @@ from flask import Blueprint
 
 from gateway.queue_metrics import histogram_counts
 from gateway.resources import resources
+from shared.metric_names import ANSWER, BATCH_INPUTS
 from shared.queue import INTERACTIVE
-from shared.worker_counts import ANSWER, BATCH_INPUTS, SUM
+from shared.worker_counts import SUM
 
 bp = Blueprint("status", __name__)
 

@@ -11,7 +11,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.problem import Problem
 from gateway.slow_upload import MAX_CHUNK_BYTES, UploadStream
-from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_total_bytes
+from gateway.upload_limits import (
+    MAX_OTHER_BYTES,
+    MAX_OTHER_PARTS,
+    body_too_large,
+    max_body_bytes,
+    too_many_parts,
+)
 from shared.settings import Settings
 
 CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso-8859-1"})
@@ -40,14 +46,11 @@ def read_form(request: Request, settings: Settings, max_images: int) -> Form:
         raise Problem(415, f"Content-Type: {detail}. {EXAMPLE}")
     max_parts = max_images + MAX_OTHER_PARTS
     try:
-        parts = _parts(request, max_total_bytes(settings, max_images) + MAX_OTHER_BYTES, max_parts)
-        return _collect(parts)
+        return _collect(_parts(request, max_body_bytes(settings, max_images), max_parts))
     except RequestEntityTooLarge:
-        detail = f"expected images of at most {settings.max_upload_bytes} bytes, got a larger request"
-        raise Problem(413, f"blob: {detail}. Send smaller or fewer images.") from None
+        raise body_too_large(settings) from None
     except ParserLimitReached:
-        detail = f"expected at most {MAX_OTHER_BYTES} bytes of text and {max_parts} parts, got more"
-        raise Problem(413, f"form: {detail}. Send fewer or shorter fields.") from None
+        raise too_many_parts(max_parts) from None
     except ValueError as error:
         raise Problem(400, f"The multipart form is malformed: {error}. {EXAMPLE}") from None
 

@@ -1,6 +1,6 @@
-"""The maximum sizes of an upload: of an image, of all images of a form, and of the form's other parts."""
+"""Bounds the size of an upload: the request's body, each image, all images, and the form's other parts."""
 
-from gateway.problem import field_problem
+from gateway.problem import Problem, field_problem
 from shared.settings import Settings
 
 MAX_OTHER_BYTES = 256 * 1024
@@ -19,9 +19,21 @@ def max_images(settings: Settings) -> int:
     return min(settings.max_jobs_per_request, settings.bulk_queue_size)
 
 
-def max_total_bytes(settings: Settings, images: int) -> int:
-    """Return the maximum size of all images of a form of at most `images` images, in bytes."""
-    return min(images, MAX_LARGEST_IMAGES) * settings.max_upload_bytes
+def max_body_bytes(settings: Settings, images: int) -> int:
+    """Return the maximum size of a request's body with a form of at most `images` images, in bytes."""
+    return min(images, MAX_LARGEST_IMAGES) * settings.max_upload_bytes + MAX_OTHER_BYTES
+
+
+def body_too_large(settings: Settings) -> Problem:
+    """Return the 413 of a body that exceeds `max_body_bytes`."""
+    detail = f"expected images of at most {settings.max_upload_bytes} bytes, got a larger request"
+    return Problem(413, f"blob: {detail}. Send smaller or fewer images.")
+
+
+def too_many_parts(max_parts: int) -> Problem:
+    """Return the 413 of a form with too many parts, or with too many bytes of text."""
+    detail = f"expected at most {MAX_OTHER_BYTES} bytes of text and {max_parts} parts, got more"
+    return Problem(413, f"form: {detail}. Send fewer or shorter fields.")
 
 
 def check_image_size(image: bytes, settings: Settings, name: str) -> None:

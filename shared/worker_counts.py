@@ -1,4 +1,4 @@
-"""The counts that all workers add up in Redis; `gateway.metric_names` has the names of the exported metrics.
+"""The counts that all workers add up in Redis; `shared.metric_names` has the names of the exported metrics.
 
 A count's name in Redis is `KIND:LABEL:REST`: `jobs:interactive:image-damaged`, `decode_seconds::0.05`.
 """
@@ -15,46 +15,6 @@ LATE = "late"
 
 SUM = "sum"
 """REST in the name of a histogram's sum. In the name of a histogram's bucket, REST is the upper bound."""
-
-
-class Histogram(NamedTuple):
-    """A histogram that all workers fill. A value counts in the first bucket with a bound >= the value."""
-
-    name: str
-    help: str
-    bounds: tuple[float, ...]
-    label: str = ""
-    """The name of the metric's label, or empty if the histogram has no label."""
-
-
-BATCH_INPUTS = Histogram(
-    "batch_inputs",
-    "Number of inputs (images and regions) in each run of the model.",
-    (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
-)
-INFERENCE = Histogram(
-    "inference_seconds",
-    "Time of each run of the model, including failed runs; the sum is the total busy time of all models.",
-    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-DECODE = Histogram(
-    "decode_seconds",
-    "Time to decode an image and resize it to the model's input size.",
-    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
-)
-QUEUE_WAIT = Histogram(
-    "queue_wait_seconds",
-    "Time from a job's submission to its run in the model, without the time to decode its image.",
-    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
-    "queue",
-)
-ANSWER = Histogram(
-    "answer_seconds",
-    "Time from a job's submission to its scores: wait in the queue, decoding and run of the model.",
-    QUEUE_WAIT.bounds,
-    "queue",
-)
-HISTOGRAMS = (BATCH_INPUTS, INFERENCE, DECODE, QUEUE_WAIT, ANSWER)
 
 
 class Count(NamedTuple):

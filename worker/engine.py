@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from shared.settings import PREPROCESS_NAMES, Settings
-from worker.batch_size import batch_sizes, plan_runs
 from worker.inspection_process import inspect_in_subprocess
 from worker.model_allowlist import ModelError
 from worker.model_loader import LoadedModel, load, one_line
 from worker.precision_check import check_precision
+from worker.run_plan import plan_runs, run_sizes
 from worker.tensorflow_compat import Pixels, Scores, freeze, make_runner, prepare_devices
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Engine:
         samples = _samples(shape)
         try:
             frozen = freeze(_trace(model, shape, settings))
-            run, sizes = make_runner(frozen, "float32", settings.threads), batch_sizes(settings.input_batch)
+            run, sizes = make_runner(frozen, "float32", settings.threads), run_sizes(settings.input_batch)
             engine = cls(*shape, 0, sizes, inspection.fingerprint, model.loader, run)
             scores = engine.run(samples)
         except Exception as error:  # TensorFlow raises exceptions of many types.

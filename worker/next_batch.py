@@ -1,4 +1,4 @@
-"""The model's next batch, which collects decoded jobs while the model runs the previous batch."""
+"""Chooses the jobs and the size of the next batch, which fills with decoded jobs while the model is busy."""
 
 import threading
 import time

@@ -5,8 +5,8 @@ from time import perf_counter
 
 import numpy as np
 
-from worker.batch_size import plan_runs
 from worker.engine import Engine
+from worker.run_plan import plan_runs
 from worker.tensorflow_compat import release_freed_memory
 
 SHORT_SECONDS = 0.05

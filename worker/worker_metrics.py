@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 
-from shared import worker_counts
+from shared import metric_names, worker_counts
 from shared.queue.messages import Claim
 from worker.next_batch import DecodedJob
 
@@ -33,21 +33,21 @@ class WorkerMetrics:
         """Count decoding times and queue waits of jobs whose run in the model begins at the time `start`."""
         with self._counting:
             for job in jobs:
-                self._observe(worker_counts.DECODE, job.decode_seconds)
-                self._observe(worker_counts.QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
+                self._observe(metric_names.DECODE, job.decode_seconds)
+                self._observe(metric_names.QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
 
     def count_run(self, inputs: int, seconds: float) -> None:
         """Count the inputs and seconds of one run of the model, whether the run succeeded or not."""
         with self._counting:
-            self._observe(worker_counts.BATCH_INPUTS, inputs)
-            self._observe(worker_counts.INFERENCE, seconds)
+            self._observe(metric_names.BATCH_INPUTS, inputs)
+            self._observe(metric_names.INFERENCE, seconds)
 
     def count_answered(self, jobs: Sequence[DecodedJob], end: float) -> None:
         """Count the answer times of jobs whose scores were ready at the time `end`."""
         with self._counting:
             for job in jobs:
                 seconds = job.decode_seconds + job.seconds_waited(end)
-                self._observe(worker_counts.ANSWER, seconds, job.claim.queue)
+                self._observe(metric_names.ANSWER, seconds, job.claim.queue)
 
     def count_late(self, claims: Iterable[Claim]) -> None:
         """Log and count discarded attempts, whose leases another attempt or an earlier settle had ended."""
@@ -60,7 +60,7 @@ class WorkerMetrics:
                 )
                 self._new[worker_counts.LATE, claim.queue, ""] += 1
 
-    def _observe(self, histogram: worker_counts.Histogram, value: float, label: str = "") -> None:
+    def _observe(self, histogram: metric_names.Histogram, value: float, label: str = "") -> None:
         index = bisect_left(histogram.bounds, value)
         bound = histogram.bounds[index] if index < len(histogram.bounds) else inf
         self._new[histogram.name, label, bound] += 1

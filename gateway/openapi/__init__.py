@@ -15,7 +15,7 @@ from typing import Any
 from gateway import page_routes
 from gateway.jobs_routes import JOB_ID, MAX_IDS, MAX_WAIT_SECONDS
 from gateway.upload_fields import FALSE, REGION_FORMS, TRUE
-from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_images, max_total_bytes
+from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_body_bytes, max_images
 from shared.job import FAILURES
 from shared.settings import Settings
 from shared.webhook import MAX_URL
@@ -91,7 +91,7 @@ def _values(settings: Settings) -> Json:
         "region_form": REGION_FORMS[settings.region_order],
         "more_regions": settings.max_regions - 1,
         "max_images": images,
-        "max_form_bytes": max_total_bytes(settings, images),
+        "max_form_bytes": max_body_bytes(settings, images) - MAX_OTHER_BYTES,
         "max_other_bytes": MAX_OTHER_BYTES,
         "max_other_parts": MAX_OTHER_PARTS,
         "max_ids": MAX_IDS,

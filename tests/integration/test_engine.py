@@ -18,9 +18,9 @@ import tensorflow as tf
 import demo
 import worker.precision_check
 from shared.settings import Settings
-from worker.batch_size import plan_runs
 from worker.engine import Engine, preprocessor
 from worker.model_allowlist import ModelError
+from worker.run_plan import plan_runs
 from worker.warm_up import warm_up
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)

@@ -13,9 +13,9 @@ import tensorflow as tf
 import demo
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import Maker
-from worker.batch_size import batch_sizes
 from worker.engine import Engine, preprocessor
 from worker.model_allowlist import ModelError, inspect_model
+from worker.run_plan import run_sizes
 from worker.warm_up import warm_up
 
 GetModel = Callable[[str, str, str], Path]
@@ -178,7 +178,7 @@ def test_a_setting_that_contradicts_the_model_names_both_numbers() -> None:
     ("maximum", "wanted"), [(1, (1,)), (5, (1, 2, 3, 4, 5)), (32, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32))]
 )
 def test_batches_are_padded_to_few_sizes(maximum: int, wanted: tuple[int, ...]) -> None:
-    assert batch_sizes(maximum) == wanted
+    assert run_sizes(maximum) == wanted
 
 
 def test_warming_up_measures_a_full_batch() -> None:

@@ -12,11 +12,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway import metrics_routes
 from gateway.app import create_app
+from shared.metric_names import ANSWER, BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.fleet import Fleet
 from shared.queue.messages import Served
 from shared.settings import Settings
-from shared.worker_counts import ANSWER, BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT, Count, QueueMetrics
+from shared.worker_counts import Count, QueueMetrics
 from tests.job_queue import JobQueue
 from tests.metrics import read
 from tests.unit.test_next_batch import prepared

@@ -3,9 +3,9 @@ from math import inf
 import pytest
 
 from gateway.app import create_app
+from shared.metric_names import ANSWER
 from shared.queue.messages import Served
 from shared.settings import Settings
-from shared.worker_counts import ANSWER
 from tests.unit.test_metrics import Away, Queue, client_of
 
 

@@ -1,9 +1,9 @@
-"""Chooses the sizes of the model's runs, and the fastest runs for each number of inputs."""
+"""Plans the runs of the model for a batch: the sizes of runs, and the cheapest runs for some inputs."""
 
 from collections.abc import Mapping
 
 
-def batch_sizes(maximum: int) -> tuple[int, ...]:
+def run_sizes(maximum: int) -> tuple[int, ...]:
     """Return the sizes to which batches are padded: 1, 2, 3, 4, 6, 8, 12 etc. up to `maximum`."""
     sizes = sorted({2**n for n in range(11)} | {3 * 2**n for n in range(10)})
     return (*(size for size in sizes if size < maximum), maximum)

@@ -1,8 +1,6 @@
-"""Names and help texts of all metrics that `GET /metrics` returns; docs/metrics.md describes the metrics."""
+"""The names of all metrics that `GET /metrics` returns, with their texts; docs/metrics.md describes them."""
 
 from typing import NamedTuple
-
-from shared.worker_counts import Histogram
 
 
 class MetricName(NamedTuple):
@@ -47,6 +45,46 @@ HTTP_SECONDS = MetricName(
 )
 
 
-def of_histogram(histogram: Histogram) -> MetricName:
-    """Return the exported name and help text of a histogram that the workers fill."""
-    return MetricName(f"classification_{histogram.name}", histogram.help)
+class Histogram(NamedTuple):
+    """A histogram that all workers fill. A value counts in the first bucket with a bound >= the value."""
+
+    name: str
+    help: str
+    bounds: tuple[float, ...]
+    label: str = ""
+    """The name of the metric's label, or empty if the histogram has no label."""
+
+    @property
+    def exported(self) -> MetricName:
+        """Return the metric's name and text: `name` is also the kind of its counts in Redis."""
+        return MetricName(f"classification_{self.name}", self.help)
+
+
+BATCH_INPUTS = Histogram(
+    "batch_inputs",
+    "Number of inputs (images and regions) in each run of the model.",
+    (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+)
+INFERENCE = Histogram(
+    "inference_seconds",
+    "Time of each run of the model, including failed runs; the sum is the total busy time of all models.",
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+DECODE = Histogram(
+    "decode_seconds",
+    "Time to decode an image and resize it to the model's input size.",
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+QUEUE_WAIT = Histogram(
+    "queue_wait_seconds",
+    "Time from a job's submission to its run in the model, without the time to decode its image.",
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
+    "queue",
+)
+ANSWER = Histogram(
+    "answer_seconds",
+    "Time from a job's submission to its scores: wait in the queue, decoding and run of the model.",
+    QUEUE_WAIT.bounds,
+    "queue",
+)
+HISTOGRAMS = (BATCH_INPUTS, INFERENCE, DECODE, QUEUE_WAIT, ANSWER)
