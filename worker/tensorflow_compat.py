@@ -7,8 +7,8 @@
   Guarded by tests/integration/test_model.py (the scores are those of `predict`) and by
   tests/integration/test_engine.py (precision and threads).
 - `malloc_trim` of glibc returns memory to the operating system that was freed after loading the model. A
-  worker with InceptionV3 uses 1.76 GB of memory instead of 2.21 GB, also after later batches. No test guards
-  this saving.
+  worker with InceptionV3 uses 1.76 GB of memory instead of 2.21 GB, also after later batches. Guarded by
+  tests/unit/test_tensorflow_compat.py.
 """
 
 import ctypes
