@@ -43,10 +43,13 @@ class Setting:
     name: str
     default: Any
     parse: Callable[[str], Any]
-    """Raises a `ValueError` such as "expected X, got Y"; the parser of a secret omits the value."""
+    """Function that converts the variable's text into the value.
+
+    Raises a `ValueError` such as "expected X, got Y"; for a secret, the error omits the value.
+    """
     secret: bool = False
     help: str = ""
-    """The meaning, which completes the sentence "Set it to the …". Special values follow after semicolons."""
+    """Meaning of the variable; its part before a semicolon completes the error message "Set it to the …"."""
 
     def means(self, help: str) -> Any:
         """Return a field of `Settings` for this variable, with `help` as the variable's meaning."""
@@ -75,7 +78,7 @@ def _number(kind: type[int] | type[float], minimum: float, maximum: float) -> Ca
     def parse(text: str) -> int | float:
         with suppress(ValueError):
             value = kind(text)
-            if minimum <= value <= maximum:  # false if the value is nan
+            if minimum <= value <= maximum:  # this comparison is false if the value is nan
                 return value
         raise ValueError(f"expected {noun} from {minimum} to {maximum}, got {text!r}")
 
@@ -136,27 +139,31 @@ class Settings:
         "minimum threshold of every class; a prediction with a score at or below it is never accepted"
     )
     preprocess: str = Setting("INFERENCE_PREPROCESS", "inception_v3", _one_of(*PREPROCESS_NAMES)).means(
-        "module of tf.keras.applications whose function preprocess_input the model was trained with"
+        "name of the module in tf.keras.applications whose preprocess_input prepared the model's training "
+        "images"
     )
     activation: str = Setting("INFERENCE_ACTIVATION", "none", _one_of("none", "softmax")).means(
-        "activation function that is applied to the model's output; "
-        "softmax: for models whose output is logits"
+        "activation function that the worker applies to the model's output; softmax: for models whose "
+        "output is logits"
     )
     precision: str = Setting("INFERENCE_PRECISION", "float32", _one_of("float32", "bfloat16")).means(
-        "number format of the model's arithmetic; bfloat16 is faster on processors that support it"
+        "number format of the model's arithmetic; bfloat16: faster than float32 on processors that support "
+        "bfloat16"
     )
     threads: int = Setting("INFERENCE_THREADS", 0, _number(int, 0, 1024)).means(
         "number of CPU cores that the model uses; 0: all cores"
     )
     input_height: int | None = Setting("INPUT_HEIGHT", None, _number(int, 1, 4096)).means(
-        "height of the model's input in pixels; unset: as the model file specifies, or 299 if it does not"
+        "height of the model's input in pixels; unset: the height in the model file, or 299 if the file "
+        "specifies no height"
     )
     input_width: int | None = Setting("INPUT_WIDTH", None, _number(int, 1, 4096)).means(
-        "width of the model's input in pixels; unset: as the model file specifies, or 299 if it does not"
+        "width of the model's input in pixels; unset: the width in the model file, or 299 if the file "
+        "specifies no width"
     )
     input_channels: int | None = Setting("INPUT_CHANNELS", None, _channels).means(
-        "number of channels of the model's input, 1 or 3; "
-        "unset: as the model file specifies, or 3 if it does not"
+        "number of channels of the model's input, 1 or 3; unset: the number in the model file, or 3 if the "
+        "file specifies no number"
     )
     input_color: str = Setting("INPUT_COLOR", "rgb", _one_of("rgb", "bgr")).means(
         "order of the colour channels in the model's input; bgr: the original server's order"
@@ -175,21 +182,21 @@ class Settings:
         "yx = y,x,side (as the original server's code reads them)"
     )
     flush_interval: float = Setting("SCHEDULER_FLUSH_INTERVAL", 0.0, _number(float, 0, 60)).means(
-        "maximum number of seconds for which a partial batch waits for more inputs"
+        "maximum number of seconds for which a batch that is not full waits for more inputs; 0: no wait"
     )
     queue_size: int = Setting("SCHEDULER_QUEUE_SIZE", 128, _number(int, 1, 100_000)).means(
-        "maximum number of waiting jobs from POST /classify; above it, the answer is 429"
+        "maximum number of jobs from POST /classify that wait in the queue; above it, the answer is 429"
     )
     bulk_queue_size: int = Setting("BULK_QUEUE_SIZE", 10_000, _number(int, 1, 10_000_000)).means(
-        "maximum number of waiting jobs from POST /jobs; above it, the answer is 429"
+        "maximum number of jobs from POST /jobs that wait in the queue; above it, the answer is 429"
     )
     max_queue_bytes: int = Setting("MAX_QUEUE_BYTES", 1024 * _MEBI, _number(int, 1, 2**40)).means(
         "maximum total size in bytes of the images of all waiting and running jobs; "
         "above it, the answer is 429"
     )
     redis_url: str | None = Setting("REDIS_URL", None, check_redis_url, secret=True).means(
-        "address of the Redis or Valkey server, or of its Sentinels; "
-        "unset: make serve starts an embedded server"
+        "address of the Redis or Valkey server, or of its Sentinels; unset: make serve starts an embedded "
+        "Redis server"
     )
     server_host: str = Setting("SERVER_HOST", "0.0.0.0", str).means(  # noqa: S104
         "address on which the HTTP server listens"
@@ -198,34 +205,36 @@ class Settings:
         "port on which the HTTP server listens"
     )
     server_proxies: int = Setting("SERVER_PROXIES", 0, _number(int, 0, 16)).means(
-        "number of proxies in front of the server that append an address to X-Forwarded-For; "
-        "0: this header is ignored"
+        "number of proxies in front of the server; each proxy must append an address to X-Forwarded-For; 0: "
+        "the server ignores this header"
     )
     server_drain_seconds: float = Setting("SERVER_DRAIN_SECONDS", 0.0, _number(float, 0, 300)).means(
-        "number of seconds for which a stopping gateway still accepts requests; "
-        "load balancers need this time to notice"
+        "number of seconds for which a gateway accepts new requests after the signal to stop, until load "
+        "balancers use other gateways"
     )
     data_dir: Path | None = Setting("SERVER_DATA_DIR", None, Path).means(
         "folder for the embedded Redis server's data; "
         "unset: a folder named after the port, in the user's state folder"
     )
     fsync: str = Setting("SERVER_FSYNC", "everysec", _one_of("everysec", "always")).means(
-        "moment when the embedded Redis server writes changes to disk; everysec: within a second; "
-        "always: before it confirms them"
+        "moment when the embedded Redis server writes a change to disk; everysec: within a second; always: "
+        "before it confirms the change"
     )
     request_timeout: float = Setting("REQUEST_TIMEOUT", 60.0, _number(float, 0.1, 3600)).means(
-        "maximum number of seconds for which a POST /classify request waits for its result; "
-        "above it, the answer is 504"
+        "maximum number of seconds for which a POST /classify request waits for its result; after this "
+        "time, the answer is 504"
     )
     batch_timeout: float = Setting("BATCH_TIMEOUT", 120.0, _number(float, 0, 86_400)).means(
-        "maximum number of seconds to decode a batch's images or to run the model on a batch; "
-        "above it, the worker ends; 0: no limit"
+        "maximum number of seconds for decoding a batch's images, and also for the model's run on the "
+        "batch; if either step takes longer, the worker process ends; 0: no limit"
     )
     job_lease: float = Setting("JOB_LEASE", 15.0, _number(float, 1, 3600)).means(
-        "number of seconds after a worker's last heartbeat until other workers run its jobs"
+        "number of seconds without a heartbeat after which a worker counts as dead, so that other workers "
+        "run its jobs"
     )
     job_max_attempts: int = Setting("JOB_MAX_ATTEMPTS", 3, _number(int, 1, 100)).means(
-        "maximum number of attempts at a job if the workers that run it die; 1: no second attempt"
+        "maximum number of attempts at a job (another attempt follows if the worker dies); 1: no second "
+        "attempt"
     )
     result_ttl: int = Setting("RESULT_TTL", 3600, _number(int, 1, 31_536_000)).means(
         "number of seconds for which the results and errors of ended jobs are stored"
@@ -243,14 +252,15 @@ class Settings:
         "maximum number of regions in one request; above it, the answer is 422"
     )
     max_jobs_per_request: int = Setting("MAX_JOBS_PER_REQUEST", 100, _number(int, 1, 1000)).means(
-        "maximum number of images in one POST /jobs request; their total size may be 10 × MAX_UPLOAD_BYTES"
+        "maximum number of images in one POST /jobs request; above it, the answer is 413; maximum total "
+        "size of these images: 10 × MAX_UPLOAD_BYTES"
     )
     webhook_secret: tuple[bytes, ...] | None = Setting("WEBHOOK_SECRET", None, _secrets, secret=True).means(
         "secret that signs webhooks, written as whsec_ and base64; commas separate several secrets; "
         "unset: no webhooks"
     )
     webhook_allow: Allowed = Setting("WEBHOOK_ALLOW", Allowed(), Allowed.parse).means(
-        "hosts, IP addresses and networks that may receive webhooks although they are not public"
+        "hosts, IP addresses and networks that are not public but may receive webhooks, separated by commas"
     )
     webhook_workers: int = Setting("WEBHOOK_WORKERS", 4, _number(int, 1, 256)).means(
         "maximum number of webhooks that a sender process sends at the same time"
@@ -259,7 +269,7 @@ class Settings:
         "API keys that callers must send, separated by commas; unset: no key is needed"
     )
     api_keys_file: Path | None = Setting("API_KEYS_FILE", None, Path).means(
-        "path of a file with more API keys, one per line; # starts a comment"
+        "path of a file with API keys in addition to API_KEYS, one key per line; # starts a comment"
     )
     rate_limit: str | None = Setting("RATE_LIMIT", None, str).means(
         "maximum request rate of each API key (without API keys: of each IP address), "
@@ -297,7 +307,7 @@ def table() -> list[tuple[str, Setting]]:
 
 
 def redis_url(settings: Settings) -> str:
-    """Return the Redis server's address, for a process that was not started by `serve`.
+    """Return the value of `REDIS_URL`, which a process needs if `serve` did not start it.
 
     Raises:
         SettingsError: `REDIS_URL` is not set.
