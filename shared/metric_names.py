@@ -13,33 +13,40 @@ class MetricName(NamedTuple):
 BUILD = MetricName("classification_build", "This gateway's version.")
 REDIS_UP = MetricName(
     "classification_redis_up",
-    "1 if this gateway could read the metrics of the queue from Redis, 0 if these metrics are missing.",
+    "1 if this gateway could read the cluster's metrics from Redis; 0 if these metrics are missing.",
 )
-WORKERS = MetricName("classification_workers", "Live workers with a warm model.")
+WORKERS = MetricName(
+    "classification_workers", "Number of live workers that have loaded and warmed up their model."
+)
 BATCH_LIMIT = MetricName(
     "classification_batch_limit",
     "Maximum number of inputs in one run of the model; below INPUT_BATCH if a worker had too little memory.",
 )
 MODEL = MetricName(
     "classification_model",
-    "A model that workers run; there are several models while the model is being changed.",
+    "A model that live workers run; while the model is being changed, there is one line for each model.",
 )
-JOBS_WAITING = MetricName("classification_jobs_waiting", "Jobs that wait for a worker.")
+JOBS_WAITING = MetricName("classification_jobs_waiting", "Number of jobs that wait for a worker.")
 OLDEST_JOB_WAIT = MetricName(
     "classification_oldest_job_wait_seconds",
-    "Time for which the next job of the queue has waited; 0 if no job waits.",
+    "Time for which the first job of the queue has waited; 0 if no job waits.",
 )
-JOBS_RUNNING = MetricName("classification_jobs_running", "Jobs that workers have claimed and not ended.")
+JOBS_RUNNING = MetricName(
+    "classification_jobs_running", "Number of jobs that workers have claimed but not ended."
+)
 IMAGE_BYTES = MetricName(
     "classification_image_bytes", "Total size of the images of all waiting and running jobs, in bytes."
 )
 JOBS_ENDED = MetricName(
-    "classification_jobs_ended", "Jobs that have ended; reason is the error code of failed jobs."
+    "classification_jobs_ended", "Number of ended jobs; the label reason is the error code of failed jobs."
 )
 LATE_ATTEMPTS = MetricName(
-    "classification_late_attempts", "Attempts whose result was discarded because the job's lease had ended."
+    "classification_late_attempts",
+    "Number of attempts whose result was discarded because the job's lease had ended.",
 )
-HTTP_REQUESTS = MetricName("classification_http_requests", "Requests that the gateway answered.")
+HTTP_REQUESTS = MetricName(
+    "classification_http_requests", "Number of HTTP requests that the gateway has answered."
+)
 HTTP_SECONDS = MetricName(
     "classification_http_request_duration_seconds", "Time from a request's arrival to its answer."
 )
@@ -67,7 +74,7 @@ BATCH_INPUTS = Histogram(
 )
 INFERENCE = Histogram(
     "inference_seconds",
-    "Time of each run of the model, including failed runs; the sum is the total busy time of all models.",
+    "Duration of each run of the model, also of failed runs; the sum is the total busy time of all models.",
     (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 DECODE = Histogram(
@@ -77,13 +84,13 @@ DECODE = Histogram(
 )
 QUEUE_WAIT = Histogram(
     "queue_wait_seconds",
-    "Time from a job's submission to its run in the model, without the time to decode its image.",
+    "Time from a job's submission to the start of its run in the model, minus the image's decoding time.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
     "queue",
 )
 ANSWER = Histogram(
     "answer_seconds",
-    "Time from a job's submission to its scores: wait in the queue, decoding and run of the model.",
+    "Time from a job's submission until the model has computed its scores.",
     QUEUE_WAIT.bounds,
     "queue",
 )
