@@ -107,9 +107,7 @@ class Read:
             OSError: the file cannot be read, or is larger than any server accepts.
         """
         if self.path.stat().st_size > MAX_IMAGE_BYTES:
-            raise OSError(
-                f"file: expected at most {MAX_IMAGE_BYTES // 2**20} MiB, got more. Shrink the image."
-            )
+            raise OSError(f"expected at most {MAX_IMAGE_BYTES // 2**20} MiB, got more. Shrink the image.")
         return self.path.read_bytes()
 
 
@@ -181,8 +179,7 @@ class Calls:
             if time.monotonic() + pause > end:
                 raise outcome
             if pause > _left(deadline):
-                detail = f"the server gave no answer before the deadline; the last error: {outcome}"
-                raise TimedOut(detail) from outcome
+                raise TimedOut(f"no answer before the deadline; the last error: {outcome}") from outcome
             yield Pause(pause)
         raise AssertionError("not reached")
 
@@ -252,7 +249,7 @@ class Calls:
         return Job.of((yield from self.call(send, deadline)).json())
 
     def jobs(self, ids: Sequence[str], wait: float = 0.0, deadline: float = math.inf) -> Call[list[Job]]:
-        """Return the states of up to `MAX_IDS` jobs once any of them has ended, or after `wait` seconds."""
+        """Return the states of up to `MAX_IDS` jobs once one of these jobs ends, or after `wait` seconds."""
         send = Send("GET", "/jobs", params={"ids": ",".join(ids), **_wait(wait)}, wait=wait)
         response = yield from self.call(send, deadline)
         return [Job.of(each) for each in response.json()["jobs"]]

@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 class Engine:
     """A frozen model that scores any number of inputs in one or more runs.
 
-    `sizes` has the possible sizes of a run, all of which the warm-up has run; a size that needs too much
-    memory is removed. `costs` maps the size of a run to its seconds, as measured in the warm-up. `plans` maps
-    a number of inputs to the sizes of the runs that score these inputs fastest.
+    `sizes` has the possible numbers of inputs in a run; a size that needs too much memory is removed. `costs`
+    maps the size of a run to the run's seconds, as measured in the warm-up. `plans` maps a number of inputs
+    to the sizes of the runs that score these inputs fastest.
     """
 
     height: int

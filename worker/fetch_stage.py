@@ -33,7 +33,7 @@ GROUP_BYTES = 65_536
 Passing a single small image to a thread would cost more time than it saves."""
 
 MAX_FULL_SECONDS = 0.05
-"""Maximum wait, in seconds, while the next batch is full for one queue; the other queue may get jobs."""
+"""Maximum wait for room in the next batch, in seconds; meanwhile, the other queue may get jobs."""
 
 Group = list[tuple[Claim, bytes | None]]
 

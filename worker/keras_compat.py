@@ -2,7 +2,7 @@
 
 Checked with keras 3.15.1 and tf-keras 2.21.0.
 
-- Environment variables: while they are imported, Keras reads KERAS_BACKEND, and TensorFlow its log level.
+- Environment variables: during the import, Keras reads KERAS_BACKEND and TensorFlow reads its log level.
 - Hidden packages: Keras imports matplotlib, scipy and sklearn if they are installed, for pictures and
   training. Without these packages, the import of Keras takes 2.0 s instead of 4.3 s (docs/performance.md).
   Guarded by

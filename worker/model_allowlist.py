@@ -52,8 +52,8 @@ _NAMES: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").re
 ALLOWED_CLASSES = frozenset(_NAMES["layers"] + _NAMES["layer_parts"])
 """Class names that are allowed in a model's configuration.
 
-They are all layers of Keras 3 and tf_keras, except layers that contain code or load a file. A test compares
-this list with both libraries."""
+The allowed classes are all layers of Keras 3 and tf_keras, except layers that contain code or load a
+file. A test compares this list with both libraries."""
 
 DENIED_OPERATIONS = _NAMES["denied_operations"]
 """Refused operations of TensorFlow graphs: operations that access files, the network or Python.
@@ -99,13 +99,7 @@ def inspect_model(path: Path) -> Inspection:
 
 def _file_type(head: bytes) -> str:
     kind = next((name for start, name in _FILE_TYPES.items() if head.startswith(start)), None)
-    return (
-        f"it looks like {kind}"
-        if kind
-        else "its first bytes are not those of HDF5"
-        if head
-        else "it is empty"
-    )
+    return f"it looks like {kind}" if kind else "it has no HDF5 signature" if head else "it is empty"
 
 
 def read_configuration(path: Path) -> tuple[str, str]:

@@ -33,7 +33,7 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
     """Load an inspected model.
 
     Raises:
-        ModelError: no loader can read the model, or it does not have one image input and one score output.
+        ModelError: the model can't be read, or does not have exactly one image input and one score output.
     """
     import_keras()
     if inspection.format == "savedmodel":
@@ -48,11 +48,7 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
             except Exception as error:  # Each version of Keras raises different exceptions.
                 reasons.append(f"{name}: {one_line(error)}")
     new_h5 = inspection.format == "h5" and inspection.keras_version.startswith("3")
-    hint = (
-        ". Save the model as a .keras file, because an H5 file may lack parts of a Keras 3 model"
-        if new_h5
-        else ""
-    )
+    hint = ". Save the model as .keras: an H5 file may lack parts of a Keras 3 model" if new_h5 else ""
     raise ModelError(f"{path} can't be loaded: {'; '.join(reasons)}{hint}")
 
 
@@ -73,7 +69,7 @@ def _read_tf_keras(path: str) -> Any:
 
 @contextmanager
 def _named(path: Path, form: str) -> Iterator[str]:
-    """Provide a path whose extension matches the file's format, because Keras goes by the extension."""
+    """Provide a path whose extension matches the file's format: Keras reads the format from the extension."""
     extensions = {"h5": (".h5", ".hdf5"), "keras": (".keras",)}[form]
     if path.name.endswith(extensions):
         yield str(path)

@@ -19,9 +19,7 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
         ModelError: scores differ by more than 0.1, or fewer than 9 of 10 images get the same best class.
     """
     if not has_bfloat16():
-        logger.warning(
-            "this processor has no bfloat16 instructions: float32 may be as fast as bfloat16, or faster"
-        )
+        logger.warning("this processor has no bfloat16 instructions: bfloat16 may be no faster than float32")
     difference = float(np.abs(exact - reduced).max())
     # A changed top answer counts as the same if the float32 scores of the two classes are almost equal.
     chosen = exact[np.arange(len(exact)), reduced.argmax(1)]

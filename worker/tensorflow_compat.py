@@ -1,9 +1,10 @@
 """Contains all uses of private and outdated parts of TensorFlow. Checked with tensorflow 2.21.0.
 
-- `convert_variables_to_constants_v2` is private. A session needs its result, a graph without variables.
+- `convert_variables_to_constants_v2` is private. A session needs the graph without variables
+  that this function returns.
 - `compat.v1.Session` runs the model's graph on a CPU. In a session, a batch of 8 inputs takes 0.66 ms of CPU
   time. In a direct call of the function, the batch takes 1.85 ms (docs/performance.md), because TensorFlow
-  formats every batch for an unused error message. Precision and threads can be set per session.
+  formats every batch for an unused error message. Each session has its own precision and inter-op threads.
   Guarded by tests/integration/test_model.py (the scores are those of `predict`) and by
   tests/integration/test_engine.py (precision and threads).
 - `malloc_trim` of glibc returns the freed memory to the operating system after the model was loaded. With

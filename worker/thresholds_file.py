@@ -71,8 +71,7 @@ def _check_row(where: str, row: list[str], known: Collection[str], found: Collec
     name = row[0].strip()
     if name not in known:
         raise ModelError(
-            f"{where}: the class {name!r} is not in the classes file. Add it to the classes file, or delete"
-            " this row."
+            f"{where}: the class {name!r} is not in the classes file. Add the class, or delete this row."
         )
     if name in found:
         raise ModelError(
@@ -82,9 +81,7 @@ def _check_row(where: str, row: list[str], known: Collection[str], found: Collec
 
 def _check_length(where: str, cells: list[str]) -> None:
     if len(cells) != len(COLUMNS):
-        raise ModelError(
-            f"{where}: expected {len(COLUMNS)} cells, got {len(cells)}. Write the cells {_COLUMNS}."
-        )
+        raise ModelError(f"{where}: expected {len(COLUMNS)} cells, got {len(cells)}. Write {_COLUMNS}.")
 
 
 def _number(cell: str) -> float:
