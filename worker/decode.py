@@ -102,7 +102,7 @@ def _draft_scale(boxes: Sequence[Box], spec: PixelSpec) -> int:
 
 
 def _cut(opened: OpenedImage, box: Box, scale: int, spec: PixelSpec) -> Image.Image:
-    """Return one region, resized; `box` is in pixels of the upright image at its full size.
+    """Return one region, resized for the model; `box` is in pixels of the upright image at its full size.
 
     The region is cut out before it is resized, because pixels outside of the region must have no influence.
     The region is also cut out before it is turned, because turning the whole image would take longer.

@@ -4,7 +4,7 @@ Loading a model file can run code. tf_keras runs Python code that an H5 file has
 recurrent cell's wrapper. tf_keras calls any TensorFlow function that a TFOpLambda layer names. tf_keras
 also imports any module that a model's configuration names. So a model file is loaded only if
 `model_allowlist.json` has all names in the file's configuration. The allowlist has only Keras' own layers,
-whose configurations consist of numbers and names. This module does not import TensorFlow.
+whose configurations consist of numbers and names. The check itself does not import TensorFlow.
 """
 
 import hashlib
@@ -155,7 +155,7 @@ def _inspect_saved_model(path: Path) -> Inspection:
         # In protobuf, a NodeDef contains the operation's name after the tag 0x12 and the name's length.
         if b"\x12" + bytes([len(name)]) + name.encode() in content:
             raise ModelError(
-                f"{path} is refused: it has the operation {name}, which reaches files, the network or Python"
+                f"{path} is refused: it has the operation {name}, which accesses files, the network or Python"
             )
     return Inspection("savedmodel", "", (), digest.hexdigest())
 

@@ -28,7 +28,7 @@ class RedisRetry:
         """Call `command` until it raises no `RedisError`; return the result.
 
         Raises:
-            RedisError: the command fails until the grace period ends.
+            RedisError: the command still failed at the end of the grace period.
         """
         return self._retry.call_with_retry(command, _log, lambda _: time.monotonic() <= self._deadline)
 
