@@ -4,7 +4,8 @@
         answer = client.classify("photo.jpg", top_n=3)
         print(answer.best.class_name, answer.best.score)
 
-`AsyncClient` has the same calls as coroutines. The package needs only httpx, and no package of the server.
+`AsyncClient` has the same methods as coroutines. The package depends only on httpx; it imports no code of the
+server.
 """
 
 from classification_client.client import AsyncClient, Client

@@ -1,8 +1,9 @@
-"""The client's calls without any I/O: generators that yield steps and receive the result of each step.
+"""The client's operations as generators without any I/O.
 
-`Client` and `AsyncClient` perform the same steps, blocking or with asyncio, and throw transport errors
-(`OSError`, `httpx.TransportError`) into the generator. So both clients share the code for retries, forms and
-answers.
+A generator yields a step, for example an HTTP request, and receives the step's result. `Client` performs the
+steps with blocking calls, `AsyncClient` with asyncio. If a step raises `OSError` or `httpx.TransportError`,
+the client throws the error into the generator. In this way, both clients share the code for retries, upload
+forms and answers.
 """
 
 import contextlib
@@ -24,29 +25,31 @@ from classification_client.results import Answer, Job, Source
 T = TypeVar("T")
 
 Submitted = Callable[[Source, str], None]
-"""Function that is called with each submitted photo and the id of the photo's job."""
+"""Callback that receives each submitted photo and the id of the photo's job."""
 
 RETRIED = frozenset({429, 502, 503, 504})
 """HTTP statuses after which the client sends the same request again."""
 
 IMAGE_ERRORS = frozenset({400, 413, 415, 422, 500})
-"""HTTP statuses of errors that a single image of the request may have caused."""
+"""HTTP error statuses that one image may cause in a request with several images."""
 
 MAX_FORM_IMAGES = 16
 MAX_FORM_BYTES = 8 * 2**20
-"""Maximum total size in bytes of the images in one form; a larger image is sent in a form of its own."""
+"""Maximum total size of the images in one upload form, in bytes; a larger image is sent alone."""
 
 MAX_IMAGE_BYTES = 512 * 2**20
-"""Maximum image size in bytes that any server accepts; the client does not read larger files."""
+"""Maximum size of an image file, in bytes.
+
+The client does not read a larger file, because no server accepts such an image."""
 
 MAX_IDS = 100
 """Maximum number of job ids in one status request."""
 
 MAX_WAIT_SECONDS = 20.0
-"""Maximum time in seconds that a status request waits for a job's end; proxies may close longer requests."""
+"""Maximum seconds for which a status request waits for a job's end; proxies may abort longer waits."""
 
 GRACE_SECONDS = 1.0
-"""Time in seconds for which the client still waits for the server's answer after the caller's deadline."""
+"""Seconds after the caller's deadline for which the client continues to wait for the server's answer."""
 
 CANCEL_SECONDS = 5.0
 """Maximum time in seconds for canceling a job whose caller no longer waits."""
@@ -63,13 +66,14 @@ class Send:
     fields: dict[str, str] = field(default_factory=dict)
     images: Sequence[bytes] = ()
     wait: float = 0.0
-    """Seconds for which the server may delay its answer until a job ends."""
+    """Maximum seconds for which the server delays its answer while it waits for a job's end."""
     left: float = math.inf
     """Seconds until the caller's deadline."""
 
     def arguments(self, timeout: float) -> dict[str, Any]:
-        """Return the arguments of this request for the `request` method of httpx's clients."""
-        # A form's file field needs a file name. The photo's own name is private, and may not be UTF-8.
+        """Return this request as keyword arguments of `httpx.Client.request`."""
+        # A file field of a form needs a file name. The photo's own name is private, and is possibly not valid
+        # UTF-8.
         files = [("blob", ("image", image)) for image in self.images]
         limit = self.left + GRACE_SECONDS
         return {
@@ -103,7 +107,7 @@ class Read:
             OSError: the file cannot be read, or is larger than any server accepts.
         """
         if self.path.stat().st_size > MAX_IMAGE_BYTES:
-            raise OSError(f"the file is larger than {MAX_IMAGE_BYTES // 2**20} MiB, which no server accepts")
+            raise OSError(f"expected at most {MAX_IMAGE_BYTES // 2**20} MiB, got more. Shrink the image.")
         return self.path.read_bytes()
 
 
@@ -112,7 +116,10 @@ Call = Generator[Step, Any, T]
 
 
 class Options(TypedDict, total=False):
-    """The options of a classification. The server's default applies to an option that is missing or None."""
+    """The options of a classification request.
+
+    The server's default applies to an option that is missing or None.
+    """
 
     regions: Iterable[tuple[int, int, int]] | None
     top_n: int | None
@@ -133,7 +140,7 @@ def form_fields(options: Options) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to send, its bytes until it is sent, and the number of times that it was sent."""
+    """A photo, its bytes while it waits to be sent, and the number of times that it was sent."""
 
     source: Source
     image: bytes = b""
@@ -141,23 +148,23 @@ class Photo:
 
 
 def has_room(form: Sequence[Photo], image: bytes) -> bool:
-    """Return whether a form has room for one more image; an empty form has room for any image."""
+    """Return whether an upload form has room for one more image; an empty form accepts any image."""
     size = sum(len(each.image) for each in form) + len(image)
     return not form or (len(form) < MAX_FORM_IMAGES and size <= MAX_FORM_BYTES)
 
 
 @dataclass(frozen=True)
 class Calls:
-    """The client's calls.
+    """The operations that both clients offer, as generators of steps.
 
-    `patience` is the retry time in seconds: for this time, a request is sent again after a broken connection
-    or a status in `RETRIED`.
+    `patience` is the retry time in seconds. During this time, the client repeats a request after a broken
+    connection or an HTTP status in `RETRIED`.
     """
 
     patience: float
 
     def call(self, send: Send, deadline: float = math.inf) -> Call[httpx.Response]:
-        """Send a request; during the retry time, send it again while the server is unreachable or full.
+        """Send a request; repeat it during the retry time if the server is unreachable or overloaded.
 
         Raises:
             Problem: the server answered with an error.
@@ -172,7 +179,7 @@ class Calls:
             if time.monotonic() + pause > end:
                 raise outcome
             if pause > _left(deadline):
-                raise TimedOut(f"the server gave no answer before the deadline: {outcome}") from outcome
+                raise TimedOut(f"no answer before the deadline; the last error: {outcome}") from outcome
             yield Pause(pause)
         raise AssertionError("not reached")
 
@@ -184,8 +191,8 @@ class Calls:
         """
         deadline = time.monotonic() + timeout
         image = yield from read(source)
-        # With `respond-async`, the server returns a job's id, with which the client reads the whole result.
-        # An answer from the result cache has a job id too, and is returned without delay.
+        # With `respond-async`, the server returns the job's id, and the client then requests the job's full
+        # result. An answer from the result cache also has a job id; this job has already ended.
         prefer = {"Prefer": "respond-async"}
         send = Send("POST", "/classify", prefer, fields=form_fields(options), images=[image])
         response = yield from self.call(send, deadline)
@@ -206,7 +213,7 @@ class Calls:
     def submit(
         self, sources: Iterable[Source], options: Options, submitted: Submitted | None = None
     ) -> Call[list[str]]:
-        """Submit any number of photos in forms of bounded size; return the ids of their jobs."""
+        """Submit any number of photos, if necessary in several requests; return the ids of their jobs."""
         ids: list[str] = []
         form: list[Photo] = []
         fields = form_fields(options)
@@ -223,9 +230,9 @@ class Calls:
     def submit_form(
         self, form: Sequence[Photo], fields: dict[str, str], submitted: Submitted | None
     ) -> Call[list[str]]:
-        """Submit photos in one form; return the ids of their jobs.
+        """Submit photos in one request; return the ids of their jobs.
 
-        Because of the idempotency key, a retry creates no second job.
+        The request has an idempotency key, so a retry creates no second job for a photo.
         """
         key = {"Idempotency-Key": uuid4().hex}
         send = Send("POST", "/jobs", key, fields=fields, images=[photo.image for photo in form])
@@ -242,7 +249,7 @@ class Calls:
         return Job.of((yield from self.call(send, deadline)).json())
 
     def jobs(self, ids: Sequence[str], wait: float = 0.0, deadline: float = math.inf) -> Call[list[Job]]:
-        """Return the states of up to `MAX_IDS` jobs as soon as one job has ended, or after `wait` seconds."""
+        """Return the states of up to `MAX_IDS` jobs once one of these jobs ends, or after `wait` seconds."""
         send = Send("GET", "/jobs", params={"ids": ",".join(ids), **_wait(wait)}, wait=wait)
         response = yield from self.call(send, deadline)
         return [Job.of(each) for each in response.json()["jobs"]]
@@ -267,7 +274,7 @@ class Calls:
         return [ended[each] for each in ids]
 
     def cancel(self, job_id: str, deadline: float = math.inf) -> Call[bool]:
-        """Cancel a waiting job; return False if the job no longer waits."""
+        """Cancel a queued job; return False if the job is no longer queued."""
         try:
             yield from self.call(Send("DELETE", f"/jobs/{job_id}"), deadline)
         except Problem as problem:
@@ -294,7 +301,7 @@ def _attempt(send: Send, attempt: int) -> Call[tuple[Any, float]]:
     """Send a request once; return the response, or the error and the seconds until the next attempt.
 
     Raises:
-        Problem: the server would answer another attempt with the same error.
+        Problem: the server answered with an error that a retry would not change.
     """
     pause = min(0.2 * 2**attempt, 15.0) * random.uniform(0.5, 1.0)  # noqa: S311 (not a secret)
     try:

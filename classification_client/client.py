@@ -1,4 +1,4 @@
-"""`Client`, whose calls block, and `AsyncClient`, which has the same calls for asyncio."""
+"""The two clients: `Client` has blocking methods, `AsyncClient` has the same methods as coroutines."""
 
 import asyncio
 import time
@@ -17,15 +17,15 @@ T = TypeVar("T")
 HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
 
 TRANSPORT_ERRORS = (httpx.TransportError, OSError)
-"""Errors of a step that are thrown into the call's generator, which handles them."""
+"""Errors that a step may raise; the client throws them into the generator that yielded the step."""
 
 
 class _Base(Generic[HttpClient]):
     """The settings and the HTTP connections of a client.
 
     `url` is the server's address, and `key` is the API key. `timeout` is the maximum time in seconds to
-    connect, or to wait for more data from the server. `patience` is the retry time in seconds: for this time,
-    a request is sent again after a broken connection or one of the statuses 429, 502, 503 and 504.
+    connect, or to wait for more data from the server. `patience` is the retry time in seconds. During this
+    time, the client repeats a request after a broken connection or an HTTP status 429, 502, 503 or 504.
 
     Raises:
         ValueError: `url` or `key` is malformed.
@@ -41,7 +41,7 @@ class _Base(Generic[HttpClient]):
         self._http: HttpClient = self._http_class(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            # Requests to this machine must not go to a proxy that an environment variable names.
+            # Requests to this machine must not go through a proxy from variables such as HTTP_PROXY.
             trust_env=_host(url) not in ("localhost", "127.0.0.1", "::1"),
         )
 
@@ -59,12 +59,12 @@ def _host(url: str) -> str:
 
 
 def _advance(call: Call[T], result: Any) -> Step:
-    """Send the last step's result to the call's generator, or throw its error there; return the next step."""
+    """Resume the generator `call` with the last step's result or error; return the next step."""
     return call.throw(result) if isinstance(result, TRANSPORT_ERRORS) else call.send(result)
 
 
 class Client(_Base[httpx.Client]):
-    """A client whose calls block. Several threads may share one client.
+    """A client with blocking methods. Several threads may share one client.
 
     A classification has three options: `regions` (squares `(x, y, side)` in pixels), `top_n` and
     `consolidate`. The server's defaults apply to options that are not set.
@@ -85,7 +85,7 @@ class Client(_Base[httpx.Client]):
         self._http.close()
 
     def classify(self, source: Source, *, timeout: float = 120.0, **options: Unpack[Options]) -> Answer:
-        """Classify one photo, or regions of the photo, in the queue for requests that wait for their answer.
+        """Classify one photo, or regions of the photo, through the interactive queue; return the answer.
 
         Raises:
             OSError: the file cannot be read.
@@ -98,9 +98,9 @@ class Client(_Base[httpx.Client]):
     ) -> list[str]:
         """Submit a job for each photo; return the jobs' ids.
 
-        Many photos are sent in several forms. After the server has accepted a form, `submitted` is called
-        with each photo of the form and the id of the photo's job. So these ids are known even if a later form
-        fails.
+        If there are many photos, they are sent in several requests. After each accepted request, `submitted`
+        is called once per photo in the request, with the photo and its job's id. So the caller knows the ids
+        of all accepted jobs even if a later request fails.
 
         Raises:
             OSError: a file cannot be read.
@@ -121,7 +121,7 @@ class Client(_Base[httpx.Client]):
         return self._run(self._calls.job(job_id))
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a waiting job; return False if the job no longer waits."""
+        """Cancel a queued job; return False if the job is no longer queued."""
         return self._run(self._calls.cancel(job_id))
 
     def config(self) -> dict[str, Any]:
@@ -139,15 +139,15 @@ class Client(_Base[httpx.Client]):
     ) -> Iterator[Outcome]:
         """Classify any number of photos, or all photos in a folder and its subfolders.
 
-        Yields an outcome for each photo, in the order in which the jobs end. The outcome of a photo without
-        an answer has an `error`. At most `in_flight` jobs are open at a time, and only the photos of one form
-        are in memory.
+        Yields an outcome for each photo, in the order in which the jobs end. If a photo has no answer, the
+        `error` of its outcome has the reason. At most `in_flight` jobs are queued or running at a time. At
+        most the photos of one request are in memory.
 
-        `submitted` is called with each photo and the id of the photo's job. To continue an earlier run, set
-        `jobs` to the photos and job ids with which `submitted` was called in that run.
+        After a photo is submitted, `submitted` is called with the photo and its job's id. To continue an
+        interrupted call of `map`, set `jobs` to a mapping of these photos to their job ids.
 
         Raises:
-            ClientError: the server cannot be reached, or its error concerns more than a single photo.
+            ClientError: the server cannot be reached, or its error is not due to a single photo.
         """
         stream = PhotoStream(self._calls, photos(sources), options, in_flight, jobs, submitted)
         while outcomes := self._run(stream.next_outcomes()):
@@ -176,7 +176,7 @@ class Client(_Base[httpx.Client]):
 
 
 class AsyncClient(_Base[httpx.AsyncClient]):
-    """A client for asyncio, which has the calls of `Client` as coroutines."""
+    """A client for asyncio: it has the methods of `Client` as coroutines."""
 
     _http_class = httpx.AsyncClient
 

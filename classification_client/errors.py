@@ -1,4 +1,4 @@
-"""The errors of the client.
+"""The exceptions that the client raises.
 
 ClientError
   Unreachable      the server could not be reached, or connections broke, until the retry time ended
@@ -14,7 +14,7 @@ import httpx
 
 
 class ClientError(Exception):
-    """The base of all errors of this package."""
+    """The base class of all exceptions of this package."""
 
 
 class Unreachable(ClientError):
@@ -26,9 +26,10 @@ class TimedOut(ClientError):
 
 
 class Problem(ClientError):
-    """The server answered with an HTTP error in the format of RFC 9457; `detail` has its cause and remedy.
+    """The server answered with an HTTP error in the format of RFC 9457; `detail` has the cause and remedy.
 
-    `fields` has the error of each wrong form field. `retry_after` is the `Retry-After` header in seconds.
+    `fields` has an error message for each invalid form field. `retry_after` is the value of the `Retry-After`
+    header, in seconds.
     """
 
     def __init__(

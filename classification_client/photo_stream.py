@@ -21,15 +21,16 @@ from classification_client.errors import JobFailed, Problem
 from classification_client.results import Job, Outcome, Source
 
 MAX_SENT = 3
-"""Maximum number of times that a photo is sent if the server loses its job."""
+"""Maximum number of submissions of a photo; a photo is submitted again if the server has lost its job."""
 
 
 class PhotoStream:
-    """Submits photos as earlier jobs end, and collects the outcomes of the photos.
+    """Submits more photos whenever earlier jobs end, and collects the outcome of each photo.
 
-    At most `in_flight` jobs are open at a time, and only the photos of one form are in memory. If `jobs` has
-    a job id for a photo, an earlier run has submitted the photo. An earlier run's photo is sent again only if
-    the server no longer knows the job. `submitted` is called with each new job.
+    At most `in_flight` jobs are queued or running at a time. At most the photos of one request are in memory.
+    `jobs` has the job ids of photos that an earlier, interrupted stream submitted. A photo in `jobs` is
+    submitted again only if the server no longer knows its job. `submitted` is called with each submitted
+    photo and its job's id.
     """
 
     def __init__(
@@ -50,10 +51,10 @@ class PhotoStream:
         self._lost: list[Photo] = []
 
     def next_outcomes(self) -> Call[list[Outcome]]:
-        """Return the outcomes of the next jobs that end; an empty list if all photos have an outcome.
+        """Return the outcomes of the next jobs that end; return an empty list after the last outcome.
 
         Raises:
-            Problem: the server's error concerns more than a single photo.
+            Problem: the server answered with an error that is not due to a single photo.
             Unreachable: the server could not be reached within the retry time.
         """
         while self._has_more or self._open or self._lost:
@@ -65,7 +66,7 @@ class PhotoStream:
         return []
 
     def _fill(self) -> Call[list[Outcome]]:
-        """Submit photos if `in_flight` permits a whole form; return the outcomes of photos that failed."""
+        """Submit photos if `in_flight` permits a full request; return the outcomes of rejected photos."""
         outcomes: list[Outcome] = []
         if self._open and self._in_flight - len(self._open) < min(MAX_FORM_IMAGES, self._in_flight):
             return outcomes
@@ -85,7 +86,7 @@ class PhotoStream:
         return outcomes
 
     def _next(self) -> Photo | None:
-        """Return the next photo to send; the jobs of earlier runs that precede it become open jobs."""
+        """Return the next photo to submit; skip photos in `jobs`, whose jobs already exist."""
         if self._lost:
             return self._lost.pop()
         while len(self._open) < self._in_flight:
@@ -99,7 +100,11 @@ class PhotoStream:
         return None
 
     def _send(self, form: list[Photo]) -> Call[list[Outcome]]:
-        """Submit a form; if the server refuses a photo of it, submit its halves until that photo is found."""
+        """Submit photos in one request; return the outcomes of refused photos.
+
+        If the server refuses a request, each half of its photos is sent separately, until the invalid photo
+        is alone in a request.
+        """
         try:
             ids = yield from self._calls.submit_form(form, self._fields, self._submitted)
         except Problem as problem:
@@ -115,13 +120,13 @@ class PhotoStream:
         return []
 
     def _collect(self) -> Call[list[Outcome]]:
-        """Wait until one of the oldest jobs ends; return an empty list after `MAX_WAIT_SECONDS`."""
+        """Wait up to `MAX_WAIT_SECONDS` until one of the oldest jobs ends; return ended jobs' outcomes."""
         oldest = [job_id for job_id, _ in zip(self._open, range(MAX_IDS), strict=False)]
         jobs = yield from self._calls.jobs(oldest, MAX_WAIT_SECONDS)
         return [outcome for job in jobs if job.ended and (outcome := self._outcome(job))]
 
     def _outcome(self, job: Job) -> Outcome | None:
-        """Return the outcome of an ended job, or None if its photo is sent again."""
+        """Return the outcome of an ended job, or None if the photo must be submitted again."""
         photo = self._open.pop(job.id)
         if job.status == "unknown" and photo.sent < MAX_SENT:
             self._lost.append(photo)

@@ -1,4 +1,4 @@
-"""Finds the photos in the arguments of a call and in folders."""
+"""Finds the photos that a caller specifies as files or as a folder."""
 
 import mimetypes
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 from classification_client.results import Source
 
 _TYPES = mimetypes.MimeTypes()
-"""Python's own list of MIME types by file extension, because a machine's list may be wrong."""
+"""Python's built-in MIME types by file extension, because the operating system's list may be wrong."""
 
 
 def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
-    """Yield the photos in `sources`; if `sources` is a folder, yield its `files`."""
+    """Yield the photos in `sources`; if `sources` is a folder, yield the photos in this folder."""
     if isinstance(sources, bytes):
         yield sources
     elif not isinstance(sources, str | Path):
@@ -25,18 +25,19 @@ def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
 
 
 def files(folder: Path, skipped: Counter[str] | None = None) -> Iterator[Path]:
-    """Yield the files of a folder and its subfolders that may be photos, sorted by name.
+    """Yield the files in a folder and its subfolders that may be photos, sorted by name.
 
-    Hidden files are skipped. Files with the extension of another type, such as `.json` and `.mp4`, are
-    skipped too, and `skipped` counts them by extension. A folder that cannot be opened is itself yielded.
+    Hidden files are skipped. Files with the extension of another file type, such as `.json` or `.mp4`,
+    are skipped too; `skipped` counts these files by extension. If a folder cannot be opened, the folder's
+    path is yielded instead of its files.
     """
-    # `Path.rglob` would yield unsorted files. Links to folders are not followed, because they may form a
-    # circle.
+    # `Path.rglob` would yield unsorted files. Links to folders are not followed, because a link may
+    # lead back to a parent folder.
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda each: each.name)
     except OSError:
-        yield folder  # The caller gets the error when it tries to read the folder.
+        yield folder  # Reading this path as a photo raises the error for the caller.
         return
     for entry in entries:
         if entry.name.startswith("."):

@@ -10,7 +10,7 @@ Source = str | Path | bytes
 """A photo: its path, or its bytes."""
 
 ENDED = frozenset({"finished", "failed", "canceled", "expired", "unknown"})
-"""The statuses of jobs that no longer change."""
+"""Statuses of ended jobs; an ended job's status no longer changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The predictions for a square `(x, y, side)` of the photo or for the whole photo, best score first."""
+    """The predictions for the whole photo or for one square `(x, y, side)` of it, best score first."""
 
     square: tuple[int, int, int] | None
     predictions: tuple[Prediction, ...]
@@ -43,8 +43,8 @@ class Species:
 class Answer:
     """The model's answer for a photo.
 
-    `model` and `thresholds` are the fingerprints of the files that produced the answer. `data` is the
-    answer's JSON from the server.
+    `model` and `thresholds` are the SHA-256 fingerprints of the model file and of the thresholds file. `data`
+    is the server's answer as parsed JSON.
     """
 
     regions: tuple[Region, ...]
@@ -82,7 +82,7 @@ def _region(data: dict[str, Any]) -> Region:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The state of a job; its times are in the server's format (ISO 8601, UTC)."""
+    """The state of a job; the job's times are strings in ISO 8601 format, in UTC."""
 
     id: str
     status: str
@@ -97,7 +97,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the job has ended, so that its status no longer changes."""
+        """Whether the job has ended; the status of an ended job no longer changes."""
         return self.status in ENDED
 
     def result(self) -> Answer:

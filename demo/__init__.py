@@ -1,4 +1,4 @@
-"""The paths of the demo model's files, which `demo.train` makes: see demo/README.md."""
+"""The paths of the demo model's files; `python -m demo.train` creates the files (demo/README.md)."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ EXPECTED = SAMPLES / "expected.json"
 
 
 def settings(model: Path, classes: Path, thresholds: Path) -> dict[str, str]:
-    """Return the environment variables that name a model's files."""
+    """Return the worker's environment variables for this model, these classes and these thresholds."""
     return {
         "INFERENCE_MODEL": str(model),
         "INFERENCE_CLASSES_FILE": str(classes),

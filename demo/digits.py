@@ -1,7 +1,7 @@
-"""Splits scikit-learn's handwritten digits, draws the digits as images, and resizes the images.
+"""Splits scikit-learn's handwritten digits into three sets, and draws the digits as images.
 
-The digits are split before any image is drawn: 70 % train the model, and 15 % choose the thresholds. With the
-other 15 % of the digits, the model's accuracy is tested and the sample images are drawn.
+The digits are split before any image is drawn. 70 % of the digits are used to train the model, and 15 % to
+compute the thresholds. The other 15 % are used to test the model's accuracy and to draw the sample images.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,13 @@ NAMES = [f"Digitus {species} {organ}" for species in SPECIES for organ in ORGANS
 """The class names, in the order of the model's outputs."""
 
 Drawing = Callable[[np.ndarray, int, Generator], Image.Image]
-"""Function that draws a digit, an array (8, 8), in the style of an organ."""
+"""Function that draws a digit, an array (8, 8), light on dark (organ 0) or dark on light (organ 1)."""
 
 
 class DigitSet(NamedTuple):
     """A set of digits: their indices in scikit-learn's data set, their pixels and their values (0 to 9).
 
-    `digits` is float32 (n, 8, 8), from 0 to 1.
+    `digits` has the pixels: float32 (n, 8, 8), from 0 to 1.
     """
 
     indices: np.ndarray
@@ -40,7 +40,7 @@ class DigitSet(NamedTuple):
 
 
 def split_digits() -> tuple[DigitSet, DigitSet, DigitSet]:
-    """Return the digits for training, validation and test: 70, 15 and 15 % of the digits of each value."""
+    """Return the training, validation and test sets: 70, 15 and 15 % of the digits of each value."""
     data = load_digits()
     everything = DigitSet(np.arange(len(data.images)), (data.images / 16).astype(np.float32), data.target)
     training, rest = _split(everything, 0.3)
@@ -48,27 +48,27 @@ def split_digits() -> tuple[DigitSet, DigitSet, DigitSet]:
 
 
 def output_of(value: int, organ: int) -> int:
-    """Return the index of a class among the model's outputs."""
+    """Return the index of the model's output for a digit value and an organ."""
     return value * len(ORGANS) + organ
 
 
 def draw_plain(digit: np.ndarray, organ: int, rng: Generator) -> Image.Image:
-    """Draw a digit in the plain style of its organ, without random variation."""
+    """Draw a digit in the plain style of an organ, without random variation."""
     return photo(digit, PLAIN[organ], (160, 160), rng)
 
 
 def draw_photo(digit: np.ndarray, organ: int, rng: Generator) -> Image.Image:
-    """Draw a digit with random size, colours, light and noise, as photos vary."""
+    """Draw a digit with random size, colours, light and noise, so that the image resembles a photo."""
     return photo(digit, random_style(organ, rng), random_size(rng), rng)
 
 
 def pixels(image: Image.Image) -> np.ndarray:
-    """Resize an image as the service does: uint8 (32, 32, 3), antialiased, without keeping proportions."""
+    """Resize an image as the worker does: to uint8 (32, 32, 3), antialiased, without its aspect ratio."""
     return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def draw_all(digit_set: DigitSet, drawing: Drawing, *, copies: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Draw each digit in both organs, `copies` times.
+    """Draw each digit in the styles of both organs, `copies` times in each style.
 
     Returns:
         The images, uint8 (n, 32, 32, 3), and the indices of their classes (n,).
@@ -84,7 +84,7 @@ def draw_all(digit_set: DigitSet, drawing: Drawing, *, copies: int = 1) -> tuple
 
 
 def _split(digit_set: DigitSet, share: float) -> tuple[DigitSet, DigitSet]:
-    """Split a set in two; the second set gets `share` of the digits of each value."""
+    """Split a set of digits in two; the second set gets the fraction `share` of each value's digits."""
     left, right = train_test_split(
         np.arange(len(digit_set.values)), test_size=share, stratify=digit_set.values, random_state=SEED
     )

@@ -14,7 +14,7 @@ Colour = tuple[float, float, float]
 Size = tuple[int, int]
 
 BORDER = 4
-"""Number of empty cells on each side of a digit, which leave space to rotate and shift the digit."""
+"""Number of empty cells that are added on each side of a digit, as space to rotate and shift it."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ PLAIN = (
     Style(ground=(40, 40, 40), stroke=(225, 225, 225)),
     Style(ground=(225, 225, 225), stroke=(40, 40, 40)),
 )
-"""The style of each organ without variation: no noise, no tint, upright and centred."""
+"""The plain styles of `albus` and `niger`: no noise, no tint, upright and centred."""
 
 SLATE = Style((43, 55, 52), (233, 231, 222), level=0.6, softness=0.25, light=0.1, grain=3, chalk=0.45)
 PAPER = Style((240, 233, 216), (38, 44, 74), level=0.6, softness=0.25, light=0.04, grain=2, rule=0.11)
 
 
 def random_style(organ: int, rng: Generator) -> Style:
-    """Return a random style, as photos vary: colour, contrast, light, noise, angle and stroke."""
+    """Return a style with random colours, light, noise, angle and stroke, as in photos."""
     dark, bright = rng.uniform(5, 85), rng.uniform(150, 250)
     ground, stroke = (dark, bright) if organ == 0 else (bright, dark)
     return Style(
@@ -73,7 +73,7 @@ def random_size(rng: Generator) -> Size:
 
 
 def photo(digit: np.ndarray, style: Style, size: Size, rng: Generator) -> Image.Image:
-    """Draw `digit` as an RGB image of `size`."""
+    """Draw `digit` as an RGB image; `size` is its width and height in pixels."""
     width, height = size
     mask = _strokes(digit, style, size)
     if style.chalk:

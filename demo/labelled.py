@@ -1,7 +1,7 @@
 """Draws labelled photos for a trial of the `calibrate` command: `python -m demo.labelled FOLDER`.
 
-The photos show the validation digits, from which the demo's thresholds were computed. The model has not seen
-the styles of these photos.
+The photos show the validation digits, from which the demo's thresholds were computed. The
+random styles of these photos did not occur in the model's training.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from numpy.random import default_rng
 from demo.digits import NAMES, ORGANS, draw_photo, output_of, split_digits
 
 LABELLED_SEED = 99
-"""Seed of the labelled photos. It differs from the demo's seed, so that the same digits look different."""
+"""Random seed of the labelled photos; it differs from `SEED`, so the same digits get other styles here."""
 
 
 def write_labelled(folder: Path, each: int) -> None:

@@ -1,4 +1,4 @@
-"""Draws the sample images from test digits, and records the classes in each image."""
+"""Draws the demo's sample images with digits of the test set, and writes the right classes of each image."""
 
 import json
 from typing import Any
@@ -14,11 +14,14 @@ from demo.draw import PAPER, SLATE, photo
 STYLES = (SLATE, PAPER)
 DESK = (640, 480)
 CARDS = ((7, 0, 11, (30, 30), 240), (7, 1, 21, (380, 50), 220), (2, 0, 4, (235, 290), 170))
-"""The cards on the desk: digit value, organ, index among the value's test digits, left top corner, side."""
+"""The cards in the sample image of a desk.
+
+A card has a digit value, an organ and the digit's index among the test digits of this value, then the card's
+left top corner and side in pixels."""
 INSET = 10
-"""Distance between the edge of a card and its region, in pixels."""
+"""Distance between the edge of a card and the edge of the card's region, in pixels."""
 SINGLES = (2, 1, 4, 12, 0, 7, 4, 7, 0, 5)
-"""For each value from 0 to 9, the index among the value's test digits of the image in samples/digits/."""
+"""The digits in samples/digits/: for each value from 0 to 9, an index among the value's test digits."""
 
 
 def write_samples(test: DigitSet) -> None:
@@ -52,7 +55,7 @@ def _expected(*classes: tuple[int, int], regions: str | None = None) -> dict[str
 
 
 def _regions() -> str:
-    """Return the cards' regions as a form field: `x,y,side;x,y,side`."""
+    """Return the cards' regions in the format of the form field `regions`: `x,y,side;x,y,side`."""
     squares = ((x + INSET, y + INSET, side - 2 * INSET) for _, _, _, (x, y), side in CARDS)
     return ";".join(f"{x},{y},{side}" for x, y, side in squares)
 
@@ -70,7 +73,7 @@ def _desk(test: DigitSet, rng: Generator) -> Image.Image:
 
 
 def _wood(rng: Generator) -> Image.Image:
-    """Draw an empty desk with streaks of brown."""
+    """Draw the wooden surface of the desk, with brown streaks."""
     streaks = Image.fromarray(rng.normal(0, 1, (160, 5)).astype(np.float32))
     grain = np.asarray(streaks.resize(DESK, Image.Resampling.BICUBIC))
     noise = rng.normal(0, 2, grain.shape).astype(np.float32)

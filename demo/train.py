@@ -14,11 +14,11 @@ from demo.digits import NAMES, SEED, SIDE, DigitSet, draw_all, draw_photo, draw_
 from demo.scenes import write_samples
 
 COPIES = 10
-"""Number of training photos of each digit in each organ."""
+"""Number of photos drawn from each training digit in the style of each organ."""
 EMPTY_IMAGES = 4000
 """Number of training images without a digit, for which the model must learn low scores."""
 CHECK_COPIES = 2
-"""Number of photos of each validation digit in each organ."""
+"""Number of photos drawn from each validation digit in the style of each organ."""
 EPOCHS = 10
 BATCH = 64
 HEADER = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
@@ -32,16 +32,17 @@ def scores_of(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def accuracy(scores: np.ndarray, outputs: np.ndarray) -> float:
-    """Return the share of `scores` (n, 20) whose best class is the right class in `outputs` (n,)."""
+    """Return the share of rows in `scores` (n, 20) with the highest score at the right class in `outputs`."""
     return float((scores.argmax(axis=1) == outputs).mean())
 
 
 def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
     """Compute a row of thresholds.csv for each class from scores (n, 20) and right classes (n,).
 
-    The first two numbers are the range of a class's scores where it was the best class and right. The next
-    two are the range of its scores where it was the second class, or the best class and wrong. The last
-    number is the accuracy for the images of the class.
+    The first two numbers of a row are the lowest and highest score of the class where the class was the best
+    and right answer. The next two numbers are the lowest and highest score of the class where it was the
+    second best answer, or the best but a wrong answer. The last number of a row is the share of the class's
+    images for which the class was the best answer.
     """
     second, best = np.argsort(scores, axis=1)[:, -2:].T
     rows: list[Row] = []
@@ -55,13 +56,13 @@ def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
 
 
 def empty_images(digit_set: DigitSet, count: int) -> np.ndarray:
-    """Draw empty paper, shuffled digits and pieces of photos, without a digit: uint8 (count, 32, 32, 3)."""
+    """Draw empty paper, shuffled digits and pieces of photos as uint8 (count, 32, 32, 3)."""
     scenes = [Image.fromarray(scene) for scene in load_sample_images().images]
     return np.stack([pixels(_empty_image(digit_set, scenes, number)) for number in range(count)])
 
 
 def build() -> Any:
-    """Build the network: three convolutions, then softmax, with 44,084 weights."""
+    """Build the network of three convolution layers and a softmax layer, with 44,084 weights in total."""
     from keras import Input, Sequential, layers
 
     blocks = []
@@ -96,7 +97,7 @@ def write_thresholds(rows: Sequence[Row]) -> None:
 
 
 def main() -> None:
-    """Write the demo's files, and print the accuracies for demo/README.md."""
+    """Write the model's files and the sample images; print the accuracies for demo/README.md."""
     training, validation, test = split_digits()
     write_samples(test)
     CLASSES.write_text("\n".join(NAMES) + "\n")
@@ -106,7 +107,7 @@ def main() -> None:
     write_thresholds(threshold_rows(scores_of(model, images), outputs))
     for drawing in (draw_plain, draw_photo):
         images, outputs = draw_all(test, drawing)
-        print(f"test, {drawing.__name__}: {accuracy(scores_of(model, images), outputs):.2%} right")
+        print(f"test images of {drawing.__name__}: {accuracy(scores_of(model, images), outputs):.2%} right")
     sure = scores_of(model, empty_images(test, 600)).max(axis=1) > 0.5
     print(f"images without a digit: {sure.mean():.2%} have a score above 0.5")
 
@@ -136,7 +137,7 @@ def _empty_image(digit_set: DigitSet, scenes: list[Image.Image], number: int) ->
 def _training_data(digit_set: DigitSet) -> tuple[np.ndarray, np.ndarray]:
     """Return inputs (n, 32, 32, 3), float32 from -1 to 1, and targets (n, 20).
 
-    For an image without a digit, all classes have the same target.
+    For an image without a digit, the target score is 1/20 for every class.
     """
     images, outputs = draw_all(digit_set, draw_photo, copies=COPIES)
     even = np.full((EMPTY_IMAGES, len(NAMES)), 1 / len(NAMES))

@@ -41,7 +41,7 @@ def main() -> int:
     try:
         service = _load(settings)
     except ModelError as error:
-        with suppress(RedisError):  # /health/ready shows the error to people who can't see this output
+        with suppress(RedisError):  # /health/ready also shows the error, for users who can't see this output
             queue.fleet.fail_start(socket.gethostname(), str(error))
         return refuse_start(str(error))
     from worker.worker import BatchWorker, wait_for_redis
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _announce_start(queue: WorkerQueue, description: dict[str, Any]) -> None:
-    """Log the version and the model, and warn of workers with another model or other settings."""
+    """Log the version and the model; warn if other workers have another model or other settings."""
     model = description["fingerprint"][:12]
     logger.info("version %s, model %s, thresholds %s", version(), model, description["thresholds"][:12])
     with suppress(RedisError):
@@ -62,17 +62,17 @@ def _announce_start(queue: WorkerQueue, description: dict[str, Any]) -> None:
         others = [each for each, _ in (served.models if served else ()) if each["id"] != description["id"]]
         if others:
             logger.warning(
-                "other workers of this queue have another model or other settings (model %s). Every answer"
-                " names its model. Stop those workers, unless you are changing the model",
+                "other workers have other settings or another model (%s). Every answer has the fingerprint of"
+                " its model. Stop the other workers, unless you are replacing the model",
                 ", ".join(each["fingerprint"][:12] for each in others),
             )
 
 
 def _load(settings: Settings) -> "Service":
-    """Read classes and thresholds, then load and warm up the model: the cheap checks come first.
+    """Read the classes and thresholds files, which is fast; then load and warm up the model.
 
     Raises:
-        ModelError: model, classes, thresholds and settings don't fit together.
+        ModelError: the model, classes or thresholds are invalid, or do not match each other or the settings.
     """
     from worker.classes_file import check_class_count, read_classes
     from worker.decide import Decider
@@ -98,7 +98,7 @@ def _load(settings: Settings) -> "Service":
 
 
 def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the model's description for gateways. Its `id` is a hash of all that influences an answer."""
+    """Return the model's description for gateways, with an `id` that is a hash of all other values."""
     description = {
         "classes": list(classes),
         "height": engine.height,

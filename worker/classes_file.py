@@ -9,23 +9,23 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """Read one class name per line, in the order of the model's outputs.
 
     Raises:
-        ModelError: a line is empty or repeats another line.
+        ModelError: a line is empty or repeats the name in another line.
     """
     return parse_classes(read_text(path, "INFERENCE_CLASSES_FILE"), str(path))
 
 
 def parse_classes(text: str, where: str) -> tuple[str, ...]:
-    """Return the names in a classes file's text; error messages call the file `where`.
+    """Return the class names in a classes file's text; `where` is the file's name for error messages.
 
     Raises:
-        ModelError: a line is empty or repeats another line.
+        ModelError: a line is empty or repeats the name in another line.
     """
     text = text.rstrip()
     names = [line.strip() for line in text.split("\n")] if text else []
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if not name:
-            raise ModelError(f"{where}, line {number}: expected a class name, got an empty line. Remove it.")
+            raise ModelError(f"{where}, line {number}: expected a class name, got an empty line. Delete it.")
         if name in seen:
             detail = f"the class {name!r} is already on line {seen[name]}"
             raise ModelError(f"{where}, line {number}: {detail}. Rename one of the two classes.")
@@ -52,7 +52,7 @@ def read_text(path: Path, setting: str) -> str:
     """Read a file of UTF-8 text.
 
     Raises:
-        ModelError: the file can't be read; the message begins with the setting's name.
+        ModelError: the file can't be read; the message begins with `setting`, which names the file.
     """
     try:
         return path.read_text("utf-8-sig")

@@ -14,23 +14,23 @@ from shared.settings import Settings
 from worker.orientation import Box, stored_box, turn_upright, upright_box
 
 _OVERSAMPLING = 2
-"""Minimum ratio of a region's side to the model input's side in a JPEG that is decoded at a reduced scale.
+"""Minimum side of a region in a JPEG decoded at a reduced scale, as a multiple of the model input's side.
 
-With this ratio, pixel values differ from those of a full decode by at most 1 of 255 on average."""
+At a reduced scale, pixel values differ from those at full scale by at most 1 of 255 on average."""
 
 _REDUCING_GAP = 3.0
-"""Minimum ratio of a region's side to the model input's side after the first step of Pillow's resize.
+"""Minimum side of a region after the first step of Pillow's resize, as a multiple of the model input's side.
 
 Pillow's first step shrinks the region by a whole-number factor, and its second step applies the filter. A
-resize in two steps takes half the time of a resize with the filter alone. The pixel values of the
-two kinds of resize differ by at most 1 of 255 on average."""
+resize in two steps takes half the time of a resize with the filter alone. Pixel values after a resize in two
+steps differ from those after the filter alone by at most 1 of 255 on average."""
 
 
 @dataclass(frozen=True)
 class PixelSpec:
     """The model's input: its size, channels (1 or 3), color order and resize filter.
 
-    `max_pixels` is the maximum number of pixels of an image.
+    `max_pixels` is the maximum number of pixels of a submitted image.
     """
 
     height: int
@@ -92,7 +92,7 @@ def _load(opened: OpenedImage, boxes: Sequence[Box], spec: PixelSpec) -> int:
 
 
 def _draft_scale(boxes: Sequence[Box], spec: PixelSpec) -> int:
-    """Return the largest reduction factor of libjpeg that leaves enough pixels in every region."""
+    """Return the largest factor by which libjpeg can reduce the image and leave enough pixels per region."""
     if spec.resize != "antialias":
         return 1
     enough = min(
@@ -102,10 +102,10 @@ def _draft_scale(boxes: Sequence[Box], spec: PixelSpec) -> int:
 
 
 def _cut(opened: OpenedImage, box: Box, scale: int, spec: PixelSpec) -> Image.Image:
-    """Return one region, resized; `box` is in pixels of the upright image at its full size.
+    """Return one region, resized for the model; `box` is in pixels of the upright image at its full size.
 
     The region is cut out before it is resized, because pixels outside of the region must have no influence.
-    The region is also cut out before it is turned, because a region turns faster than the whole image.
+    The region is also cut out before it is turned, because turning the whole image would take longer.
     """
     image = opened.image
     stored = stored_box(box, (opened.width, opened.height), opened.orientation)
@@ -122,7 +122,7 @@ def _cut(opened: OpenedImage, box: Box, scale: int, spec: PixelSpec) -> Image.Im
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I;16"):
-        # Pillow would clip 16-bit values at 255. The original server's OpenCV keeps a value's upper 8 bits.
+        # Pillow would clip 16-bit values at 255. Like the original server, keep the upper 8 bits.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode == "LAB":
         image = image.convert("RGB")  # Pillow can't convert LAB colors to grey directly.

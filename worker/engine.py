@@ -23,10 +23,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Engine:
-    """A frozen model that scores any number of inputs, in runs of sizes that the warm-up has run.
+    """A frozen model that scores any number of inputs in one or more runs.
 
-    `costs` has the seconds of a run by the run's size, measured in the warm-up. `plans` has the sizes of the
-    fastest runs for each number of inputs. Sizes that need too much memory are removed from `sizes`.
+    `sizes` has the possible numbers of inputs in a run; a size that needs too much memory is removed. `costs`
+    maps the size of a run to the run's seconds, as measured in the warm-up. `plans` maps a number of inputs
+    to the sizes of the runs that score these inputs fastest.
     """
 
     height: int
@@ -42,10 +43,10 @@ class Engine:
 
     @classmethod
     def build(cls, settings: Settings) -> "Engine":
-        """Inspect, load, freeze and try the model of the settings.
+        """Inspect, load and freeze the model that the settings name, and try it with sample images.
 
         Raises:
-            ModelError: the model is invalid, or does not fit these settings.
+            ModelError: the model is invalid, or does not match the settings.
         """
         inspection = inspect_in_subprocess(settings.model)
         prepare_devices(settings.threads)
@@ -102,7 +103,7 @@ class Engine:
     def run_size(self, pixels: Pixels, size: int) -> Scores:
         """Score up to `size` inputs in one run.
 
-        The batch is padded to `size` inputs, because the first run of a size without warm-up is slow.
+        The batch is padded to `size` inputs, because the first run of any new size is slow.
         """
         count = len(pixels)
         if size > count:
@@ -112,10 +113,10 @@ class Engine:
         return self.graph(pixels)[:count]
 
     def reduce_batch(self, size: int, error: Exception) -> None:
-        """Halve the maximum batch, after a run of `size` inputs failed because there was not enough memory.
+        """Halve the maximum batch size, after a run of `size` inputs failed for lack of memory.
 
         Raises:
-            Exception: `error`, if memory was not its cause, or if there is no smaller size.
+            Exception: `error` itself, if lack of memory was not its cause or no smaller batch size exists.
         """
         sizes = tuple(each for each in self.sizes if each <= size // 2)
         if not (sizes and _is_out_of_memory(error)):
@@ -137,7 +138,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def preprocessor(name: str) -> Callable[[Any], Any]:
-    """Return Keras' own `preprocess_input` of the module `tf.keras.applications.NAME`."""
+    """Return the function `preprocess_input` of Keras' module `keras.applications.NAME`."""
     import keras
 
     # Without this argument, the file keras.json in the user's home folder would choose the data format.
@@ -176,7 +177,7 @@ def _check_preprocess(name: str, channels: int) -> None:
 
 
 def _trace(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) -> Any:
-    """Trace preprocessing, model and activation into one concrete function."""
+    """Trace preprocessing, model and activation into one concrete TensorFlow function."""
     import tensorflow as tf
 
     preprocess = preprocessor(settings.preprocess)

@@ -17,15 +17,15 @@ from worker.next_batch import DecodedJob, NextBatch
 from worker.redis_retry import RedisRetry
 
 MAX_IDLE_SECONDS = 1.0
-"""Maximum wait between two claims, in seconds.
+"""Maximum time between two attempts to claim jobs, in seconds.
 
 RQ's own tools queue jobs without waking a worker, so the worker must also poll for jobs."""
 
 GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS = 0.00025, 0.002
-"""Pause before a worker's next claim, in seconds for each job of its last claim, and the maximum pause.
+"""Pause before the next claim, in seconds per job of the last claim; maximum pause, in seconds.
 
-When many jobs arrive, the pause collects more jobs into one batch. After a claim of a single job, the worker
-does not pause (docs/performance.md)."""
+When many jobs arrive, the pause lets more jobs collect for one batch. After a claim of a single job, the
+worker does not pause (docs/performance.md)."""
 
 GROUP_BYTES = 65_536
 """Minimum total size of the images that a decoding thread receives at once, in bytes.
@@ -33,7 +33,7 @@ GROUP_BYTES = 65_536
 Passing a single small image to a thread would cost more time than it saves."""
 
 MAX_FULL_SECONDS = 0.05
-"""Maximum wait in seconds while the next batch has no room for one queue; the other queue may have jobs."""
+"""Maximum wait for room in the next batch, in seconds; meanwhile, the other queue may get jobs."""
 
 Group = list[tuple[Claim, bytes | None]]
 
@@ -42,7 +42,8 @@ Group = list[tuple[Claim, bytes | None]]
 class FetchStage:
     """Claims as many jobs as fit into the next batch, decodes their images, and adds the jobs to this batch.
 
-    `refuse` receives the jobs that end before the model runs: damaged, expired or malformed jobs.
+    `refuse` is called with the jobs that fail before the model runs: jobs that are expired or malformed, or
+    whose image is damaged or lost.
     """
 
     worker: str
@@ -71,12 +72,12 @@ class FetchStage:
             return self._wait(claims.outcome)
         self.held.add(claims.jobs)
         self._decode_jobs(claims.jobs)
-        # A retried job may crash the worker, so the worker claims no other job until these jobs are settled.
+        # A retried job may crash the worker, so the worker claims no other job until it has settled this job.
         while claims.outcome is ClaimOutcome.RETRIED and not self.held.wait_empty(MAX_IDLE_SECONDS):
             pass
 
     def _wait(self, outcome: ClaimOutcome) -> None:
-        """Wait until the worker may be able to claim a job; `outcome` is the reason why it claimed no job."""
+        """Wait before the next claim; `outcome` is the reason why the last claim returned no job."""
         if outcome is ClaimOutcome.NEEDS_IDLE:
             self.held.wait_empty(MAX_IDLE_SECONDS)
         elif outcome is ClaimOutcome.NO_ROOM:
@@ -101,7 +102,7 @@ class FetchStage:
         return [self._decode(claim, image) for claim, image in group]
 
     def _decode(self, claim: Claim, image: bytes | None) -> DecodedJob | Settlement:
-        """Return the decoded job, or the settlement of a job that cannot be decoded."""
+        """Return the decoded job, or a settlement with the reason why the job failed."""
         start = time.monotonic()
         if claim.seconds_left is not None and claim.seconds_left <= 0:
             return Settlement.failed(claim, "expired", "the job's deadline passed before a worker began it")

@@ -18,19 +18,19 @@ logger = logging.getLogger(__name__)
 
 
 class Model(Protocol):
-    """The part of the engine that this stage uses."""
+    """The members of the engine that the inference stage uses."""
 
     @property
     def input_batch(self) -> int:
         """Maximum number of inputs in one run of the model."""
 
     def run(self, pixels: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Turn uint8 [n, height, width, channels] into scores [n, classes], in the same order."""
+        """Return the scores [n, classes] of inputs, uint8 [n, height, width, channels], in the same order."""
 
 
 @dataclass(frozen=True)
 class ScoredJob:
-    """A job with its scores, float32 [inputs, classes]; times in seconds."""
+    """A job with its scores, float32 [inputs, classes], and the start and duration of the model's run."""
 
     job: DecodedJob
     scores: NDArray[np.float32]
@@ -39,18 +39,21 @@ class ScoredJob:
 
 
 Outcomes = tuple[list[ScoredJob], list[Settlement]]
-"""The jobs with scores, and the settlements of jobs that ended without scores."""
+"""Outcomes of a batch: the jobs with scores, and the settlements of jobs that the model could not score."""
 
 
 @dataclass
 class Throughput:
-    """The jobs per second that the model runs while it has work, smoothed over the last batches."""
+    """Speed of the model while it has work: jobs per second, as a moving average over the last batches."""
 
     jobs_per_second: float
     _last_end: float = field(default=0.0, init=False)
 
     def update(self, jobs: int, start: float, end: float) -> None:
-        """Include a batch in the speed. A pause before the batch counts only if the pause is below 50 ms."""
+        """Include a batch in the average speed.
+
+        The pause before the batch counts only if it is below 50 ms; in a longer pause, there was no work.
+        """
         since = self._last_end if start - self._last_end < 0.05 else start
         self._last_end = end
         self.jobs_per_second += 0.2 * (jobs / max(end - since, 1e-6) - self.jobs_per_second)
@@ -69,7 +72,7 @@ class InferenceStage:
     _running: tuple[float, Sequence[DecodedJob]] | None = None
 
     def hung(self, seconds: float) -> Sequence[Claim]:
-        """Return the jobs that have been in the model for longer than `seconds`, if any."""
+        """Return the jobs of the model's current run, if the run has taken longer than `seconds`."""
         running = self._running
         late = running is not None and time.monotonic() - running[0] > seconds
         return [job.claim for job in running[1]] if running and late else ()
@@ -107,7 +110,7 @@ class InferenceStage:
         return [ScoredJob(job, row, start, end - start) for job, row in zip(jobs, rows, strict=True)], []
 
     def _isolate(self, jobs: Sequence[DecodedJob], error: Exception) -> Outcomes:
-        """Split a failed batch into halves and run them, until only the job that causes the error fails."""
+        """Run each half of a failed batch separately, until only the job that causes the error fails."""
         if len(jobs) == 1:
             claim = jobs[0].claim
             logger.exception("job %s: the model failed", claim.job_id)

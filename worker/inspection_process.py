@@ -1,7 +1,7 @@
 """Inspects a model file in a separate process with limited processor time and memory.
 
-On some damaged files, the HDF5 library crashes or never returns. Then only the separate process ends, and the
-worker can report the damaged file.
+On some damaged files, the HDF5 library crashes or never returns. In this case, only the separate process
+ends, and the worker can report the damaged file.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from worker.model_allowlist import Inspection, ModelError, inspect_model
 
 MAX_CPU_SECONDS = 120
-"""Maximum processor time of an inspection in seconds, enough for the SHA-256 of some gigabytes."""
+"""Maximum processor time of an inspection, in seconds; enough to hash a file of some gigabytes."""
 
 _MAX_MEMORY_BYTES = 8 * 2**30
 _ROOT = Path(__file__).parent.parent
@@ -44,9 +44,9 @@ def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspect
 
 def _reason(status: int) -> str:
     if status == -signal.SIGXCPU:
-        return "reading it does not end"
+        return "reading the file does not end"
     name = signal.Signals(-status).name if status < 0 else f"status {status}"
-    return f"the process that read it ended with {name}"
+    return f"the process that read the file ended with {name}"
 
 
 def _main() -> None:

@@ -1,13 +1,15 @@
-"""Uses of Keras' private parts, and the import of Keras. Checked with keras 3.15.1 and tf-keras 2.21.0.
+"""Imports Keras, and contains all uses of Keras' private parts.
 
-- Environment variables: during their import, Keras reads its backend and TensorFlow its log level.
+Checked with keras 3.15.1 and tf-keras 2.21.0.
+
+- Environment variables: during the import, Keras reads KERAS_BACKEND and TensorFlow reads its log level.
 - Hidden packages: Keras imports matplotlib, scipy and sklearn if they are installed, for pictures and
   training. Without these packages, the import of Keras takes 2.0 s instead of 4.3 s (docs/performance.md).
   Guarded by
   tests/integration/test_model_loader.py::test_what_serving_does_not_need_is_not_imported_and_can_be_later.
-- Silenced standard error: TensorFlow prints a greeting that no log level silences.
+- Silenced standard error: TensorFlow's import prints messages that no log level suppresses.
 - Layers from `keras.src` and `tf_keras.src`: Keras can't find its own layers of ConvNeXt and
-  InceptionResNetV2 by their names, so it could not load these models. Guarded by
+  InceptionResNetV2 by their names, so Keras alone could not load these models. Guarded by
   tests/integration/test_model_loader.py::test_layers_that_only_keras_applications_have_are_loaded.
 """
 
@@ -25,7 +27,7 @@ NOT_FOR_SERVING = ("matplotlib", "scipy", "sklearn")
 
 
 def import_keras() -> None:
-    """Import Keras and TensorFlow quickly and without output. An import error is still raised."""
+    """Import Keras and TensorFlow quickly and without output. A failed import raises its error."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -39,8 +41,8 @@ def import_keras() -> None:
 
 @contextmanager
 def _hidden(packages: Sequence[str]) -> Iterator[None]:
-    """Make packages appear not to be installed, unless they are imported already."""
-    # Python's reference documents that importing a name whose module is None raises ModuleNotFoundError.
+    """Make Python act as if packages were not installed, except packages that are already imported."""
+    # Importing a package raises ModuleNotFoundError if the package's value in `sys.modules` is None.
     hidden: dict[str, Any] = {each: None for each in packages if each not in sys.modules}
     sys.modules.update(hidden)
     try:
@@ -51,7 +53,7 @@ def _hidden(packages: Sequence[str]) -> Iterator[None]:
 
 
 def keras_layers() -> dict[str, Any]:
-    """Return, by name, the layers that Keras 3 can't find on its own."""
+    """Return a map from name to class of the layers that Keras 3 can't find by their names."""
     from keras.src.applications import convnext
     from keras.src.applications import inception_resnet_v2 as inception
 
@@ -59,7 +61,7 @@ def keras_layers() -> dict[str, Any]:
 
 
 def tf_keras_layers() -> dict[str, Any]:
-    """Return, by name, the layers that tf_keras can't find on its own."""
+    """Return a map from name to class of the layers that tf_keras can't find by their names."""
     from tf_keras.src.applications import convnext
 
     return {"LayerScale": convnext.LayerScale}

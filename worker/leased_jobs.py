@@ -7,7 +7,7 @@ from shared.queue.messages import Claim
 
 
 class LeasedJobs:
-    """A set of claims by execution id; several threads may use it at once."""
+    """This worker's claimed jobs, by execution id; several threads may use this object at once."""
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
@@ -23,7 +23,7 @@ class LeasedJobs:
             self._claims.update((claim.execution, claim) for claim in claims)
 
     def remove(self, claims: Iterable[Claim]) -> None:
-        """Remove claims that were settled or given back."""
+        """Remove claims of jobs that were settled or given back to their queue."""
         with self._changed:
             for claim in claims:
                 self._claims.pop(claim.execution, None)
@@ -36,15 +36,15 @@ class LeasedJobs:
             return list(self._claims.values())
 
     def mark_lost(self, executions: Iterable[str]) -> None:
-        """Mark claims that have lost their lease, for example to another worker."""
+        """Mark claims whose lease has ended, for example because another worker now has the job."""
         with self._changed:
             self._lost.update(each for each in executions if each in self._claims)
 
     def is_lost(self, claim: Claim) -> bool:
-        """Return whether a claim has lost its lease, so that its answer would be discarded."""
+        """Return whether a claim's lease has ended; the answer would then be discarded."""
         return claim.execution in self._lost
 
     def wait_empty(self, seconds: float) -> bool:
-        """Wait up to `seconds` until this worker has no jobs, and return whether it has none."""
+        """Wait up to `seconds` until this worker has no jobs; return False if it still has a job."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._claims, seconds)

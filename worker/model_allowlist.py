@@ -1,10 +1,10 @@
 """The security check of model files: refuses unknown layers, functions and operations before loading.
 
 Loading a model file can run code. tf_keras runs Python code that an H5 file has in a Lambda layer or in a
-recurrent cell's wrapper. tf_keras calls any TensorFlow function that a TFOpLambda layer names. It also
-imports any module that a configuration names. So a model file is loaded only if `model_allowlist.json` has
-all names in the file's configuration. This allowlist has Keras' own layers, whose configuration consists of
-numbers and names. This module does not import TensorFlow.
+recurrent cell's wrapper. tf_keras calls any TensorFlow function that a TFOpLambda layer names. tf_keras
+also imports any module that a model's configuration names. So a model file is loaded only if
+`model_allowlist.json` has all names in the file's configuration. The allowlist has only Keras' own layers,
+whose configurations consist of numbers and names. The check itself does not import TensorFlow.
 """
 
 import hashlib
@@ -19,17 +19,17 @@ from typing import Any
 import h5py
 
 MAX_CONFIG_BYTES = 64 * 2**20
-"""Maximum size of a configuration in a .keras file, in bytes; EfficientNetV2L has half a megabyte."""
+"""Maximum size of a configuration in a .keras file, in bytes; EfficientNetV2L's has half a megabyte."""
 
 MAX_MESSAGE_LENGTH = 2000
-"""Maximum length of an error message, in characters; a file may have a hundred unknown layers."""
+"""Maximum length of an error message, in characters; a list of many unknown layers is cut off."""
 
 
 class ModelError(Exception):
     """The model, its classes or its thresholds are invalid; the message is one line for the operator."""
 
     def __init__(self, message: str) -> None:
-        # The message quotes the model file. The quote must not start a line in the log or control a terminal.
+        # The message has text from the model file, which must not begin a log line or control a terminal.
         shown = "".join(each if each.isprintable() else " " for each in message[:MAX_MESSAGE_LENGTH])
         super().__init__(" ".join(shown.split()))
 
@@ -38,7 +38,7 @@ class ModelError(Exception):
 class Inspection:
     """Facts about a model file: `format` is 'h5', 'keras' or 'savedmodel'.
 
-    `layers` are the class names of its layers, `fingerprint` is the SHA-256 of its bytes.
+    `layers` has the class names of the model's layers; `fingerprint` is the SHA-256 of the file.
     """
 
     format: str
@@ -50,32 +50,36 @@ class Inspection:
 _NAMES: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").read_text())
 
 ALLOWED_CLASSES = frozenset(_NAMES["layers"] + _NAMES["layer_parts"])
-"""Classes that a configuration may name: all layers of Keras 3 and tf_keras, except layers that contain
-code or load a file (a test compares this list with both libraries)."""
+"""Class names that are allowed in a model's configuration.
+
+The allowed classes are all layers of Keras 3 and tf_keras, except layers that contain code or load a
+file. A test compares this list with both libraries."""
 
 DENIED_OPERATIONS = _NAMES["denied_operations"]
-"""Operations of a TensorFlow graph that reach files, the network or Python (a test finds missing ones)."""
+"""Refused operations of TensorFlow graphs: operations that access files, the network or Python.
+
+A test finds operations that are missing from this list."""
 
 _TF_INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
-"""The only allowed module outside of Keras: tf_keras' EfficientNetV2 names an initializer of this module."""
+"""The only allowed module outside of Keras; tf_keras' EfficientNetV2 uses an initializer of this module."""
 
 _FILE_TYPES = {
     b"PK\x03\x04": "a ZIP archive that is cut off",
     b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with `git lfs pull`",
     b"<": "a web page: download the file itself",
 }
-"""Descriptions of files that people often set instead of a model file, by the first bytes of the file."""
+"""Descriptions of files that users specify by mistake instead of a model file, by the files' first bytes."""
 
 
 def inspect_model(path: Path) -> Inspection:
     """Return the facts about a model file (.h5, .hdf5, .keras) or SavedModel folder, if it is safe.
 
     A SavedModel has no Python code, so only its operations are checked. Every SavedModel has the operations
-    `SaveV2` and `MergeV2Checkpoints`. With these two operations, a hostile SavedModel can still write or move
-    a checkpoint file in a folder to which the worker may write.
+    `SaveV2` and `MergeV2Checkpoints`, so these operations are allowed. A hostile SavedModel can use these
+    operations to write or move a checkpoint file in a folder to which the worker may write.
 
     Raises:
-        ModelError: the file is missing or damaged, has no architecture, or has code or unknown layers.
+        ModelError: the file is missing or damaged, has no architecture, or contains code or unknown layers.
     """
     if not path.exists():
         raise ModelError(f"INFERENCE_MODEL: there is no file {path}. Set it to the path of the model file.")
@@ -95,11 +99,11 @@ def inspect_model(path: Path) -> Inspection:
 
 def _file_type(head: bytes) -> str:
     kind = next((name for start, name in _FILE_TYPES.items() if head.startswith(start)), None)
-    return f"it looks like {kind}" if kind else "its first bytes are not HDF5's" if head else "it is empty"
+    return f"it looks like {kind}" if kind else "it has no HDF5 signature" if head else "it is empty"
 
 
 def read_configuration(path: Path) -> tuple[str, str]:
-    """Return the configuration (JSON) of an H5 or .keras file and its Keras version, without checking it.
+    """Return the model's configuration (JSON) and Keras version from an H5 or .keras file, unchecked.
 
     Raises:
         ModelError: the file is damaged or has no architecture.
@@ -116,7 +120,7 @@ def _h5_configuration(path: Path) -> tuple[str, str]:
         raise ModelError(f"{path} is a damaged HDF5 file: {_reason(error)}") from None
     if config is None:
         fault = "has only weights, not the architecture" if holds_weights else "is not a Keras model"
-        raise ModelError(f"{path} {fault}. Save it with model.save(…), not model.save_weights(…).")
+        raise ModelError(f"{path} {fault}. Save the model with model.save(…), not model.save_weights(…).")
     return _text(config), _text(version)
 
 
@@ -131,7 +135,7 @@ def _keras_configuration(path: Path) -> tuple[str, str]:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > MAX_CONFIG_BYTES:  # `read` unpacks at most `file_size` bytes.
+    if archive.getinfo(name).file_size > MAX_CONFIG_BYTES:  # `read` unpacks no more than `file_size` bytes.
         raise ValueError(f"its {name} has more than {MAX_CONFIG_BYTES} bytes")
     return archive.read(name)
 
@@ -151,7 +155,7 @@ def _inspect_saved_model(path: Path) -> Inspection:
         # In protobuf, a NodeDef contains the operation's name after the tag 0x12 and the name's length.
         if b"\x12" + bytes([len(name)]) + name.encode() in content:
             raise ModelError(
-                f"{path} is refused: it has the operation {name}, which reaches files, the network or Python"
+                f"{path} is refused: it has the operation {name}, which accesses files, the network or Python"
             )
     return Inspection("savedmodel", "", (), digest.hexdigest())
 
@@ -168,9 +172,7 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
             " model with a layer of Keras' own instead, or export it as a SavedModel folder"
         )
     if refused := sorted(set(map(_described, filterfalse(_is_allowed, objects)))):
-        calculation = (
-            ". A .keras file keeps a calculation such as x / 255, an H5 file of Keras 3 does not keep it"
-        )
+        calculation = ". A .keras file of Keras 3 can store a calculation such as x / 255, an H5 file cannot"
         hint = calculation if form == "h5" and version.startswith("3") else ""
         raise ModelError(
             f"{path} is refused: it names {', '.join(refused)}, which is not a layer of Keras' own. Where the"
@@ -180,9 +182,9 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object with a class name, at any depth of a model's configuration."""
+    """Yield every object that has a class name, at any depth of a model's configuration."""
     if isinstance(config, dict):
-        # The worker does not load the training configuration of the whole model (for example its loss).
+        # The training configuration (for example the loss) is not checked, because it is not loaded.
         config = {key: value for key, value in config.items() if key != "compile_config"}
     stack = [config]
     while stack:
@@ -199,7 +201,7 @@ def _is_allowed(found: dict[str, Any]) -> bool:
     """Return whether Keras may create an object, judged by its class name, module and registered name."""
     name, alias = str(found["class_name"]), found.get("registered_name")
     package, *submodules = _module(found)
-    # tf_keras uses the registered name if it does not find the class name.
+    # If tf_keras does not know the class name, it uses the registered name.
     if alias not in (None, name) and (alias != f"Custom>{name}" or alias not in ALLOWED_CLASSES):
         return False
     if package not in ("keras", "tf_keras", "builtins") and found.get("module") != _TF_INITIALIZERS:
@@ -210,7 +212,7 @@ def _is_allowed(found: dict[str, Any]) -> bool:
 
 
 def _is_allowed_by_module(name: str, submodules: list[str]) -> bool:
-    """Return whether a class is an operation of Keras 3, or an inner model's loss, metric or optimizer."""
+    """Return whether a class is an operation of Keras 3, or a nested model's loss, metric or optimizer."""
     # Only class names are allowed, because a Keras module also contains the names of modules that it imports.
     if not (name.isidentifier() and name[0].isupper()):
         return False
@@ -242,7 +244,7 @@ def _described(found: dict[str, Any]) -> str:
 
 
 def _module(found: dict[str, Any]) -> list[str]:
-    """Return the parts of the public name of an object's module."""
+    """Return the name of an object's module, split at its dots, without Keras' internal packages."""
     module = str(found.get("module") or "keras")
     return [part for part in module.split(".") if part not in ("src", "api", "_tf_keras")] or [""]
 

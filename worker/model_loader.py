@@ -1,4 +1,7 @@
-"""Loads a model file with Keras 3, or if Keras 3 fails, with tf_keras (Keras 2). Also loads SavedModels."""
+"""Loads a model file with Keras 3, or if Keras 3 fails, with tf_keras (Keras 2).
+
+SavedModel folders are loaded with TensorFlow.
+"""
 
 import re
 import shutil
@@ -15,7 +18,10 @@ from worker.model_allowlist import Inspection, ModelError
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """`call` maps float32 [n, height, width, channels] to scores [n, classes]; a variable size is None."""
+    """A model whose `call` turns inputs, float32 [n, height, width, channels], into scores [n, classes].
+
+    In the shapes, None is a variable size.
+    """
 
     call: Callable[[Any], Any]
     input_shape: tuple[int | None, ...]
@@ -27,7 +33,7 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
     """Load an inspected model.
 
     Raises:
-        ModelError: no loader can read the model, or the model lacks one image input and one score output.
+        ModelError: the model can't be read, or does not have exactly one image input and one score output.
     """
     import_keras()
     if inspection.format == "savedmodel":
@@ -42,7 +48,7 @@ def load(path: Path, inspection: Inspection) -> LoadedModel:
             except Exception as error:  # Each version of Keras raises different exceptions.
                 reasons.append(f"{name}: {one_line(error)}")
     new_h5 = inspection.format == "h5" and inspection.keras_version.startswith("3")
-    hint = ". A .keras file keeps parts of a Keras 3 model that an H5 file does not" if new_h5 else ""
+    hint = ". Save the model as .keras: an H5 file may lack parts of a Keras 3 model" if new_h5 else ""
     raise ModelError(f"{path} can't be loaded: {'; '.join(reasons)}{hint}")
 
 
@@ -63,7 +69,7 @@ def _read_tf_keras(path: str) -> Any:
 
 @contextmanager
 def _named(path: Path, form: str) -> Iterator[str]:
-    """Provide a path with the extension of the file's format, because Keras reads the format from it."""
+    """Provide a path whose extension matches the file's format: Keras reads the format from the extension."""
     extensions = {"h5": (".h5", ".hdf5"), "keras": (".keras",)}[form]
     if path.name.endswith(extensions):
         yield str(path)

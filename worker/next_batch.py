@@ -1,4 +1,4 @@
-"""Chooses the jobs and the size of the next batch, which fills with decoded jobs while the model is busy."""
+"""Collects decoded jobs while the model is busy, and chooses the jobs of the model's next batch."""
 
 import threading
 import time
@@ -25,27 +25,27 @@ class DecodedJob:
     decoded_at: float = field(default_factory=time.monotonic)
 
     def seconds_waited(self, moment: float) -> float:
-        """Return the job's seconds in the queue plus its seconds from the end of decoding until `moment`."""
+        """Return the seconds for which the job waited in the queue, and from its decoding until `moment`."""
         return self.claim.seconds_waited + moment - self.decoded_at
 
 
 class NextBatch:
-    """Collects decoded jobs for the model, at most one batch of each queue; safe between threads.
+    """Collects decoded jobs for the model, at most one batch per queue; several threads may use it at once.
 
-    `take` returns as soon as there is any decoded job. With a flush interval (seconds), `take` waits for a
-    full batch, but not longer than this interval.
+    Without a flush interval, `take` returns as soon as there is a decoded job. With a flush interval
+    (seconds), `take` waits for a full batch, but not longer than this interval.
     """
 
     def __init__(self, max_inputs: int, flush_interval: float = 0.0) -> None:
         self._max_inputs, self._flush_interval = max_inputs, flush_interval
-        # Interactive jobs go first, because QUEUES begins with their queue.
+        # `_next_queue` prefers the first queue; this is the interactive queue, because it is first in QUEUES.
         self._jobs: dict[str, list[DecodedJob]] = {queue: [] for queue in QUEUES}
         self._changed = threading.Condition()
         self._closed = False
         self._interactive_in_a_row = 0
 
     def room(self) -> dict[str, int]:
-        """Return the number of inputs that still fit into the next batch, for each queue."""
+        """Return, for each queue, the number of further inputs that fit into the next batch."""
         with self._changed:
             return {queue: max(self._max_inputs - _inputs(jobs), 0) for queue, jobs in self._jobs.items()}
 
@@ -59,7 +59,8 @@ class NextBatch:
     def take(self) -> list[DecodedJob]:
         """Wait for the next batch and return it; the batch is empty after `close`.
 
-        Interactive jobs come first. After `MAX_INTERACTIVE_TURNS` interactive batches, bulk jobs come next.
+        Interactive jobs have priority over bulk jobs. After `MAX_INTERACTIVE_TURNS` interactive batches in a
+        row, waiting bulk jobs get one batch.
         """
         with self._changed:
             while not self._closed:
@@ -88,7 +89,7 @@ class NextBatch:
             self._changed.wait(seconds)
 
     def close(self) -> list[DecodedJob]:
-        """End the batches, and return the decoded jobs that no batch contained."""
+        """Let `take` return no more jobs; return the decoded jobs that were in no batch."""
         with self._changed:
             self._closed = True
             rest = [job for jobs in self._jobs.values() for job in jobs]

@@ -1,9 +1,9 @@
-"""EXIF orientation: turns cut regions upright, and maps boxes between the stored and the upright image."""
+"""EXIF orientation: turns regions upright, and converts boxes between the stored and the upright image."""
 
 from PIL import Image
 
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom, in pixels."""
+"""The edges of a box: left, top, right and bottom, in pixels."""
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -14,7 +14,7 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""The operation that turns a stored image upright, by its EXIF orientation."""
+"""For each EXIF orientation, Pillow's operation that turns the stored image upright."""
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -23,7 +23,7 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
-    """Convert a box in an upright image of this size to the same box in the stored image."""
+    """Convert a box in an upright image of `size` to the same area of the stored image."""
     width, height = size
     if orientation >= 5:
         left, top, right, bottom = box
@@ -32,7 +32,7 @@ def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
 
 
 def upright_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
-    """Convert a box in a stored image of this size to the same box in the upright image."""
+    """Convert a box in a stored image of `size` to the same area of the upright image."""
     left, top, right, bottom = _flipped(box, size, orientation)
     return (top, left, bottom, right) if orientation >= 5 else (left, top, right, bottom)
 

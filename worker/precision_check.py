@@ -19,9 +19,9 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
         ModelError: scores differ by more than 0.1, or fewer than 9 of 10 images get the same best class.
     """
     if not has_bfloat16():
-        logger.warning("this processor has no bfloat16 instructions: float32 may be as fast or faster")
+        logger.warning("this processor has no bfloat16 instructions: bfloat16 may be no faster than float32")
     difference = float(np.abs(exact - reduced).max())
-    # When two classes have almost equal scores, either class may be the top answer.
+    # A changed top answer counts as the same if the float32 scores of the two classes are almost equal.
     chosen = exact[np.arange(len(exact)), reduced.argmax(1)]
     same = 100 * float((chosen >= exact.max(1) - 0.01).mean())
     found = f"scores differ by up to {difference:.4f}, {same:.0f} % of the top answers are the same"
@@ -31,7 +31,7 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
 
 
 def has_bfloat16() -> bool:
-    """Return whether /proc/cpuinfo has avx512_bf16, amx_bf16 or bf16; True if the file can't be read."""
+    """Return whether /proc/cpuinfo lists bfloat16 instructions; return True if it can't be read."""
     with suppress(OSError):
         return "bf16" in Path("/proc/cpuinfo").read_text()
     return True

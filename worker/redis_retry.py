@@ -1,4 +1,4 @@
-"""Retry of Redis commands with backoff, while the server is unreachable."""
+"""Retries Redis commands with growing pauses while the Redis server is unreachable."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class RedisRetry:
-    """Retries failed Redis commands while the worker runs, and for `grace` seconds while it stops."""
+    """Retries failed Redis commands while the worker runs, and for `grace` seconds after a stop signal."""
 
     def __init__(self, grace: float = 5.0, max_pause: float = 2.0) -> None:
         self._retry = Retry(ExponentialBackoff(max_pause, 0.025), -1, (RedisError,))
@@ -25,10 +25,10 @@ class RedisRetry:
         self._deadline = time.monotonic() + self._grace
 
     def call(self, command: Callable[[], T]) -> T:
-        """Return the result of `command`, which is called again while it raises a `RedisError`.
+        """Call `command` until it raises no `RedisError`; return the result.
 
         Raises:
-            RedisError: the command still fails after the grace period.
+            RedisError: the command still failed at the end of the grace period.
         """
         return self._retry.call_with_retry(command, _log, lambda _: time.monotonic() <= self._deadline)
 

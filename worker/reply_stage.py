@@ -35,15 +35,15 @@ class ReplyStage:
     _inbox: SimpleQueue[Outcomes | None] = field(default_factory=SimpleQueue)
 
     def put(self, scored: list[ScoredJob], ended: list[Settlement]) -> None:
-        """Pass to this stage the jobs with scores, and the settlements of jobs that ended without scores."""
+        """Pass jobs with scores, and settlements of jobs that ended without scores, to the reply stage."""
         self._inbox.put((scored, ended))
 
     def close(self) -> None:
-        """Announce that this stage will receive no more jobs."""
+        """Announce that the reply stage will receive no more jobs."""
         self._inbox.put(None)
 
     def step(self) -> bool:
-        """Settle the jobs of one `put`; return False after `close`."""
+        """Settle the jobs of one call of `put`; return False if `close` was called instead."""
         outcomes = self._inbox.get()
         if outcomes is None:
             return False
@@ -55,7 +55,7 @@ class ReplyStage:
 
     def _settle(self, endings: Sequence[Settlement]) -> None:
         try:
-            # A repeated settle changes nothing, because the first settle ended the lease.
+            # To settle a job twice changes nothing, because the job's lease ends the first time.
             written = self.retry.call(lambda: self.queue.settle(self.worker, endings, self.description_id))
             self.metrics.count_late(each.claim for each, ok in zip(endings, written, strict=True) if not ok)
         finally:

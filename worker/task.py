@@ -1,4 +1,4 @@
-"""The function that every job's record names, for RQ's tools; this project's worker never calls it."""
+"""The function that RQ requires in a job's record; this project's worker never calls the function."""
 
 from typing import Any
 

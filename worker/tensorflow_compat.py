@@ -1,14 +1,15 @@
-"""Uses of private and outdated parts of TensorFlow. Checked with tensorflow 2.21.0.
+"""Contains all uses of private and outdated parts of TensorFlow. Checked with tensorflow 2.21.0.
 
-- `convert_variables_to_constants_v2` is private. It makes a graph without variables, which a session needs.
+- `convert_variables_to_constants_v2` is private. A session needs the graph without variables
+  that this function returns.
 - `compat.v1.Session` runs the model's graph on a CPU. In a session, a batch of 8 inputs takes 0.66 ms of CPU
   time. In a direct call of the function, the batch takes 1.85 ms (docs/performance.md), because TensorFlow
-  formats every batch for an unused error message. A session also has its own precision and its own threads.
+  formats every batch for an unused error message. Each session has its own precision and inter-op threads.
   Guarded by tests/integration/test_model.py (the scores are those of `predict`) and by
   tests/integration/test_engine.py (precision and threads).
-- `malloc_trim` of glibc returns memory to the operating system that was freed after loading the model. A
-  worker with InceptionV3 uses 1.76 GB of memory instead of 2.21 GB, also after later batches. Guarded by
-  tests/unit/test_tensorflow_compat.py.
+- `malloc_trim` of glibc returns the freed memory to the operating system after the model was loaded. With
+  `malloc_trim`, a worker with InceptionV3 uses 1.76 GB of memory instead of 2.21 GB, even after more batches.
+  Guarded by tests/unit/test_tensorflow_compat.py.
 """
 
 import ctypes
@@ -30,7 +31,7 @@ def prepare_devices(threads: int) -> None:
     import_keras()
     import tensorflow as tf
 
-    with suppress(RuntimeError):  # An earlier engine of this process already uses the devices.
+    with suppress(RuntimeError):  # Raised if an earlier engine of this process has used the devices.
         # All sessions of the process share this thread pool, so a session's own limit has no effect.
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         for gpu in tf.config.list_physical_devices("GPU"):
@@ -45,7 +46,7 @@ def freeze(function: Any) -> Any:
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the operating system; otherwise glibc would keep this memory."""
+    """Return freed memory to the operating system; otherwise glibc would keep it for this process."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -58,7 +59,7 @@ def make_runner(frozen: Any, precision: str, threads: int) -> Callable[[Pixels],
         compiled = tf.function(lambda pixels: frozen(pixels)[0], jit_compile=True)
         return lambda pixels: np.asarray(compiled(tf.constant(pixels)))
     config = tf.compat.v1.ConfigProto()
-    if threads:  # Otherwise parallel branches of the model would use more cores than `threads`.
+    if threads:  # By default, parallel branches of the model would use more cores than `threads`.
         config.inter_op_parallelism_threads, config.use_per_session_threads = 1, True
     rewrites = config.graph_options.rewrite_options
     if precision == "bfloat16":

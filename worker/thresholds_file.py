@@ -11,7 +11,7 @@ from worker.model_allowlist import ModelError
 
 COLUMNS = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
 MISSING = -1.0
-"""The value of an empty or unreadable cell, as in the original server."""
+"""Value for a cell that is empty or not a number, as in the original server."""
 _COLUMNS = ",".join(COLUMNS)
 
 
@@ -34,10 +34,10 @@ class Threshold:
 
 
 def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold]:
-    """Read the thresholds of the classes that have a row.
+    """Return the thresholds by class name, for the classes with a row in the thresholds file.
 
     Raises:
-        ModelError: the header or a row is invalid; the message has its line number.
+        ModelError: the header or a row is invalid; the error message has the line number.
     """
     rows = csv.reader(read_text(path, "INFERENCE_THRESHOLDS_FILE").split("\n"))
     known, found = set(classes), dict[str, Threshold]()
@@ -53,7 +53,7 @@ def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold
 
 
 def _check_header(where: str, cells: list[str], known: Collection[str]) -> None:
-    """Reject a first line that is no header or has its columns in another order, which would be misread.
+    """Reject a thresholds file without a header, or with columns in another order than `COLUMNS`.
 
     A header with other column names is accepted, as in the original server.
     """
@@ -71,7 +71,7 @@ def _check_row(where: str, row: list[str], known: Collection[str], found: Collec
     name = row[0].strip()
     if name not in known:
         raise ModelError(
-            f"{where}: the class {name!r} is not in the classes file. Add it there, or remove this row."
+            f"{where}: the class {name!r} is not in the classes file. Add the class, or delete this row."
         )
     if name in found:
         raise ModelError(

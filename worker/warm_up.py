@@ -1,4 +1,4 @@
-"""The warm-up: runs the model at every batch size when the worker starts, and plans runs by their times."""
+"""The warm-up at a worker's start: times the model at every batch size, to plan the fastest runs."""
 
 from itertools import product
 from time import perf_counter
@@ -13,7 +13,7 @@ SHORT_SECONDS = 0.05
 """Maximum duration of a run that is timed repeatedly, in seconds; times of short runs vary more."""
 
 ROUNDS = 5
-"""Number of further rounds in which short runs are timed.
+"""Number of further rounds in which short runs are timed again.
 
 Each round times every short run once, so that a slow moment of the machine affects all sizes alike."""
 

@@ -1,4 +1,4 @@
-"""An RQ worker with a loop of its own, which claims and settles jobs in batches.
+"""An RQ worker with its own main loop, which claims and settles jobs in batches.
 
 RQ provides registration, heartbeat, signal handlers and `rq info`. The worker's stages run in threads:
 
@@ -101,7 +101,7 @@ class BatchWorker(QuietWorker):
         )
 
     def serve(self) -> None:
-        """Run jobs until a signal stops the worker; then finish begun jobs and give back all other jobs."""
+        """Run jobs until a signal stops the worker; then finish running jobs and give back waiting jobs."""
         self.install_signal_handlers()
         thread = partial(threading.Thread, target=self._repeat)
         infer = thread(args=(self._inference_stage.step,), name="infer")
@@ -130,7 +130,7 @@ class BatchWorker(QuietWorker):
             self._retry.call(lambda: self._jobs.give_back(self.name, rest))
             self._held.remove(rest)
         except RedisError:
-            logger.warning("Redis unreachable: other workers get the jobs when the leases end")
+            logger.warning("Redis unreachable: other workers get this worker's jobs when the leases end")
         infer.join()
         self._reply_stage.close()
         reply.join()
@@ -142,7 +142,7 @@ class BatchWorker(QuietWorker):
             logger.warning("Redis unreachable: %s; this worker's registration expires later", error)
 
     def _repeat(self, step: Callable[[], bool]) -> None:
-        """Run a stage until it ends. A failed stage ends the process, and other workers get its jobs."""
+        """Call `step` until it returns False; if it raises, exit, so that other workers get the jobs."""
         try:
             while step():
                 pass
@@ -162,14 +162,14 @@ class BatchWorker(QuietWorker):
         return not self._ended.wait(min(self._settings.job_lease / 3, 2.0))
 
     def _end_if_hung(self) -> None:
-        """End a hung process, because it can't recover from within; its supervisor starts another worker."""
+        """Exit if the model or the decoding hangs; the supervisor then starts another worker."""
         seconds = self._settings.batch_timeout
         for name, stage in (("the model", self._inference_stage), ("decoding", self._fetch_stage)):
             if seconds and (claims := stage.hung(seconds)):
                 requests = [claim.request_id or claim.job_id for claim in claims]
                 logger.critical(
-                    "%s has not ended for %g s (BATCH_TIMEOUT): the worker ends, other workers get its jobs; "
-                    "requests %s",
+                    "%s has taken longer than %g s (BATCH_TIMEOUT): the worker ends, other workers get its"
+                    " jobs; requests %s",
                     *(name, seconds, ", ".join(requests)),
                     extra={"requests": requests},
                 )
@@ -192,7 +192,7 @@ class BatchWorker(QuietWorker):
         self._metrics.send(lambda number, amounts: self._jobs.count(self.name, number, amounts))
 
     def _register(self) -> None:
-        """Register this worker in RQ's lists, again at each heartbeat, because Redis may lose its data."""
+        """Register this worker in RQ's lists; each heartbeat repeats this, because Redis may lose data."""
         with self.connection.pipeline(transaction=False) as pipe:
             pipe.hset(self.key, mapping=self.serialize() | {"state": "busy" if self._held else "idle"})
             worker_registration.register(self, pipe)
@@ -213,6 +213,6 @@ class BatchWorker(QuietWorker):
 
 
 def wait_for_redis(redis: "Redis") -> None:
-    """Return when the Redis server answers; SIGTERM ends the waiting process as usual."""
+    """Wait until the Redis server answers; meanwhile, SIGTERM ends the process at once."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     wait_until_reachable(redis)

@@ -17,9 +17,9 @@ Amounts = Mapping[str, float]
 
 
 class WorkerMetrics:
-    """Collects counts in memory, with one call for each batch, until `send` passes on the counts.
+    """Collects counts in memory until `send` passes on the counts; each call counts a whole batch.
 
-    Safe between threads.
+    Several threads may use one object at once.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class WorkerMetrics:
                 self._observe(metric_names.ANSWER, seconds, job.claim.queue)
 
     def count_late(self, claims: Iterable[Claim]) -> None:
-        """Log and count discarded attempts, whose leases another attempt or an earlier settle had ended."""
+        """Log and count attempts whose answers were discarded because their leases had ended."""
         with self._counting:
             for claim in claims:
                 logger.warning(
@@ -67,10 +67,10 @@ class WorkerMetrics:
         self._new[histogram.name, label, worker_counts.SUM] += value
 
     def send(self, count: Callable[[int, Amounts], None]) -> None:
-        """Pass all new counts to `count`, which receives a message's number and the amounts by name.
+        """Call `count` with the number of this message and all new amounts by name.
 
-        If `count` raises, the same amounts are sent again under the same number. If only the reply was lost,
-        the receiver recognises by this number that it has already counted the message.
+        If `count` raises, the next call sends the same amounts under the same number. If only the reply was
+        lost, the receiver recognises the repeated message by this number and does not count it again.
         """
         with self._sending:
             while self._unsent or self._collect():

@@ -238,7 +238,7 @@ def test_unsupported_models_are_refused(
         pytest.param(b"<!DOCTYPE html>", "web page", id="web page"),
         pytest.param(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull", id="Git LFS pointer"),
         pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(200), "damaged HDF5", id="damaged"),
-        pytest.param(b"anything", "not HDF5's", id="other"),
+        pytest.param(b"anything", "no HDF5 signature", id="other"),
     ],
 )
 def test_files_of_another_type_are_reported_with_their_type(

@@ -166,7 +166,7 @@ def test_a_file_that_can_not_be_loaded_is_reported_with_both_reasons(tmp_path: P
         keras.ops.add(entry, 1.0)
     )  # H5 keeps only the name, and a layer has that name too.
     keras.Model(entry, keras.layers.Dense(4)(x)).save(tmp_path / "model.h5")
-    with pytest.raises(ModelError, match=r"keras: .+; tf_keras: .+\. A \.keras file keeps") as caught:
+    with pytest.raises(ModelError, match=r"keras: .+; tf_keras: .+\. Save the model as \.keras") as caught:
         open_model(tmp_path / "model.h5")
     assert "\n" not in str(caught.value)
 

@@ -88,7 +88,7 @@ def test_without_patience_left_the_last_error_is_raised() -> None:
 
 def test_the_timeout_is_kept_despite_retry_after() -> None:
     later = answer(503, {"detail": "away"}, Retry_After="30")
-    with pytest.raises(TimedOut, match=r"no answer before the deadline: 503 .*away"):
+    with pytest.raises(TimedOut, match=r"no answer before the deadline; the last error: 503 .*away"):
         drive(Calls(60).wait(["j1"], 0.5), later)
     with pytest.raises(TimedOut, match="503"):
         drive(Calls(60).classify(b"x", {}, 0.5), later)
@@ -287,7 +287,7 @@ def test_files_larger_than_any_server_accepts_are_not_read(
 ) -> None:
     monkeypatch.setattr(calls, "MAX_IMAGE_BYTES", 10)
     (tmp_path / "large").write_bytes(b"x" * 11)
-    with pytest.raises(OSError, match="no server accepts"):
+    with pytest.raises(OSError, match=r"expected at most \d+ MiB"):
         Read(tmp_path / "large").bytes()
 
 

@@ -137,7 +137,7 @@ def test_the_training_configuration_is_not_checked(tmp_path: Path) -> None:
 
 def test_an_h5_of_keras_3_with_calculations_gets_a_hint_to_the_keras_form(tmp_path: Path) -> None:
     config = sequential(layer("TrueDivide"))
-    with pytest.raises(ModelError, match=r"TrueDivide.*A \.keras file keeps a calculation such as x / 255"):
+    with pytest.raises(ModelError, match=r"TrueDivide.*A \.keras file of Keras 3 can store a calculation"):
         inspect_model(h5(tmp_path / "model.h5", config, version="3.15.1"))
 
 
@@ -157,7 +157,7 @@ def test_an_unreadable_configuration_is_reported(tmp_path: Path, config: str) ->
 def test_a_file_that_is_no_model_is_refused_though_it_is_hdf5(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["x"] = [1, 2]
-    with pytest.raises(ModelError, match=r"is not a Keras model\. Save it with model\.save"):
+    with pytest.raises(ModelError, match=r"is not a Keras model\. Save the model with model\.save"):
         inspect_model(tmp_path / "data.h5")
 
 
