@@ -15,7 +15,7 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 @bp.get("/live")
 def live() -> dict[str, str]:
-    """Report that the process runs. With "stopping", a load balancer should use another gateway."""
+    """Report that this gateway process runs: its status is "stopping" after SIGTERM, otherwise "live"."""
     return {"status": "stopping" if resources().draining() else "live"}
 
 
