@@ -73,7 +73,7 @@ def when_ready(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Create the metrics folder again if it is missing: at logout, systemd deletes a user's files in /dev/shm."""
+    """Create the metrics folder again if it is missing: at a logout, systemd deletes files in /dev/shm."""
     folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
     os.makedirs(folder, mode=0o700, exist_ok=True)
     os.chown(folder, server.cfg.uid, server.cfg.gid)

@@ -46,7 +46,10 @@ HTTP_SECONDS = MetricName(
 
 
 class Histogram(NamedTuple):
-    """A histogram that all workers fill. A value counts in the first bucket with a bound >= the value."""
+    """A histogram that all workers add values to.
+
+    A value counts in the first bucket whose bound is not lower.
+    """
 
     name: str
     help: str
@@ -56,7 +59,7 @@ class Histogram(NamedTuple):
 
     @property
     def exported(self) -> MetricName:
-        """Return the metric's name and text: `name` is also the kind of its counts in Redis."""
+        """Return the metric's exported name and its help text."""
         return MetricName(f"classification_{self.name}", self.help)
 
 

@@ -1,6 +1,6 @@
-"""Changes Pillow's image readers: they skip work that a classification does not need, and unbounded work.
+"""Changes Pillow's image readers: they skip work that classification does not need, and limit other work.
 
-Checked with Pillow 13.0.0. tests/unit/test_images.py guards each change:
+This code was checked with Pillow 13.0.0. tests/unit/test_images.py tests each change:
 
 - GIF: Pillow makes a canvas for the second frame when it reads the header. A file of 90 bytes can demand
   a canvas of 4 GB. With this change, Pillow makes no canvas for the second frame.
@@ -18,10 +18,11 @@ import PIL.WebPImagePlugin  # noqa: F401 (otherwise the first request would impo
 from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin
 
 READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Pillow's names of the supported formats. Of an MPO file (several JPEGs), the first picture is read."""
+"""Pillow's names of the supported formats. An MPO file contains several JPEG images; only its first image is
+read."""
 
 MAX_TEXT_BYTES = 16 * 2**20
-"""Maximum total size of the unpacked texts in a PNG header, in bytes."""
+"""Maximum total size of the decompressed texts in a PNG header, in bytes."""
 
 _QUANTIZATION_TABLES = 0xFFDB
 
@@ -40,14 +41,14 @@ class _FirstPicture(JpegImagePlugin.JpegImageFile):
 
 
 def open_header(file: io.BytesIO) -> Image.Image:
-    """Read an image's header; for malformed bytes, Pillow raises exceptions of many types."""
+    """Read an image's header with Pillow. Malformed bytes can raise exceptions of many types."""
     return Image.open(file, formats=READABLE)
 
 
 def _change_pillow() -> None:
     Image.MAX_IMAGE_PIXELS = None
     PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
-    Image.preinit()  # imports Pillow's plugins now instead of in the first request
+    Image.preinit()  # imports Pillow's plugins now, because otherwise the first request would import them
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # Pillow needs quantization tables only to save a JPEG, and libjpeg itself detects damaged tables.
     JpegImagePlugin.MARKER[_QUANTIZATION_TABLES] = ("DQT", "quantization tables", JpegImagePlugin.Skip)

@@ -1,4 +1,4 @@
-"""Opens all of the service's connections to Redis."""
+"""Opens the connections to Redis for all processes of the service."""
 
 import logging
 import time
@@ -19,10 +19,9 @@ BLOCK_SECONDS = 2.0
 """Maximum time that a blocking command waits on the server, in seconds."""
 
 SOCKET_TIMEOUT = 10.0
-"""Maximum time without a received byte before a connection counts as dead, in seconds.
-
-This time must exceed `BLOCK_SECONDS`, because redis-py silently repeats a blocking read that timed out. The
-list entry that the first read removed would be lost."""
+"""Maximum time without a received byte before a connection counts as dead, in seconds. This time must exceed
+`BLOCK_SECONDS`: redis-py silently repeats a blocking read that timed out, and a list entry that the first
+read has removed would be lost."""
 
 CONNECT_TIMEOUT = 5.0
 """Maximum time to open a connection, in seconds."""
@@ -32,13 +31,13 @@ SENTINEL_TIMEOUT = 1.0
 
 
 def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
-    """Return a client for `url` (see `shared.redis_url`); its first command opens a connection.
+    """Return a Redis client for `url` (see `shared.redis_url`). The first command opens a connection.
 
     `max_connections` is the maximum size of the connection pool: each running command uses one connection.
     """
     options = {
-        # If all connections are in use, this pool makes a thread wait up to `timeout` seconds, but redis-py's
-        # default pool raises an error.
+        # If all connections are in use, a thread waits up to `timeout` seconds for a connection. With
+        # redis-py's default pool, the thread would get an error at once.
         "timeout": SOCKET_TIMEOUT,
         "socket_timeout": SOCKET_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -47,7 +46,7 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
         "client_name": "classification-server",
     }
-    if not url.startswith("unix:"):  # redis-py's class for Unix sockets has no such option
+    if not url.startswith("unix:"):  # for Unix sockets, redis-py has no such option
         options["socket_keepalive"] = True
     if is_sentinel(url):
         return _master(SentinelUrl.parse(url), options)

@@ -17,7 +17,8 @@ _OPTIONS = frozenset(
 _SENTINEL_OPTIONS = frozenset(("sentinel_username", "sentinel_password"))
 _SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_PATH = re.compile(r"(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d{0,4}))?")
-"""The path of a Sentinel URL. Redis Sentinel allows no other characters in a service's name."""
+"""The pattern of a Sentinel URL's path: service name and database. Redis Sentinel allows only these
+characters in a service's name."""
 
 DEFAULT_SENTINEL_PORT = 26379
 
@@ -65,7 +66,7 @@ class SentinelUrl:
 
 
 def is_sentinel(url: str) -> bool:
-    """Return whether the URL names Sentinels instead of a server."""
+    """Return whether the URL is the address of Sentinels instead of a single Redis server."""
     return url.partition("://")[0] in _SENTINEL_SCHEMES
 
 
@@ -73,7 +74,8 @@ def check_redis_url(text: str) -> str:
     """Return `text` if it is a valid `REDIS_URL`.
 
     Raises:
-        ValueError: the URL is invalid; the message contains no part of the URL, which could be a password.
+        ValueError: the URL is invalid. The message contains no part of the URL, because the URL may contain a
+        password.
     """
     try:
         if is_sentinel(text):

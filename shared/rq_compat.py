@@ -1,11 +1,11 @@
-"""Uses of RQ's private names, for two purposes for which RQ has no public names. Checked with RQ 3.0.0.
+"""The parts of the service that use RQ's private names. This code was checked with RQ 3.0.0.
 
 - The worker uses RQ's registration, heartbeat and signal handlers without RQ's loop, which runs one job at a
-  time. tests/e2e/test_faults.py stops the worker to guard this.
+  time. tests/e2e/test_faults.py tests this by stopping a worker.
 - The webhook sender must not run the callbacks that a job's record names. tests/integration/test_webhooks.py
-  guards this with records that name foreign functions.
+tests this with records that name other functions.
 
-tests/unit/test_rq_compat.py fails if RQ renames an attribute.
+tests/unit/test_rq_compat.py fails if RQ renames one of the private attributes.
 """
 
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from rq import SimpleWorker
 from rq.job import Job
 
 REPEATED_SIGNAL_SECONDS = 1.0
-"""Maximum time between two stop signals that count as one request to stop, in seconds.
+"""Maximum time between two stop signals that count as one signal, in seconds.
 
 Two programs may each send a stop signal at almost the same moment."""
 
@@ -47,7 +47,7 @@ class QuietWorker(SimpleWorker):
         self.on_stop()
 
     def _set_connection(self, connection: "Redis") -> "Redis":
-        # RQ would raise the connection's socket timeout from 10 s to 55 s.
+        # Without this method, RQ would increase the connection's socket timeout from 10 s to 55 s.
         return connection
 
 
@@ -55,7 +55,7 @@ class SafeJob(Job):
     """RQ's job without the callbacks and webhooks that its record may name."""
 
     def restore(self, raw_data: Any) -> None:
-        """Read RQ's record of the job without its callbacks and webhooks."""
+        """Read RQ's record of the job, and ignore the record's callbacks and webhooks."""
         super().restore(raw_data)
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
         self.webhooks = []

@@ -1,6 +1,7 @@
-"""The counts that all workers add up in Redis; `shared.metric_names` has the names of the exported metrics.
+"""The counts that all workers add to in Redis. `shared.metric_names` has the names of the exported metrics.
 
-A count's name in Redis is `KIND:LABEL:REST`: `jobs:interactive:image-damaged`, `decode_seconds::0.05`.
+A count's name in Redis has the form `KIND:LABEL:REST`, for example `jobs:interactive:image-damaged` or
+`decode_seconds::0.05`.
 """
 
 from collections.abc import Mapping
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 JOBS = "jobs"
-"""The kind of the counts of ended jobs. LABEL is the queue, and REST is the failure's code or empty."""
+"""KIND in the names of the counts of ended jobs. LABEL is the queue, and REST is the failure's code or
+empty."""
 
 LATE = "late"
-"""The kind of the counts of attempts that ended after their lease. LABEL is the queue."""
+"""KIND in the names of the counts of attempts that ended after their lease. LABEL is the queue."""
 
 SUM = "sum"
 """REST in the name of a histogram's sum. In the name of a histogram's bucket, REST is the upper bound."""
@@ -29,7 +31,7 @@ class Count(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Count":
-        """Return the `Count` of a name in the form that `str` returns."""
+        """Parse a count's name in the form `KIND:LABEL:REST`."""
         kind, label, rest = name.split(":", 2)
         return cls(kind, label, rest)
 

@@ -1,4 +1,4 @@
-"""The worker's client of the queue: claims jobs, renews leases, settles, gives back and reaps jobs."""
+"""The worker's access to the queue: claims, settles, gives back and reaps jobs, and renews their leases."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ _SETTLE, _REAP, _COUNT = Script(*END_JOB, "settle"), Script(*END_JOB, "reap"), S
 
 
 class WorkerQueue:
-    """The worker's client of the queue. Every method may raise `redis.exceptions.RedisError`."""
+    """The worker's access to the queue. Every method may raise `redis.exceptions.RedisError`."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
@@ -38,8 +38,8 @@ class WorkerQueue:
     def claim(self, worker: str, room: Mapping[str, int], *, idle: bool) -> Claims:
         """Claim jobs of one queue under a lease. `room` is the maximum number of inputs from each queue.
 
-        `idle` is True if the worker has no jobs. Only an idle worker receives retried jobs (their previous
-        worker died), and receives no other jobs with them.
+        `idle` is True if the worker has no jobs. Only an idle worker receives retried jobs (jobs whose
+        previous worker died), and it receives no other jobs at the same time.
         """
         settings = self._settings
         args: list[Any] = [worker, uuid4().hex, settings.job_lease, settings.input_batch]
@@ -49,11 +49,11 @@ class WorkerQueue:
         return Claims([read_claim(queue.decode(), row) for row in rows], ClaimOutcome(outcome.decode()))
 
     def wait_for_work(self, seconds: float) -> None:
-        """Return when a job was queued, or after `seconds` (at most `BLOCK_SECONDS`)."""
+        """Wait until a job is queued, at most `seconds` and at most `BLOCK_SECONDS`."""
         self._redis.blpop([WAKE_KEY], timeout=min(seconds, BLOCK_SECONDS))
 
     def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
-        """Return the claimed jobs' images; None for each image that Redis has lost."""
+        """Return the claimed jobs' images, with None for each image that Redis has lost."""
         missing = [claim for claim in claims if claim.image is None]
         if not missing:
             return [claim.image for claim in claims]
@@ -70,7 +70,7 @@ class WorkerQueue:
         return {execution.decode() for execution in lost}
 
     def settle(self, worker: str, endings: Sequence[Settlement], model: str = "") -> list[bool]:
-        """Write the ends of jobs, free their leases and send their replies, in one step.
+        """Write the results of jobs, end the jobs' leases and send the replies, in one step.
 
         `model` is the id of the worker's model. An answer is cached only if the gateway expected this model
         when it accepted the job. Returns False for each job whose lease went to another attempt; nothing is
@@ -94,11 +94,14 @@ class WorkerQueue:
         return [(job_id.decode(), outcome.decode()) for job_id, outcome in _REAP(self._redis, QUEUES, args)]
 
     def count(self, worker: str, number: int, amounts: Mapping[str, float]) -> None:
-        """Add a worker's counts to the metrics. `number` is the message's number: a repetition is ignored."""
+        """Add a worker's counts to the metrics.
+
+        If `number` was already received from this worker, do nothing.
+        """
         args = (number, *chain.from_iterable(amounts.items()))
         _COUNT(self._redis, (METRICS_KEY, f"classification:counted:{worker}"), args)
 
 
 def _leased(claims: Iterable[Claim]) -> list[str]:
-    """Return queue, job id and execution of each claim, as the scripts expect them."""
+    """Return queue, job id and execution of each claim, as arguments of the Lua scripts."""
     return [each for claim in claims for each in (claim.queue, claim.job_id, claim.execution)]
