@@ -39,8 +39,8 @@ _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "starte
 def submit() -> Response:
     """Queue one job for each image of the form, and return 202 with the jobs' URLs.
 
-    Either all jobs are queued, or no job. If a caller repeats a form with the same `Idempotency-Key`, the
-    response has the jobs of the first form.
+    If one job is refused, no job of the form is queued. If a caller repeats a form with the same
+    `Idempotency-Key`, the response has the jobs of the first form.
     """
     shared = resources()
     form = read_form(current_request(), shared.settings, max_images(shared.settings))

@@ -105,7 +105,7 @@ class ReplyListener:
                     self._look_up(min_age)
                     lookup_at, min_age = time.monotonic() + LOOKUP_SECONDS, LOOKUP_SECONDS
             except RedisError as error:
-                logger.warning("replies not read: %s", error)
+                logger.warning("replies not read from Redis: %s", error)
                 lookup_at, min_age = 0.0, 0.0  # look up new jobs too, because their replies may be lost
                 time.sleep(0.5)
             except Exception:

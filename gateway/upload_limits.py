@@ -26,13 +26,13 @@ def max_body_bytes(settings: Settings, images: int) -> int:
 
 def body_too_large(settings: Settings) -> Problem:
     """Return the error 413 for a request's body that is larger than `max_body_bytes`."""
-    detail = f"expected images of at most {settings.max_upload_bytes} bytes, got a larger request"
+    detail = f"expected images of at most {settings.max_upload_bytes} bytes each, got a larger request"
     return Problem(413, f"blob: {detail}. Send smaller or fewer images.")
 
 
 def too_many_parts(max_parts: int) -> Problem:
     """Return the error 413 for a form with too many parts or too many bytes of text."""
-    detail = f"expected at most {MAX_OTHER_BYTES} bytes of text and {max_parts} parts, got more"
+    detail = f"expected at most {MAX_OTHER_BYTES} bytes of text and {max_parts} parts, got a larger form"
     return Problem(413, f"form: {detail}. Send fewer or shorter fields.")
 
 

@@ -2,11 +2,11 @@
 
 This code was checked with Pillow 13.0.0. tests/unit/test_images.py tests each change:
 
-- GIF: Pillow makes a canvas for the second frame when it reads the header. A file of 90 bytes can demand
-  a canvas of 4 GB. With this change, Pillow makes no canvas for the second frame.
-- JPEG: density, further pictures (MPO) and quantization tables are not read. A phone photo's header takes
-  40 µs instead of 110 µs, in gateway and worker. A thumbnail's header takes 13 % fewer CPU instructions.
-- PNG: the compressed texts in one header may unpack to at most 16 MiB. Pillow allows 64 MiB.
+- GIF: when Pillow reads a GIF header, it allocates memory for the second frame. A GIF file of 90 bytes can
+  make Pillow allocate 4 GB. With this change, Pillow allocates no memory for the second frame.
+- JPEG: density, further pictures (MPO) and quantization tables are not read. Reading a phone photo's header
+  takes 40 µs instead of 110 µs. Reading a thumbnail's header takes 13 % fewer CPU instructions.
+- PNG: the compressed texts in one PNG header may unpack to at most 16 MiB. Pillow's own maximum is 64 MiB.
 - Pillow's own pixel limit is off, because the service has the setting `MAX_IMAGE_PIXELS`.
 - Pillow's warnings about malformed uploads are off, because Python would keep every warning in memory.
 """

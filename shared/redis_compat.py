@@ -43,7 +43,7 @@ class MasterConnection(sentinel.SentinelManagedConnection):
             # Without this reconnection, Redis refused commands for 11 s of a failover; with it, only 3
             # commands.
             self.disconnect()  # type: ignore[no-untyped-call]
-            raise ConnectionError("the master has too few replicas to write") from None
+            raise ConnectionError("the Redis master has too few replicas to accept writes") from None
 
 
 class MasterTlsConnection(MasterConnection, sentinel.SentinelManagedSSLConnection):

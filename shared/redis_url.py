@@ -42,7 +42,7 @@ class SentinelUrl:
     service: str
     server: str = field(repr=False)
     login: dict[str, str] = field(repr=False)
-    """The `username` and `password` for the Sentinels themselves, if they are set."""
+    """The login to the Sentinels: `username` and `password`, if they are set."""
 
     @classmethod
     def parse(cls, text: str) -> "SentinelUrl":

@@ -23,7 +23,7 @@ Two programs may each send a stop signal at almost the same moment."""
 
 
 class QuietWorker(SimpleWorker):
-    """RQ's worker without RQ's loop. A subclass runs its own loop and stops this loop in `on_stop`."""
+    """RQ's worker class without RQ's main loop. A subclass runs its own loop, and stops it in `on_stop`."""
 
     def install_signal_handlers(self) -> None:
         """Call `on_stop` at the first SIGTERM or SIGINT, and `on_forced_stop` at the second signal."""

@@ -43,7 +43,7 @@ def deliver(url: str, message_id: str, body: str) -> str:
 
     Raises:
         Undelivered: the server did not answer with a 2xx status.
-        Undeliverable: the address is not allowed, or the server answered 410 Gone.
+        Undeliverable: the webhook's address is not allowed, or the server answered 410 Gone.
     """
     settings = _settings()
     try:
@@ -53,7 +53,7 @@ def deliver(url: str, message_id: str, body: str) -> str:
         headers = signed_headers(message_id, int(time.time()), body.encode(), settings.webhook_secret or ())
         response = _post(target, addresses, body.encode(), headers)
     except ValueError as error:
-        raise Undeliverable(f"the address is not allowed: {error}") from None
+        raise Undeliverable(f"the webhook's address is not allowed: {error}") from None
     except (HTTPError, OSError) as error:
         raise Undelivered(f"{host} did not answer: {error}") from None
     summary = f"{host} answered {response.status}"

@@ -107,7 +107,7 @@ class GatewayQueue:
         reasons = {  # one text for each reason in REFUSALS
             "jobs": f"the {queue} queue is full: {waiting} jobs wait",
             "bytes": f"all jobs' images together reach the maximum of {self._settings.max_queue_bytes} bytes",
-            "image": "the image could not be stored",
+            "image": "the image could not be stored in Redis",
         }
         rate, seconds = self._jobs_per_second(), DEFAULT_RETRY_AFTER
         if rate > 0:

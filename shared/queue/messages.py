@@ -48,7 +48,8 @@ class Repeatable(NamedTuple):
 class Submitted(NamedTuple):
     """The ids of accepted jobs.
 
-    `cache` has the result cache's outcome for each job ('', hit, collapsed, stored). `replayed` is True if the jobs belong to an earlier submission with the same idempotency key.
+    `cache` has the result cache's outcome for each job ('', hit, collapsed, stored). `replayed` is True if
+    the jobs belong to an earlier submission with the same idempotency key.
     """
 
     ids: list[str]
