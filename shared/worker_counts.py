@@ -16,7 +16,7 @@ LATE = "late"
 """KIND in the names of the counts of attempts that ended after their lease. LABEL is the queue."""
 
 SUM = "sum"
-"""REST in the name of a histogram's sum. In the name of a bucket's count, REST is the bucket's upper bound."""
+"""REST in the name of a histogram's sum. In the name of a bucket's count, REST is the upper bound."""
 
 
 class Count(NamedTuple):
