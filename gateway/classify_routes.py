@@ -85,7 +85,7 @@ def _preferred_wait() -> float | None:
 
 
 def _original_form(result: dict[str, Any]) -> list[Any]:
-    """Return a job's result in the form of the original service's response body."""
+    """Convert a job's result to the JSON body that the original service returns."""
     if "consolidated" in result:
         return list(result["consolidated"])
     return [{each["class"]: each["score"] for each in region["predictions"]} for region in result["regions"]]

@@ -44,7 +44,7 @@ def register_errors(app: Flask) -> None:
 
 
 def respond(problem: Problem) -> Response:
-    """Return the HTTP response for a problem."""
+    """Convert an exception `Problem` to an HTTP response."""
     body: dict[str, Any] = {
         "type": f"urn:problem:{problem.code}" if problem.code else "about:blank",
         "title": HTTPStatus(problem.status).phrase,

@@ -86,7 +86,7 @@ def reduce_overhead(cfg: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Prepare a gateway process: delay its stop after SIGTERM, and reduce its requests' CPU time."""
+    """Set up a new gateway process, with a delayed stop after SIGTERM and less CPU time per request."""
     reduce_overhead(worker.cfg)
     stop = DelayedStop(worker, _settings.server_drain_seconds)
     loaded_app(worker).extensions["classification"].draining = stop.is_draining

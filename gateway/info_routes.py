@@ -29,8 +29,8 @@ def classes() -> list[str]:
 def cfg() -> dict[str, Any]:
     """Return the model's input size, as the original service does, and the settings that affect answers.
 
-    While workers change to a new model, `models` lists both. The response's other fields describe the newest
-    model.
+    While workers change from one model to another, the response's field `models` lists both models. The
+    response's other fields describe the newest model.
     """
     served = _served()
     model = served.model

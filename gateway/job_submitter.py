@@ -1,4 +1,4 @@
-"""Submits the jobs of simultaneous requests with one Redis command."""
+"""Submits the jobs of several simultaneous HTTP requests with one Redis command."""
 
 import queue
 import threading
@@ -19,7 +19,7 @@ Submission = tuple[NewJob, float | None, PendingReply]
 
 
 class JobSubmitter:
-    """Submits interactive jobs.
+    """Submits interactive jobs to the queue.
 
     Jobs that arrive while a Redis command runs are submitted together by the next command.
 

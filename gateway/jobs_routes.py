@@ -64,7 +64,7 @@ def submit() -> Response:
 
 @bp.get("/<job_id>")
 def poll(job_id: str) -> Response:
-    """Return a job's state. With `?wait=SECONDS`, wait at most SECONDS for the job's end."""
+    """Return the state of one job. With `?wait=SECONDS`, wait at most SECONDS for the job's end."""
     (state,) = _states([job_id], positions=True)
     if state is None:
         raise _unknown(job_id)

@@ -60,10 +60,10 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
 
 
 def webhook_url(form: Form) -> str:
-    """Return the form's field `webhook`, or an empty text if the form has no such field.
+    """Return the webhook's URL from the form, or an empty text if the form has no field `webhook`.
 
     Raises:
-        Problem: the field is not a URL to which webhooks may be sent.
+        Problem: the field `webhook` is not a URL to which webhooks may be sent.
     """
     url = form.fields.get("webhook", [""])[0].strip()
     settings = resources().settings

@@ -37,7 +37,7 @@ class QueueMetricsCollector(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics in the order of docs/metrics.md."""
+        """Yield all metrics of queues and workers, in the order of docs/metrics.md."""
         yield core.InfoMetricFamily(*names.BUILD, value={"version": version()})
         yield core.GaugeMetricFamily(*names.REDIS_UP, value=int(self._snapshot is not None))
         if self._snapshot is not None:

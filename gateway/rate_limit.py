@@ -2,8 +2,8 @@
 
 Flask-Limiter counts the requests in Redis, on the same server as the queue. Each request counts once toward
 the caller's limit, whatever its path. Health checks, CORS preflights, and requests for the web page and
-/status do not count toward the limit. This module sets the X-RateLimit headers instead of Flask-Limiter
-(docs/decisions.md has the reasons).
+/status do not count toward the limit. The gateway sets the X-RateLimit headers itself, instead of
+Flask-Limiter (docs/decisions.md has the reasons).
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ _SCOPE = "all"
 
 
 class RateLimit:
-    """Limits each caller's total requests over all endpoints."""
+    """Limits the total number of each caller's requests to all endpoints."""
 
     def __init__(self, app: Flask, settings: Settings, limits: str) -> None:
         """Limit the requests of each caller of `app`. The connection to Redis is opened at the first request.

@@ -27,7 +27,7 @@ class PendingReply:
         self.lost: set[str] = set()
         """Ids of the jobs that are missing in Redis because Redis lost data."""
         self.error: Exception | None = None
-        """The reason why the job was not queued."""
+        """The reason why the request's job was not queued, or None."""
         self.cache_outcome = ""
         self.queued_at = float("inf")
         self._done = threading.Event()

@@ -32,7 +32,7 @@ class Resources:
     _served: tuple[float, Served | None] = (float("-inf"), None)
 
     def served(self) -> Served | None:
-        """Return the data about the live workers and their model, or None without a live worker.
+        """Return the data about the live workers and their model, or None if no worker is alive.
 
         The data is at most `MAX_SERVED_AGE` seconds old. While one request reads new data from Redis, the
         other requests use the old data.

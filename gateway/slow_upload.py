@@ -19,9 +19,9 @@ MAX_CHUNK_BYTES = 262_144
 
 
 class UploadStream:
-    """A request's body with a maximum size in bytes and a minimum speed.
+    """Reads a request's body, and enforces a maximum size and a minimum speed.
 
-    Without gevent there is no minimum speed, because nothing can interrupt a thread's read.
+    Without gevent, the minimum speed is not enforced, because a read in a thread cannot be interrupted.
     """
 
     def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
@@ -30,7 +30,7 @@ class UploadStream:
         self._is_timed = monkey.is_module_patched("socket")
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes.
+        """Return at most `size` bytes of the body.
 
         Raises:
             RequestTimeout: the body's bytes arrive too slowly.

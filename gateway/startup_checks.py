@@ -1,6 +1,6 @@
 """Checks the settings that only the gateway uses: API keys and rate limit. Also checks `REDIS_URL`.
 
-This module does not import Flask, so gunicorn's configuration can check the settings before the app exists.
+This module does not import Flask, so that gunicorn's configuration can use it before the app is loaded.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ def check(settings: Settings) -> None:
     """Check that the gateway can start with these settings.
 
     Raises:
-        SettingsError: a setting is invalid. The exception's text has the reason.
+        SettingsError: a setting is invalid. The exception's text names the setting and the reason.
     """
     redis_url(settings)
     api_keys(settings)
@@ -21,7 +21,7 @@ def check(settings: Settings) -> None:
 
 
 def api_keys(settings: Settings) -> tuple[ApiKey, ...]:
-    """Return the keys of API_KEYS and of API_KEYS_FILE.
+    """Return the API keys in the settings API_KEYS and API_KEYS_FILE.
 
     Raises:
         SettingsError: API_KEYS_FILE is unreadable, an API key is invalid, or an API key appears twice.

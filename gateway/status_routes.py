@@ -2,8 +2,8 @@
 
 Each open web page requests it every two seconds.
 
-Redis stores the counts, so every gateway returns the same counts. A client computes rates from the difference
-between two responses. GET /metrics returns the values of /status and many more.
+The counts are stored in Redis, so every gateway returns the same counts. A client computes rates from the
+difference between two responses. GET /metrics returns the values of /status and many more.
 """
 
 from flask import Blueprint

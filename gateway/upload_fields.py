@@ -1,4 +1,4 @@
-"""Checks an upload before a job is created: the fields of the form and the headers of the images."""
+"""Checks the form fields and the images' headers of an upload, before a job is created."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,7 +15,7 @@ T = TypeVar("T")
 TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
 
 MAX_DIGITS = 9
-"""Maximum number of digits of a number in a form. A number with more digits is read as 10**MAX_DIGITS."""
+"""Maximum number of digits of a number in a form. A longer number is replaced by 10**MAX_DIGITS."""
 
 REGION_FORMS = {"xy": "x,y,side", "yx": "y,x,side"}
 """The order of a region's three numbers, by the value of the setting REGION_ORDER."""

@@ -38,7 +38,7 @@ class Form:
 
 
 def read_form(request: Request, settings: Settings, max_images: int) -> Form:
-    """Read the request's body: a form of at most `max_images` images.
+    """Parse the request's body, a multipart form with at most `max_images` images.
 
     Raises:
         Problem: the request's body is malformed, too large, or not a multipart form.

@@ -4,10 +4,10 @@ from gateway.problem import Problem, field_problem
 from shared.settings import Settings
 
 MAX_OTHER_BYTES = 256 * 1024
-"""Maximum total size of the parts of a form that are not images, in bytes."""
+"""Maximum total size of all parts of a form except images, in bytes."""
 
 MAX_OTHER_PARTS = 31
-"""Maximum number of parts of a form that are not images."""
+"""Maximum number of parts of a form, without counting images."""
 
 MAX_LARGEST_IMAGES = 10
 """Maximum total size of a form's images, as a multiple of MAX_UPLOAD_BYTES. A form may contain more images

@@ -26,7 +26,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def setup_logging(log_format: str) -> None:
-    """Send all log records to standard output; `log_format` is 'text' or 'json'."""
+    """Send all log records to standard output, in the format `log_format` ('text' or 'json')."""
     handler = logging.StreamHandler(sys.stdout)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)

@@ -1,10 +1,13 @@
-"""The names of all metrics that `GET /metrics` returns, with their texts; docs/metrics.md describes them."""
+"""The names and help texts of all metrics that `GET /metrics` returns (see docs/metrics.md)."""
 
 from typing import NamedTuple
 
 
 class MetricName(NamedTuple):
-    """A metric's name and its `# HELP` text. `prometheus_client` adds suffixes such as `_total`."""
+    """A metric's name and its `# HELP` text.
+
+    `prometheus_client` adds suffixes such as `_total` to the name.
+    """
 
     name: str
     text: str

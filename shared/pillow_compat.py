@@ -28,13 +28,13 @@ _QUANTIZATION_TABLES = 0xFFDB
 
 
 class _FirstFrame(GifImagePlugin.GifImageFile):
-    """A GIF reader that reads only the first frame."""
+    """Pillow's GIF reader, reduced to the first frame."""
 
     disposal_method = property(lambda _: 0, lambda _, method: None)
 
 
 class _FirstPicture(JpegImagePlugin.JpegImageFile):
-    """A JPEG reader that reads only size, orientation and pixels."""
+    """Pillow's JPEG reader, reduced to size, orientation and pixels."""
 
     def _read_dpi_from_exif(self) -> None:
         pass

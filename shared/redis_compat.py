@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, ResponseError
 
 
 class SafeSentinel(sentinel.Sentinel):
-    """A client of the Redis Sentinels that several threads may share."""
+    """redis-py's client for Redis Sentinels, made safe for use by several threads."""
 
     def discover_master(self, service_name: str) -> Any:
         """Return the address of the current Redis master."""
@@ -47,14 +47,14 @@ class MasterConnection(sentinel.SentinelManagedConnection):
 
 
 class MasterTlsConnection(MasterConnection, sentinel.SentinelManagedSSLConnection):
-    """A `MasterConnection` with TLS."""
+    """A `MasterConnection` that is encrypted with TLS."""
 
 
 class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
     """A pool of connections to the Redis master. If all connections are in use, a caller waits for one."""
 
     def release(self, connection: Any) -> None:
-        """Return a connection to the pool."""
+        """Give a connection back to the pool."""
         if (connection.host, connection.port) != self.master_address:
             connection.disconnect()  # at its next use, the connection looks up the new master
         super().release(connection)  # type: ignore[no-untyped-call]

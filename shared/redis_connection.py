@@ -16,7 +16,7 @@ from shared.redis_url import SentinelUrl, is_sentinel
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 2.0
-"""Maximum time that a blocking command waits on the server, in seconds."""
+"""Maximum time for which a blocking Redis command waits for data, in seconds."""
 
 SOCKET_TIMEOUT = 10.0
 """Maximum time without a received byte before a connection counts as dead, in seconds. This time must exceed
@@ -54,7 +54,7 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
 
 
 def wait_until_reachable(redis: "Redis") -> None:
-    """Return once the Redis server answers."""
+    """Wait until the Redis server answers."""
     while True:
         try:
             redis.ping()
@@ -65,7 +65,7 @@ def wait_until_reachable(redis: "Redis") -> None:
 
 
 def _master(address: SentinelUrl, options: dict[str, Any]) -> Redis:
-    """Return a client whose new connections find the current Redis master through the Sentinels."""
+    """Return a Redis client that finds the address of the current master through the Sentinels."""
     server = parse_url(address.server)  # type: ignore[no-untyped-call]
     tls = {name: value for name, value in server.items() if name.startswith("ssl_")}
     is_tls = address.server.startswith("rediss:")

@@ -32,10 +32,10 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class SentinelUrl:
-    """The parts of a `redis+sentinel://` address.
+    """The parts of a Redis URL `redis+sentinel://…`.
 
-    `server` is the URL of a single server, with the service's name as the host. The login, database and
-    options in `server` have the same meaning as for a single server.
+    `server` is the URL in the form for a single Redis server, with the Sentinel service's name as the host.
+    The login, database and options in `server` have the same meaning as for a single server.
     """
 
     sentinels: tuple[tuple[str, int], ...]

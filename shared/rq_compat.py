@@ -19,7 +19,7 @@ from rq.job import Job
 REPEATED_SIGNAL_SECONDS = 1.0
 """Maximum time between two stop signals that count as one signal, in seconds.
 
-Two programs may each send a stop signal at almost the same moment."""
+For example, two programs may each send a stop signal at almost the same moment."""
 
 
 class QuietWorker(SimpleWorker):
@@ -30,15 +30,15 @@ class QuietWorker(SimpleWorker):
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
 
     def on_stop(self) -> None:
-        """Begin to stop the worker; a signal handler calls this method."""
+        """Begin to stop the worker. A signal handler calls this method."""
         raise NotImplementedError
 
     def on_forced_stop(self) -> None:
-        """End the process at once; a signal handler calls this method."""
+        """End the worker process at once. A signal handler calls this method."""
         raise NotImplementedError
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Handle the second stop signal."""
+        """End the process at the second stop signal, unless it follows the first signal almost at once."""
         first = self._shutdown_requested_date
         if first and (datetime.now(UTC) - first).total_seconds() >= REPEATED_SIGNAL_SECONDS:
             self.on_forced_stop()
@@ -52,7 +52,7 @@ class QuietWorker(SimpleWorker):
 
 
 class SafeJob(Job):
-    """RQ's job without the callbacks and webhooks that its record may name."""
+    """RQ's job class, which ignores the callbacks and webhooks in a job's record."""
 
     def restore(self, raw_data: Any) -> None:
         """Read RQ's record of the job, and ignore the record's callbacks and webhooks."""

@@ -1,4 +1,4 @@
-"""Start-up code that all processes of the service share: the report of an error, and the health check."""
+"""Code that all programs of the service share: the report of a start-up error, and the health check."""
 
 import sys
 from collections.abc import Callable

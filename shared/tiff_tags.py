@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_TAGS = 100_000
-"""Maximum number of tags that are read from one file.
+"""Maximum number of TIFF tags that are read from one file.
 
 Pillow needs at least one read call for each tag, and `shared.image_header.MAX_READS` limits these calls."""
 

@@ -1,4 +1,4 @@
-"""This program's version, for logs, /cfg and /metrics."""
+"""Finds this program's version, which logs, /cfg and /metrics contain."""
 
 from functools import cache
 from importlib import metadata

@@ -1,7 +1,7 @@
-"""The allowed addresses of webhooks, and RQ's job that delivers a webhook.
+"""Defines to which addresses webhooks may be sent, and RQ's job that delivers a webhook.
 
-The gateway checks a webhook's URL when a job is submitted. The webhook sender checks the host's addresses
-when it resolves the host's name.
+The gateway checks a webhook's URL when a job is submitted. The webhook sender resolves the host's name before
+each attempt, and checks the resulting addresses.
 """
 
 import json
@@ -59,7 +59,7 @@ class Allowed:
 
     @classmethod
     def parse(cls, text: str) -> "Allowed":
-        """Read host names, addresses and networks, separated by commas.
+        """Parse a list of host names, addresses and networks, separated by commas.
 
         Raises:
             ValueError: a host name, address or network is malformed.
@@ -94,10 +94,10 @@ class Allowed:
 
 
 def check_url(text: str, allowed: Allowed) -> SplitResult:
-    """Parse a webhook's URL.
+    """Parse and check a webhook's URL.
 
     Raises:
-        Forbidden: the URL's host is neither public nor allowed.
+        Forbidden: the URL's host is an address that is neither public nor allowed.
         ValueError: the text is not a plain http or https URL.
     """
     if len(text) > MAX_URL or any(not "!" <= each <= "~" for each in text):

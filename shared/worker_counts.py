@@ -20,7 +20,7 @@ SUM = "sum"
 
 
 class Count(NamedTuple):
-    """The name of one count in Redis, in three parts."""
+    """The three parts of a count's name in Redis."""
 
     kind: str
     label: str
@@ -38,7 +38,7 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """The state of the queues at one moment, and all counts. Waits are in seconds, image sizes in bytes."""
+    """The state of the queues, and all counts. Waiting times are in seconds, and image sizes are in bytes."""
 
     waiting: Mapping[str, int]
     oldest_wait: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""`python -m webhooks`: runs RQ workers on the webhooks queue until SIGTERM."""
+"""Runs RQ workers that send webhooks, until SIGTERM. Start them with `python -m webhooks`."""
 
 import sys
 from collections.abc import Callable

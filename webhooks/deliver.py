@@ -42,7 +42,7 @@ def deliver(url: str, message_id: str, body: str) -> str:
     RQ calls this function, and stores the returned summary of the response as its job's result.
 
     Raises:
-        Undelivered: the server did not answer with a 2xx status.
+        Undelivered: the webhook's server did not answer with a 2xx status.
         Undeliverable: the webhook's address is not allowed, or the server answered 410 Gone.
     """
     settings = _settings()

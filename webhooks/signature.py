@@ -1,4 +1,4 @@
-"""The signature of a webhook, as the Standard Webhooks specification defines it."""
+"""Signs webhooks in the way that the specification Standard Webhooks defines."""
 
 import base64
 import hashlib

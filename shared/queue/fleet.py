@@ -47,7 +47,7 @@ class Fleet:
         return sorted(recent, key=lambda each: -each.at)
 
     def alive(self) -> dict[str, dict[str, Any]]:
-        """Return the published status of each live worker with a warm model, by the worker's name."""
+        """Return the status that each live worker with a warm model has published, by the worker's name."""
         keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
         names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
         raw = self._get([f"classification:worker:{name}" for name in names])

@@ -140,7 +140,7 @@ class GatewayQueue:
     ) -> dict[str, JobState]:
         """Return the states of the known jobs that belong to `owner` (None: to any caller), by the jobs' ids.
 
-        Finding a job's position takes time in proportion to the queue's length.
+        With `positions`, the time in Redis grows with the queue's length.
         """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:

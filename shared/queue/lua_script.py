@@ -36,7 +36,7 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, redis: "Redis", keys: Sequence[Any], args: Iterable[Any]) -> Any:
-        """Run the script and return its result."""
+        """Run the script in Redis and return the script's result."""
         arguments = (len(keys), *keys, *args)
         try:
             return redis.evalsha(self.sha, *arguments)

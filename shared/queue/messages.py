@@ -69,7 +69,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class JobState:
-    """The state of a job. Points in time have RQ's text form. `reply` is set when the job has ended.
+    """The state of a job, as callers see it.
+
+    Points in time have RQ's text form. `reply` is set when the job has ended.
 
     `position` (from 1) and `estimated_wait` (seconds) are set for queued jobs, if positions were requested.
     """
@@ -92,7 +94,7 @@ class Served:
     """The live workers: their model, their number and their total measured speed.
 
     While a model is replaced, `models` has several models with the number of workers of each model. `model`
-    is the model of the worker that started last.
+    is the model of the worker with the latest start.
     """
 
     model: dict[str, Any]
@@ -114,7 +116,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class StartFailure:
-    """The reason why a host's worker did not start; `at` is the time in seconds since 1970."""
+    """The reason why a host's worker did not start. `at` is the failure's time in seconds since 1970."""
 
     host: str
     reason: str
@@ -152,9 +154,9 @@ class ClaimOutcome(StrEnum):
     """
 
     FRESH = "fresh"
-    """The worker received jobs; no worker has died during an attempt at these jobs."""
+    """The worker received fresh jobs: no worker has died while it ran one of these jobs."""
     RETRIED = "retried"
-    """The worker received jobs whose previous worker died, perhaps because of one of their images.
+    """The worker received retried jobs: their previous worker died, perhaps because of one of their images.
 
     The worker must run no other job until the retried jobs have ended."""
     EMPTY = "empty"
@@ -170,7 +172,7 @@ class ClaimOutcome(StrEnum):
 
 
 class Claims(NamedTuple):
-    """The claimed jobs and the outcome of the claim."""
+    """The jobs that one claim moved to a worker, and the claim's outcome."""
 
     jobs: list[Claim]
     outcome: ClaimOutcome
@@ -188,6 +190,9 @@ class Settlement(NamedTuple):
 
     @classmethod
     def failed(cls, claim: Claim, code: str, detail: str) -> "Settlement":
-        """Return the end of a failed job. Its image is kept only if another attempt could succeed."""
+        """Return the settlement of a failed job.
+
+        The job's image is kept only if another attempt could succeed.
+        """
         reply = Reply(claim.job_id, failure=JobFailure(code, detail))
         return cls(claim, reply, keep_image=code == "model-failed")

@@ -25,7 +25,7 @@ MAX_SMALL_IMAGE = 65_536
 A larger image is stored and fetched with a separate Redis command."""
 
 ENDED = ("finished", "failed", "canceled", "expired", "stopped")
-"""The statuses of jobs that have ended."""
+"""RQ's statuses of jobs that have ended."""
 
 JOB_TIMEOUT = 600
 """The field `timeout` of RQ's job record, in seconds. Workers do not use it: the shorter lease limits a
@@ -80,7 +80,7 @@ def job_fields(job: NewJob) -> list[Any]:
 
 
 def settle_args(settlement: Settlement) -> tuple[Any, ...]:
-    """Return the parameters of `settle` in `lua/settle.lua`."""
+    """Convert the end of one job to the parameters of the function `settle` in `lua/settle.lua`."""
     claim, reply, keep_image = settlement
     result, timing, error = _json(reply.result), _json(reply.timing), "null"
     if reply.failure is None:
@@ -97,7 +97,7 @@ def rq_time() -> str:
 
 
 def exc_string(failure: JobFailure) -> bytes:
-    """Return a failure in the form in which RQ stores the text of an exception."""
+    """Convert a job's failure to the form in which RQ stores an exception's text."""
     return b64encode(zlib.compress(f"{failure.code}: {failure.detail}".encode()))
 
 

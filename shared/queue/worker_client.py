@@ -36,7 +36,9 @@ class WorkerQueue:
         self.fleet = Fleet(redis, settings.job_lease)
 
     def claim(self, worker: str, room: Mapping[str, int], *, idle: bool) -> Claims:
-        """Claim jobs of one queue under a lease. `room` is the maximum number of inputs from each queue.
+        """Claim jobs of one queue under a lease.
+
+        `room` is the maximum number of inputs that the worker accepts from each queue.
 
         `idle` is True if the worker has no jobs. Only an idle worker receives retried jobs (jobs whose
         previous worker died), and it receives no other jobs at the same time.
@@ -64,7 +66,10 @@ class WorkerQueue:
         return [next(fetched) if claim.image is None else claim.image for claim in claims]
 
     def renew(self, worker: str, claims: Iterable[Claim]) -> set[str]:
-        """Renew the leases of a worker's jobs. Returns the ids of executions that have lost their lease."""
+        """Renew the leases of a worker's jobs.
+
+        Returns the executions' ids of the jobs whose lease was lost.
+        """
         args = _leased(claims)
         lost = _RENEW(self._redis, (), (self._settings.job_lease, worker, *args)) if args else []
         return {execution.decode() for execution in lost}
@@ -73,8 +78,8 @@ class WorkerQueue:
         """Write the results of jobs, end the jobs' leases and send the replies, in one step.
 
         `model` is the id of the worker's model. An answer is cached only if the gateway expected this model
-        when it accepted the job. Returns False for each job whose lease went to another attempt; nothing is
-        written for that job.
+        when it accepted the job. Returns False for each job whose lease was lost; nothing is written for such
+        a job.
         """
         settings = self._settings
         args: list[Any] = [worker, rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
@@ -82,13 +87,16 @@ class WorkerQueue:
         return [settled == 1 for settled in _SETTLE(self._redis, (), args)]
 
     def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
-        """Return claimed jobs that were not begun to the front of their queues."""
+        """Put claimed jobs that the worker has not begun back to the front of their queues."""
         args = _leased(claims)
         if args:
             _GIVE_BACK(self._redis, (), (worker, *args))
 
     def reap(self) -> list[tuple[str, str]]:
-        """Requeue or fail the jobs whose lease has ended. Returns their ids with 'requeued' or 'failed'."""
+        """Requeue or fail the jobs whose lease has ended.
+
+        Returns each job's id with 'requeued' or 'failed'.
+        """
         failure = json.dumps(_EXHAUSTED.to_json())
         args = (MAX_REAPED, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
         return [(job_id.decode(), outcome.decode()) for job_id, outcome in _REAP(self._redis, QUEUES, args)]
