@@ -35,7 +35,7 @@ def classify() -> Response:
 def _run(shared: Resources, image: bytes, options: Options, max_wait: float | None) -> Response:
     """Return the answer, or the job's URL if there is no answer after `max_wait` seconds.
 
-    If `max_wait` is None, wait for at most REQUEST_TIMEOUT and then fail.
+    If `max_wait` is None, wait for at most REQUEST_TIMEOUT seconds, and then fail with HTTP status 504.
     """
     timeout = shared.settings.request_timeout
     job = new_job(shared, image, options, reply_to=shared.listener.reply_to)
@@ -74,7 +74,8 @@ def _answer(reply: Reply, cache_outcome: str) -> Response:
 
 def _preferred_wait() -> float | None:
     """Return N of the header `Prefer: wait=N` (RFC 7240), 0 for `Prefer: respond-async`, or else None."""
-    header = current_request().headers.get("Prefer", "")  # gunicorn joins repeated headers with commas
+    # gunicorn joins repeated headers into one header, with commas
+    header = current_request().headers.get("Prefer", "")
     for preference in header.replace(";", ",").split(","):
         name, _, value = preference.strip().lower().partition("=")
         if name == "respond-async":

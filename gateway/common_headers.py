@@ -55,7 +55,8 @@ class CommonHeaders:
         present = {name.lower(): value for name, value in headers}
         is_page = present.get("content-type", "").startswith("text/html")
         common = (self._page if is_page else self._answer) + self._cors(environ)
-        # A proxy that ignores X-API-Key must not store one caller's answer for another caller.
+        # A proxy that ignores the header X-API-Key must not return one caller's stored answer to another
+        # caller.
         return common if "cache-control" in present else [*common, ("Cache-Control", "no-store")]
 
     def _cors(self, environ: "WSGIEnvironment") -> _Headers:

@@ -42,7 +42,7 @@ if _soft != resource.RLIM_INFINITY and _soft < _wanted:  # each connection needs
 # A stopping process finishes the requests that it has accepted. Each request ends within REQUEST_TIMEOUT.
 graceful_timeout = int(_settings.request_timeout + _settings.server_drain_seconds) + 5
 timeout = 60
-# Seconds after which an idle connection is closed. Idle connections delay a stop by at most `keepalive`.
+# Seconds after which an idle connection is closed. Idle connections delay a stop by at most this time.
 keepalive = 5
 
 limit_request_line = 8190

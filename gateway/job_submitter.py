@@ -63,7 +63,7 @@ class JobSubmitter:
         return taken
 
     def _submit(self, submissions: list[Submission]) -> None:
-        if not submissions:  # another thread has submitted the jobs
+        if not submissions:  # another thread has already submitted these jobs
             return
         try:
             outcomes = self._jobs.submit_each([(job, timeout) for job, timeout, _ in submissions])

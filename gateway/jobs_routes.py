@@ -110,7 +110,10 @@ def _requested_ids() -> list[str]:
 
 
 def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | None]:
-    """Wait as requested and return the jobs' states; None for an unknown or another caller's job."""
+    """Wait as requested, and return the jobs' states.
+
+    The state is None if a job is unknown or belongs to another caller.
+    """
     shared, seconds, owner = resources(), _wait_seconds(), current_request().owner
     if seconds > 0:
         end = time.monotonic() + seconds

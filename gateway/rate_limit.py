@@ -24,7 +24,7 @@ from shared.settings import Settings, redis_url
 KEY_PREFIX = "classification:limits"
 
 UNLIMITED_BLUEPRINTS = frozenset({"health", "page", "status"})
-"""Flask blueprints whose requests do not count, so that an open web page does not use up a rate limit."""
+"""Flask blueprints without a rate limit, so that an open web page does not use up its user's limit."""
 
 _SCOPE = "all"
 
@@ -56,7 +56,7 @@ class RateLimit:
         self._limiter.request_filter(lambda: request.blueprint in UNLIMITED_BLUEPRINTS)
         app.before_request(self._store_headers)
         app.after_request(_add_headers)
-        # Flask-Limiter need not log a 429, because the gateway logs every request.
+        # Flask-Limiter's log of refused requests is not needed, because the gateway logs every request.
         logging.getLogger("flask-limiter").setLevel(logging.WARNING)
 
     def _refuse(self, breached: RequestLimit) -> NoReturn:

@@ -172,7 +172,7 @@ def _orientation(exif: bytes) -> int:
     try:
         found = (tag.first for tag in tags(re.sub(rb"^(Exif\0\0)+", b"", exif)) if tag.id == _ORIENTATION)
         orientation = next(found, 1)
-    except TRUNCATED:  # a truncated EXIF block is no reason to refuse the image
+    except TRUNCATED:  # an image with a truncated EXIF block is not refused
         return 1
     return orientation if 1 <= orientation <= 8 else 1
 
@@ -180,7 +180,7 @@ def _orientation(exif: bytes) -> int:
 def _refusal(data: bytes, error: Exception) -> ImageError:
     if not data:
         return ImageError("unsupported", "the file is empty. Send an image.")
-    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # UTF-8 text may begin with this byte order mark
+    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # this byte order mark may precede UTF-8 text
     name = _first_match(_SUPPORTED, head)
     if name:
         return ImageError("damaged", f"the {name} image's header is damaged: {_reason(error)}")

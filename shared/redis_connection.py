@@ -74,7 +74,7 @@ def _master(address: SentinelUrl, options: dict[str, Any]) -> Redis:
         "socket_timeout": SENTINEL_TIMEOUT,
         "socket_connect_timeout": SENTINEL_TIMEOUT,
         "max_connections": options["max_connections"],
-        "retry": Retry(NoBackoff(), 0),  # no retry: the client tries the next Sentinel instead
+        "retry": Retry(NoBackoff(), 0),  # do not retry one Sentinel: the client tries the next Sentinel
         "ssl": is_tls,
     }
     kwargs = to_sentinels | tls | address.login

@@ -85,7 +85,7 @@ def check_redis_url(text: str) -> str:
         is_valid = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
         is_valid &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
         is_valid &= _options(url.query).keys() <= _OPTIONS
-    except ValueError:  # the original message could contain a part of a password
+    except ValueError:  # the message of the original exception may contain a part of the password
         is_valid = False
     if not is_valid:
         raise ValueError(EXPECTED)

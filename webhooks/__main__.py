@@ -49,7 +49,7 @@ class Delivery(SafeJob):
 
 
 class Sender(SimpleWorker):
-    """RQ's worker, with a more frequent search for lost deliveries than in RQ."""
+    """RQ's worker class, changed to search for lost webhook deliveries every `MAINTENANCE_SECONDS`."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "maintenance_interval": MAINTENANCE_SECONDS})

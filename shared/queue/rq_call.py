@@ -36,7 +36,7 @@ def decode_call(data: bytes) -> Options:
 
 def _options(data: bytes) -> Options:
     try:
-        # The output is bounded, because a compressed kilobyte can unpack to a megabyte.
+        # Limit the decompressed size, because a compressed kilobyte can unpack to a megabyte.
         call = zlib.decompressobj().decompress(data, MAX_CALL_BYTES)
         function, _, _, kwargs = json.loads(call)
     except (ValueError, TypeError, RecursionError, zlib.error) as error:

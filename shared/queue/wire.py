@@ -131,7 +131,7 @@ def _visible_status(status: str, reply: Reply | None) -> str:
     if status == "deferred":
         return "queued"  # RQ's status "deferred": the job waits for another job
     if reply and reply.failure and reply.failure.code == "expired":
-        return "expired"  # RQ has no status 'expired', so the job's record has 'failed'
+        return "expired"  # RQ has no status 'expired', so an expired job has RQ's status 'failed'
     return status
 
 
@@ -139,7 +139,7 @@ def _ended(job_id: str, error: str, entries: list[Any] | None) -> Reply:
     if error:
         return read_reply({"id": job_id, "failure": json.loads(error)})
     value = entries[0][1].get(b"return_value") if entries else None
-    if value is None:  # RQ's own tools do not write the field `error`
+    if value is None:  # when one of RQ's tools ends a job, the field `error` is missing
         return Reply(job_id, failure=JobFailure("attempts-exhausted", "RQ's own cleanup ended the job"))
     return read_reply({"id": job_id, **json.loads(b64decode(value))})
 

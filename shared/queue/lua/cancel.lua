@@ -2,7 +2,7 @@
 -- '' for an unknown job.
 -- Uses server_time, read_fields (records.lua), end_job, write_pending (end_job.lua).
 local id = ARGV[1]
-local owner = ARGV[2] -- the caller who may cancel the job
+local owner = ARGV[2] -- the name of the caller; callers may cancel only their own jobs
 local keep = tonumber(ARGV[3]) -- seconds for which the job's record is kept
 local at = ARGV[4] -- the current time in RQ's text form
 local failure = ARGV[5] -- the job's failure as JSON

@@ -22,7 +22,7 @@ local fresh_retries = tonumber(ARGV[8]) -- value of the field `retries_left` of 
 local at = ARGV[9] -- the current time in RQ's text form
 local max_image_bytes = tonumber(ARGV[10]) -- maximum size of an image that is returned with its job
 local MAX_RETRIED_TOGETHER = 6 -- maximum number of retried jobs in one claim
-local TURNS_TTL = 3600 -- seconds for which Redis keeps the number of interactive claims in a row
+local TURNS_TTL = 3600 -- seconds for which Redis keeps the number of consecutive interactive claims
 
 local now = server_time()
 
@@ -66,7 +66,7 @@ end
 
 -- Returns nil if a job can join the jobs picked for this claim, or the reason why it cannot:
 --   'needs-idle'  the job is a retried job and the worker has other jobs
---   'separate'    the job must not run in one batch with the picked jobs
+--   'separate'    the job must not share a batch with the picked jobs
 --   'no-room'     the job has more inputs than the worker can still accept
 local function obstacle(queue, job, picked, inputs)
   local is_last_attempt = job.deaths >= fresh_retries
@@ -107,7 +107,7 @@ local function pick(queue)
   return picked, reason
 end
 
--- Writes RQ's records of an attempt. Returns the attempt's member in the registry of running jobs.
+-- Writes RQ's records of an attempt. Returns the attempt's entry for RQ's registry of running jobs.
 local function start_attempt(job, execution)
   local member, keep = job.id .. ':' .. execution, math.ceil(lease) + LEASE_GRACE
   redis.call('HSET', 'rq:job:' .. job.id, 'status', 'started', 'started_at', at, 'last_heartbeat', at,
@@ -152,7 +152,8 @@ local function passes_over()
   return redis.call('LLEN', 'rq:queue:interactive') > 0 or (first and read_job('bulk', first).deaths > 0)
 end
 
--- Wakes the next worker if jobs are left. Otherwise deletes earlier wake-ups, so that no worker wakes without need.
+-- Wakes the next worker if jobs are left in a queue. Otherwise deletes unread wake-ups, so that no worker wakes without
+-- need.
 local function update_wake()
   if redis.call('LLEN', 'rq:queue:interactive') + redis.call('LLEN', 'rq:queue:bulk') == 0 then
     redis.call('DEL', WAKE_KEY)

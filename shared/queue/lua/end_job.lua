@@ -16,7 +16,7 @@
 --   keep_image  true: the job's image is kept too, so that the job can be requeued
 --   cache_ttl   seconds for which the answer is cached for equal jobs; nil or 0: the answer is not cached
 local REPLY_TTL = 120 -- seconds after which an unread reply is deleted
-local MAX_RESULTS = 10 -- maximum number of results in RQ's stream of a job
+local MAX_RESULTS = 10 -- maximum number of entries in RQ's stream of a job's results
 local MAX_ARGUMENTS = 1000 -- maximum number of list entries in one Redis command; Lua can pass at most 8,000 arguments
 
 local end_job -- declared here because share_end calls it; defined below
@@ -45,7 +45,7 @@ end
 -- Writes the collected changes of all ended jobs, with one command for each Redis key.
 local function write_pending()
   for list, replies in pairs(pending.replies) do
-    -- One message contains all replies for a gateway process, so the gateway needs only one read command.
+    -- All replies for a gateway process are in one message, which the gateway reads with one command.
     if try(redis.call, 'RPUSH', list, '[' .. table.concat(replies, ',') .. ']') then
       redis.call('EXPIRE', list, REPLY_TTL)
     end

@@ -1,5 +1,5 @@
--- Returns claimed jobs that were not begun to the front of their queues. The attempts of these jobs do not count.
--- Uses read_fields, whole, write, wake_worker, MAX_WAKES (records.lua), WAKE_KEY (shared/queue/script_constants.py).
+-- Puts claimed jobs that the worker has not begun back to the front of their queues. These attempts do not count. Uses
+-- read_fields, whole, write, wake_worker, MAX_WAKES (records.lua), WAKE_KEY (shared/queue/script_constants.py).
 local worker = ARGV[1] -- the worker's name
 local FIRST_CLAIM = 2 -- index of the first job's arguments: queue, job id, execution; jobs in claim order
 

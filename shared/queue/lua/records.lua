@@ -3,8 +3,8 @@
 -- A malformed record of one job must not stop a script for the other jobs, because Redis does not undo what the script
 -- wrote before its error.
 -- Uses WAKE_KEY, a constant of shared/queue/script_constants.py.
-local LEASE_GRACE = 60 -- seconds for which the records of an attempt outlive the attempt's lease
-local MAX_WAKES = 64 -- maximum length of the list that wakes idle workers
+local LEASE_GRACE = 60 -- seconds for which an attempt's records are kept after the end of its lease
+local MAX_WAKES = 64 -- maximum length of the Redis list that wakes idle workers
 
 -- Returns the server's time in seconds since 1970.
 local function server_time()
@@ -17,7 +17,7 @@ local function is_wrong_type(answer)
 end
 
 -- Returns fields of a Redis hash as a table; an absent field has the value false.
--- If the key has another type, returns an empty table and true.
+-- If the key's value is not a hash, returns an empty table and true.
 local function read_fields(key, ...)
   local values = redis.pcall('HMGET', key, ...)
   if is_wrong_type(values) then

@@ -5,7 +5,7 @@
 local worker = ARGV[1] -- the worker's name
 local at = ARGV[2] -- the current time in RQ's text form
 local keep = tonumber(ARGV[3]) -- seconds for which the job's records are kept
-local cache_ttl = tonumber(ARGV[4]) -- seconds for which answers are kept for equal jobs; 0: the cache is off
+local cache_ttl = tonumber(ARGV[4]) -- seconds for which the result cache keeps an answer; 0: the cache is off
 local digest_prefix = ARGV[5] .. ':' -- ARGV[5]: id of the worker's model
 local FIRST_ATTEMPT, ATTEMPT_FIELDS = 6, 9 -- index of the first attempt's arguments: the parameters of `settle`
 

@@ -13,9 +13,9 @@ local max_jobs = tonumber(ARGV[2]) -- maximum number of waiting jobs
 local max_bytes = tonumber(ARGV[3]) -- maximum total size of the images of all jobs in flight, in bytes
 local all_or_none = ARGV[4] == 'all' -- 'all': if one job is refused, all are; 'each': each job separately
 local repeat_key = ARGV[5] -- Redis key made from the caller's idempotency key, or ''
-local repeat_hash = ARGV[6] -- hash of the submission
-local repeat_ttl = ARGV[7] -- seconds for which the caller can repeat the submission
-local keep = tonumber(ARGV[8]) -- seconds for which a result is kept
+local repeat_hash = ARGV[6] -- hash of the submission's content
+local repeat_ttl = ARGV[7] -- seconds for which the caller may repeat the submission
+local keep = tonumber(ARGV[8]) -- seconds for which a job's result is kept
 local at = ARGV[9] -- the current time in RQ's text form
 local common_count = tonumber(ARGV[10]) -- number of arguments that follow: fields and values common to all jobs
 local common_fields = {unpack(ARGV, 11, 10 + common_count)}
