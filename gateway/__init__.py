@@ -1,1 +1,4 @@
-"""The HTTP gateway: checks uploads, submits jobs and returns answers. It never imports tensorflow."""
+"""The HTTP gateway: checks uploads, submits jobs and returns answers.
+
+The gateway never imports TensorFlow.
+"""

@@ -1,4 +1,7 @@
-"""Checks API keys. If any key is set, all endpoints except the health checks and the page require a key."""
+"""Checks API keys.
+
+If the settings contain an API key, only the health checks and the web page need no key.
+"""
 
 import hmac
 from collections.abc import Sequence
@@ -12,15 +15,15 @@ from gateway.request import current_request
 from shared.api_keys import ApiKey, digest
 
 PUBLIC_ENDPOINTS = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
-"""Endpoints that need no API key. Health probes have no key, and the page has a field in which its user
-enters a key. An unknown path has no endpoint, so it needs a key too: callers without a key cannot find out
-which paths exist."""
+"""Endpoints that need no API key. Health probes have no key, and the user of the web page enters a key in the
+page. An unknown path has no endpoint, so it needs a key too: callers without a key cannot find out which
+paths exist."""
 
 _ACTION = "Send an API key in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
 def register_auth(app: Flask, keys: Sequence[ApiKey]) -> None:
-    """Require one of `keys` for each request. The key's name becomes the request's `owner`."""
+    """Refuse requests without one of the API keys `keys`. The key's name becomes the request's `owner`."""
     app.before_request(partial(_authenticate, keys))
 
 
@@ -45,7 +48,7 @@ def _bearer_key() -> str:
 
 def _key_name(sent_key: str, keys: Sequence[ApiKey]) -> str | None:
     name, sent_digest = None, digest(sent_key)
-    for key in keys:  # all keys are compared, so that the time does not reveal the matching key
+    for key in keys:  # all keys are compared, so that the response time does not reveal which key matches
         if hmac.compare_digest(key.digest, sent_digest):
             name = key.name
     return name

@@ -1,4 +1,4 @@
-"""Creates the Flask app: `gunicorn 'gateway.app:create_app()'`."""
+"""Creates the gateway's Flask app. Start it with `gunicorn 'gateway.app:create_app()'`."""
 
 import logging
 import os
@@ -42,25 +42,26 @@ _ROUTES = (
 )
 
 _FREQUENT_BLUEPRINTS = frozenset({"health", "metrics", "status"})
-"""Blueprints whose endpoints are requested every few seconds. These requests are logged at level DEBUG."""
+"""Flask blueprints whose endpoints are requested every few seconds. Their requests are logged at level
+DEBUG."""
 
 
 def create_app(settings: Settings | None = None, queue: GatewayQueue | None = None) -> Flask:
-    """Create the gateway, by default with the environment's settings and the queue at `REDIS_URL`.
+    """Create the gateway's Flask app. By default, `REDIS_URL` and other environment variables configure it.
 
     Raises:
-        SettingsError: a variable has an invalid value, or `REDIS_URL` is not set.
+        SettingsError: an environment variable has an invalid value, or `REDIS_URL` is not set.
     """
     if settings is None:
         settings = Settings.from_environ()
         setup_logging(settings.log_format)
     if queue is None:
-        # Each request may need a Redis connection for a command. One connection receives all jobs' replies.
+        # Each HTTP request may need a Redis connection. One more connection receives the replies to all jobs.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
         queue = GatewayQueue(redis, settings)
     app = Flask(__name__, static_folder=None)
     app.request_class = Request
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the best predictions stay first
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # keep the order: best predictions first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     listener = ReplyListener(queue, reply_list(f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"))
     app.extensions["classification"] = Resources(settings, queue, JobSubmitter(queue), listener)
@@ -76,14 +77,14 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
 
 
 def _register_guards(app: Flask, settings: Settings) -> None:
-    """Register the checks of callers that the settings switch on; other checks cost no time."""
+    """Register the checks of callers (API key, rate limit) that the settings switch on."""
     if settings.server_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server_proxies, x_proto=0)  # type: ignore[method-assign]
     if keys := api_keys(settings):
         register_auth(app, keys)
     check_rate_limit(settings)
     if settings.rate_limit:
-        from gateway.rate_limit import RateLimit  # the module needs 2 MB: load it only if it is used
+        from gateway.rate_limit import RateLimit  # needs 2 MB: import it only if it is used
 
         RateLimit(app, settings, settings.rate_limit)
 
@@ -91,7 +92,7 @@ def _register_guards(app: Flask, settings: Settings) -> None:
 def _answer_preflight() -> Response | None:
     request = current_request()
     if request.method == "OPTIONS" and request.headers.get("Access-Control-Request-Method"):
-        return Response(status=204)  # CommonHeaders adds the CORS headers
+        return Response(status=204)  # the class CommonHeaders adds the CORS headers
     return None
 
 

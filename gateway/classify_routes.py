@@ -1,4 +1,4 @@
-"""POST /classify: receives an image and returns its classes in one request."""
+"""The endpoint POST /classify: the request has an image, and the response has the image's classes."""
 
 import time
 from typing import Any
@@ -19,10 +19,10 @@ bp = Blueprint("classify", __name__)
 
 @bp.post("/classify")
 def classify() -> Response:
-    """Return a list with one object of scores for each region.
+    """Return a list with one object for each region; the object maps classes to scores.
 
-    With `consolidate`, return a list of pairs of species and score. With `Prefer: wait=N`, a request that has
-    no answer after N seconds returns a job that can be polled.
+    With the form field `consolidate`, return a list of pairs of species and score. With the header
+    `Prefer: wait=N`, return the URL of a job if there is no answer after N seconds.
     """
     shared = resources()
     if shared.served() is None:
@@ -33,7 +33,10 @@ def classify() -> Response:
 
 
 def _run(shared: Resources, image: bytes, options: Options, max_wait: float | None) -> Response:
-    """Return the answer, or after `max_wait` seconds the job's URL. With None, wait for REQUEST_TIMEOUT."""
+    """Return the answer, or the job's URL if there is no answer after `max_wait` seconds.
+
+    If `max_wait` is None, wait for at most REQUEST_TIMEOUT seconds, and then fail with HTTP status 504.
+    """
     timeout = shared.settings.request_timeout
     job = new_job(shared, image, options, reply_to=shared.listener.reply_to)
     with shared.listener.expect(job.id) as pending:
@@ -70,8 +73,9 @@ def _answer(reply: Reply, cache_outcome: str) -> Response:
 
 
 def _preferred_wait() -> float | None:
-    """Return N of `Prefer: wait=N` in seconds, 0 for `respond-async`, or None without these (RFC 7240)."""
-    header = current_request().headers.get("Prefer", "")  # gunicorn joins repeated headers with commas
+    """Return N of the header `Prefer: wait=N` (RFC 7240), 0 for `Prefer: respond-async`, or else None."""
+    # gunicorn joins repeated headers into one header, with commas
+    header = current_request().headers.get("Prefer", "")
     for preference in header.replace(";", ",").split(","):
         name, _, value = preference.strip().lower().partition("=")
         if name == "respond-async":
@@ -82,13 +86,13 @@ def _preferred_wait() -> float | None:
 
 
 def _original_form(result: dict[str, Any]) -> list[Any]:
-    """Return a job's result in the form of the original service's response body."""
+    """Convert a job's result to the JSON body that the original service returns."""
     if "consolidated" in result:
         return list(result["consolidated"])
     return [{each["class"]: each["score"] for each in region["predictions"]} for region in result["regions"]]
 
 
 def _timing(reply: Reply) -> str:
-    """Return the `Server-Timing` header: the milliseconds of each stage, and of the whole request."""
+    """Return the header `Server-Timing`: the time of each stage and of the whole request, in milliseconds."""
     total = round((time.monotonic() - current_request().started) * 1000, 2)
     return ", ".join(f"{stage};dur={ms}" for stage, ms in {**reply.timing, "total": total}.items())

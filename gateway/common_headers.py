@@ -1,4 +1,4 @@
-"""Adds the headers that every response has: security headers and CORS headers."""
+"""Adds security headers and CORS headers to every response."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of all responses except pages: browsers load no files and show no frames."""
+"""Content-Security-Policy of all responses except HTML pages: browsers load no files and show no frames."""
 
-_PAGE_POLICY = (  # blob: lets the page show a picture before sending it to the server
+_PAGE_POLICY = (  # with "blob:", the page can show an image before it sends the image to the server
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-"""Content-Security-Policy of the pages: scripts and styles are files of this server, never inline."""
+"""Content-Security-Policy of HTML pages: scripts and styles must be files of this server, not inline."""
 
 _EXPOSED = (
     "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location, "
@@ -26,13 +26,13 @@ _Headers = list[tuple[str, str]]
 
 _SECURITY = [
     ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),  # for browsers that do not know frame-ancestors
+    ("X-Frame-Options", "DENY"),  # for browsers that do not support the directive frame-ancestors
     ("Referrer-Policy", "no-referrer"),
 ]
 
 
 class CommonHeaders:
-    """WSGI middleware that adds the common headers as one list. Werkzeug needs 3 µs to add one header."""
+    """WSGI middleware that adds all common headers at once. Werkzeug would need 3 µs for each header."""
 
     def __init__(self, app: "WSGIApplication", origins: tuple[str, ...]) -> None:
         self._app, self._origins = app, origins
@@ -43,8 +43,8 @@ class CommonHeaders:
         """Call the app, and add the common headers to its response."""
 
         def start(status: str, headers: _Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-            # A 304 has no content type, so a page's 304 would get the wrong policy. The browser keeps the
-            # headers of its stored copy.
+            # A 304 response has no content type, so its policy could be wrong. It gets no policy: the browser
+            # keeps the policy of its stored copy.
             if status.startswith("304"):
                 return start_response(status, headers, exc_info)
             return start_response(status, headers + self._common(headers, environ), exc_info)
@@ -55,11 +55,12 @@ class CommonHeaders:
         present = {name.lower(): value for name, value in headers}
         is_page = present.get("content-type", "").startswith("text/html")
         common = (self._page if is_page else self._answer) + self._cors(environ)
-        # A proxy that ignores X-API-Key must not store one caller's answer for another caller.
+        # A proxy that ignores the header X-API-Key must not return one caller's stored answer to another
+        # caller.
         return common if "cache-control" in present else [*common, ("Cache-Control", "no-store")]
 
     def _cors(self, environ: "WSGIEnvironment") -> _Headers:
-        """Return the CORS headers, which let pages of allowed origins read the response."""
+        """Return the CORS headers, with which a page of an allowed origin can read the response."""
         origin = "*"
         vary: _Headers = []
         if "*" not in self._origins:

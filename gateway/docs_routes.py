@@ -1,4 +1,4 @@
-"""Serves the OpenAPI document at /openapi.json, and Swagger UI at /docs without files of other hosts."""
+"""Returns the OpenAPI document at /openapi.json and Swagger UI at /docs. Swagger UI's files are local."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -16,13 +16,16 @@ _SWAGGER_UI = Path(str(files("flask_swagger_ui"))) / "dist"
 
 @bp.get("/openapi.json")
 def openapi() -> Json:
-    """Return the OpenAPI document with the limits of this server's settings."""
+    """Return the OpenAPI document, with the limits that this server's settings define."""
     return document(resources().settings)
 
 
 @bp.get("/docs")
 def page() -> Response:
-    """Return Swagger UI's page. With its relative links, the page also works behind a proxy's path prefix."""
+    """Return Swagger UI's HTML page.
+
+    The page's links are relative, so the page also works behind a proxy's path prefix.
+    """
     return send_from_directory(_STATIC, "docs.html")
 
 

@@ -1,6 +1,8 @@
-"""Turns every error into a response `application/problem+json` (RFC 9457), with a status and an action.
+"""Turns every error into a response of type `application/problem+json` (RFC 9457).
 
-The status of the response depends on the error:
+The response names the cause and the action that the caller should take.
+
+The response's HTTP status depends on the error:
 
 Problem                the status that the view has chosen
 NotFound               404, with the paths that exist
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def register_errors(app: Flask) -> None:
-    """Make every error of `app` a response `application/problem+json`."""
+    """Turn every error of `app` into a response of type `application/problem+json`."""
     app.register_error_handler(Problem, respond)
     app.register_error_handler(NotFound, _not_found)
     app.register_error_handler(MethodNotAllowed, _method_not_allowed)
@@ -42,7 +44,7 @@ def register_errors(app: Flask) -> None:
 
 
 def respond(problem: Problem) -> Response:
-    """Return the HTTP response for a problem."""
+    """Convert an exception `Problem` to an HTTP response."""
     body: dict[str, Any] = {
         "type": f"urn:problem:{problem.code}" if problem.code else "about:blank",
         "title": HTTPStatus(problem.status).phrase,

@@ -1,18 +1,18 @@
-"""The parts of the gateway that use gunicorn's internals instead of gunicorn's public interface.
+"""The parts of the gateway that use undocumented names of gunicorn.
 
 This code was checked with gunicorn 27.0.1 (requirements/dev.lock). After an upgrade of gunicorn, run the
 test of each part:
 
-cache_settings  Uses `Config.settings`, and adds attributes to `Config`, which has no `__slots__`. gunicorn
-                looks up two dozen settings in each request. With settings as attributes and fewer garbage
-                collections, the gateway needs 1.04 ms of CPU time per request instead of 1.23 ms
+cache_settings  Uses `Config.settings`, and adds attributes to gunicorn's class `Config`, which has no
+                `__slots__`. gunicorn looks up two dozen settings in each request. The faster lookup and
+                rarer garbage collections reduce the gateway's CPU time per request from 1.23 ms to 1.04 ms
                 (docs/performance.md).
                 Test: tests/unit/test_gunicorn_conf.py
 remove_quotes   Uses the text of gunicorn's log record about an invalid request. The record quotes a part of
-                the request, which may contain an API key. Test: tests/e2e/test_security.py
+                the request, and this part may contain an API key. Test: tests/e2e/test_security.py
 DelayedStop     Uses `Worker.handle_exit` and `Worker.alive`. Without the delay, gunicorn closes its
-                listening socket at SIGTERM, and the kernel resets the connections that wait to be accepted.
-                Test: tests/e2e/test_operations.py
+                listening socket at SIGTERM. The kernel then resets connections that gunicorn has not
+                accepted. Test: tests/e2e/test_operations.py
 loaded_app      Uses `Worker.wsgi`. Test: tests/e2e/test_operations.py
 """
 
@@ -24,21 +24,21 @@ import gevent
 
 
 def cache_settings(cfg: Any) -> None:
-    """Store gunicorn's settings as plain attributes, because the settings no longer change."""
+    """Store gunicorn's settings as attributes of `cfg`. The settings do not change after gunicorn's start."""
     vars(cfg).update((name, setting.get()) for name, setting in cfg.settings.items())
 
 
 def remove_quotes(record: logging.LogRecord) -> bool:
-    """Remove the quoted part of a request from a log record. This logging filter keeps every record."""
+    """Remove the quoted part of a request from a log record. As a logging filter, keep every record."""
     if str(record.msg).startswith("Invalid request"):
         record.msg = str(record.msg).partition("'")[0]
     return True
 
 
 class DelayedStop:
-    """Lets a process accept requests for some seconds after SIGTERM, before gunicorn stops the process.
+    """Delays the stop of a gateway process: it still accepts requests for some seconds after SIGTERM.
 
-    The health checks report the stop immediately, so a load balancer uses another gateway for new requests.
+    The health check reports the stop at once, so that a load balancer sends new requests to another gateway.
     """
 
     def __init__(self, worker: Any, seconds: float) -> None:
@@ -51,7 +51,7 @@ class DelayedStop:
         gevent.spawn_later(self._seconds, self._worker.handle_exit, *signal_and_frame)
 
     def is_draining(self) -> bool:
-        """Return whether the process is stopping."""
+        """Return whether the gateway process is stopping."""
         return self._has_begun or not self._worker.alive
 
 

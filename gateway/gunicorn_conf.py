@@ -1,6 +1,6 @@
 """gunicorn's configuration: `gunicorn -c python:gateway.gunicorn_conf 'gateway.app:create_app()'`.
 
-gunicorn's own WEB_CONCURRENCY sets the number of processes (default 1).
+gunicorn's own variable WEB_CONCURRENCY sets the number of gateway processes (default 1).
 """
 
 import gc
@@ -21,16 +21,16 @@ try:
     check(_settings)
 except SettingsError as error:
     refuse_start(str(error))
-    # After a SystemExit, gunicorn would print another error message.
+    # After the exception SystemExit, gunicorn would print a second error message.
     sys.stderr.flush()
     os._exit(2)
 
 bind = f"{_settings.server_host}:{_settings.server_port}"
 
-# Each waiting request needs a greenlet, which is cheaper than a thread (docs/decisions.md has measurements).
+# With gevent, each waiting request needs only a greenlet, which is cheaper than a thread (docs/decisions.md).
 worker_class = "gevent"
-# One process can hold a waiting request for each place in the interactive queue, and 4,096 other connections.
-# At this maximum, new connections wait until `keepalive` closes idle connections.
+# Maximum number of connections of one process: a waiting request for each place in the interactive queue, and
+# 4,096 others. At the maximum, a new connection waits until an idle connection is closed.
 worker_connections = _settings.queue_size + 4096
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _wanted = worker_connections + 512
@@ -39,54 +39,54 @@ if _soft != resource.RLIM_INFINITY and _soft < _wanted:  # each connection needs
         resource.RLIMIT_NOFILE, (_wanted if _hard == resource.RLIM_INFINITY else min(_wanted, _hard), _hard)
     )
 
-# A stopping process finishes its requests in flight. Each request ends within REQUEST_TIMEOUT.
+# A stopping process finishes the requests that it has accepted. Each request ends within REQUEST_TIMEOUT.
 graceful_timeout = int(_settings.request_timeout + _settings.server_drain_seconds) + 5
 timeout = 60
-# Seconds after which an idle connection is closed. Idle connections delay a stop by at most `keepalive`.
+# Seconds after which an idle connection is closed. Idle connections delay a stop by at most this time.
 keepalive = 5
 
 limit_request_line = 8190
 limit_request_fields = 64
-# Files of gunicorn's heartbeats and of the metrics are in memory: a slow disk would block the process.
+# gunicorn's heartbeat files and the metrics files are in memory, because a slow disk would block the process.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 (gunicorn creates its own file)
 control_socket_disable = True
 loglevel = "warning"
 
 GARBAGE_THRESHOLD = 20_000
-"""Number of new Python objects after which Python searches for reference cycles. With Python's default of
-700, the garbage collector searches the objects of waiting requests again and again."""
+"""Number of new Python objects after which Python's garbage collector runs. At Python's default of 700, it
+would search the objects of waiting requests again and again."""
 
 
 def on_starting(server: Any) -> None:
-    """Keep quotes from requests out of gunicorn's log, because a malformed header may contain an API key."""
+    """Keep parts of requests out of gunicorn's log, because a malformed header may contain an API key."""
     server.log.error_log.addFilter(remove_quotes)
 
 
 def when_ready(server: Any) -> None:
-    """Create an empty folder for the metrics of the processes, so that no counts of an earlier run remain.
+    """Create an empty folder for the metrics of the gateway's processes.
 
-    The counts of an ended process stay in this folder, so that no counter decreases. The hook `child_exit` is
-    not needed, because it would only have to remove gauges, and the gateway has none.
+    The new folder contains no counts of an earlier run. The counts of an ended process stay in the folder, so
+    that no counter decreases. gunicorn's hook `child_exit` would only remove gauges; the gateway has none.
     """
     folder = tempfile.mkdtemp(prefix="classification-metrics-", dir=worker_tmp_dir)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Create the metrics' folder again if it is missing: systemd empties a user's /dev/shm at the logout."""
+    """Create the metrics folder again if it is missing: at a logout, systemd deletes files in /dev/shm."""
     folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
     os.makedirs(folder, mode=0o700, exist_ok=True)
     os.chown(folder, server.cfg.uid, server.cfg.gid)
 
 
 def reduce_overhead(cfg: Any) -> None:
-    """Reduce each request's CPU time: gunicorn reads settings faster, and garbage collection is rarer."""
+    """Reduce each request's CPU time by faster reads of gunicorn's settings and rarer garbage collections."""
     cache_settings(cfg)
     gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Prepare a gateway process: delay its stop after SIGTERM, and reduce its requests' CPU time."""
+    """Set up a new gateway process, with a delayed stop after SIGTERM and less CPU time per request."""
     reduce_overhead(worker.cfg)
     stop = DelayedStop(worker, _settings.server_drain_seconds)
     loaded_app(worker).extensions["classification"].draining = stop.is_draining

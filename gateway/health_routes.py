@@ -1,4 +1,4 @@
-"""GET /health/live reports whether the process runs.
+"""GET /health/live reports whether the gateway process runs.
 
 GET /health/ready reports whether the service can classify images.
 """
@@ -15,16 +15,16 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 @bp.get("/live")
 def live() -> dict[str, str]:
-    """Report that the process runs. With "stopping", a load balancer should use another gateway."""
+    """Report that this gateway process runs: its status is "stopping" after SIGTERM, otherwise "live"."""
     return {"status": "stopping" if resources().draining() else "live"}
 
 
 @bp.get("/ready")
 def ready() -> dict[str, object]:
-    """Report whether Redis answers, a worker has a warm model, jobs may run and this process is not stopping.
+    """Report whether the service can classify images: Redis, a worker and this gateway must be ready.
 
-    Each request reads the current state from Redis. The response also has the reasons why workers did not
-    start in the last hour.
+    Each health check reads the current state from Redis. The response also lists the reasons why workers did
+    not start in the last hour.
     """
     shared = resources()
     if shared.draining():

@@ -1,4 +1,4 @@
-"""GET /classes, and GET or POST /cfg: the workers' model, its class names and its settings."""
+"""The endpoints /classes and /cfg: the class names and the settings of the workers' model."""
 
 from typing import Any
 
@@ -27,9 +27,10 @@ def classes() -> list[str]:
 
 @bp.route("/cfg", methods=["GET", "POST"])
 def cfg() -> dict[str, Any]:
-    """Return the model's input size, as the original service does, and the settings that affect the answers.
+    """Return the model's input size, as the original service does, and the settings that affect answers.
 
-    While workers change to a new model, `models` lists both. The other fields describe the newest model.
+    While workers change from one model to another, the response's field `models` lists both models. The
+    response's other fields describe the newest model.
     """
     served = _served()
     model = served.model

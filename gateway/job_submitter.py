@@ -1,4 +1,4 @@
-"""Submits the jobs of simultaneous requests with one Redis command."""
+"""Submits the jobs of several simultaneous HTTP requests with one Redis command."""
 
 import queue
 import threading
@@ -12,16 +12,19 @@ MAX_JOBS_PER_COMMAND = 64
 """Maximum number of jobs that one Redis command submits."""
 
 EAGER_JOBS = 8
-"""Number of waiting jobs at which a request submits these jobs itself, without leaving them to the thread, so
-that a worker can start on these jobs earlier."""
+"""Number of not yet submitted jobs at which a request submits them itself, without waiting for the thread. A
+worker can then begin these jobs earlier."""
 
 Submission = tuple[NewJob, float | None, PendingReply]
 
 
 class JobSubmitter:
-    """Submits interactive jobs. The jobs that arrive during one Redis command share the next command.
+    """Submits interactive jobs to the queue.
 
-    Its thread starts with the first job, after gunicorn's fork. Under gevent, the thread is a greenlet.
+    Jobs that arrive while a Redis command runs are submitted together by the next command.
+
+    The thread of the submitter starts with the first job, after gunicorn's fork. Under gevent, this thread is
+    a greenlet.
     """
 
     def __init__(self, jobs: GatewayQueue) -> None:
@@ -31,9 +34,9 @@ class JobSubmitter:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: NewJob, timeout: float, pending: PendingReply) -> None:
-        """Submit a job that expires after `timeout` seconds.
+        """Submit a job that expires if it has no answer after `timeout` seconds.
 
-        `pending` receives the outcome: the job was queued, or an error (QueueFull or RedisError).
+        `pending` receives the outcome of the submission: queued, or an error (QueueFull or RedisError).
         """
         if self._thread is None:
             self._start()
@@ -60,7 +63,7 @@ class JobSubmitter:
         return taken
 
     def _submit(self, submissions: list[Submission]) -> None:
-        if not submissions:  # another thread has submitted the jobs
+        if not submissions:  # another thread has already submitted these jobs
             return
         try:
             outcomes = self._jobs.submit_each([(job, timeout) for job, timeout, _ in submissions])

@@ -1,4 +1,4 @@
-"""The asynchronous API: POST /jobs submits jobs, and DELETE /jobs/<id> cancels a job.
+"""The asynchronous endpoints. POST /jobs submits jobs, and DELETE /jobs/<id> cancels a job.
 
 GET /jobs/<id> returns a job, and can wait for the job's end.
 """
@@ -24,13 +24,13 @@ from shared.queue.wire import ENDED
 bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 
 MAX_IDS = 100
-"""Maximum number of job ids in one request."""
+"""Maximum number of job ids in one request `GET /jobs?ids=…`."""
 
 MAX_WAIT_SECONDS = 60.0
 """Maximum time for which a request may wait for a job's end, in seconds."""
 
 JOB_ID = "[0-9A-Za-z_-]{1,64}"
-"""The pattern of a job's id. A URL has room for `MAX_IDS` ids."""
+"""The pattern of a job's id. The ids are short, so that `MAX_IDS` ids fit into one URL."""
 
 _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "started_at", "ended_at", "attempts")
 
@@ -39,8 +39,8 @@ _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "starte
 def submit() -> Response:
     """Queue one job for each image of the form, and return 202 with the jobs' URLs.
 
-    Either all jobs are queued, or no job. With an `Idempotency-Key`, the same form sent again returns the
-    same jobs.
+    If one job is refused, no job of the form is queued. If a caller repeats a form with the same
+    `Idempotency-Key`, the response has the jobs of the first form.
     """
     shared = resources()
     form = read_form(current_request(), shared.settings, max_images(shared.settings))
@@ -64,7 +64,7 @@ def submit() -> Response:
 
 @bp.get("/<job_id>")
 def poll(job_id: str) -> Response:
-    """Return a job's state. With `?wait=SECONDS`, wait up to this time until the job has ended."""
+    """Return the state of one job. With `?wait=SECONDS`, wait at most SECONDS for the job's end."""
     (state,) = _states([job_id], positions=True)
     if state is None:
         raise _unknown(job_id)
@@ -76,7 +76,10 @@ def poll(job_id: str) -> Response:
 
 @bp.get("")
 def poll_many() -> dict[str, Any]:
-    """Return the states of the jobs `?ids=a,b,c`. With `wait`, wait until any of the jobs has ended."""
+    """Return the states of the jobs in `?ids=a,b,c`.
+
+    With `wait=SECONDS`, first wait for the end of any job.
+    """
     ids = _requested_ids()
     jobs = zip(ids, _states(ids), strict=True)
     return {"jobs": [_job_json(job) if job else {"id": job_id, "status": "unknown"} for job_id, job in jobs]}
@@ -84,7 +87,7 @@ def poll_many() -> dict[str, Any]:
 
 @bp.delete("/<job_id>")
 def cancel(job_id: str) -> dict[str, Any]:
-    """Cancel a queued job. If the job is not queued, the answer is 409."""
+    """Cancel a queued job. If the job is not queued, the HTTP status is 409."""
     status = resources().queue.cancel(job_id, current_request().owner)
     if not status:
         raise _unknown(job_id)
@@ -107,7 +110,10 @@ def _requested_ids() -> list[str]:
 
 
 def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | None]:
-    """Return the states of the caller's jobs after the requested wait. Other callers' jobs become None."""
+    """Wait as requested, and return the jobs' states.
+
+    The state is None if a job is unknown or belongs to another caller.
+    """
     shared, seconds, owner = resources(), _wait_seconds(), current_request().owner
     if seconds > 0:
         end = time.monotonic() + seconds

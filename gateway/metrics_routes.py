@@ -1,4 +1,4 @@
-"""GET /metrics: Prometheus metrics of the gateway's requests, the queues and workers (docs/metrics.md)."""
+"""The endpoint GET /metrics: Prometheus metrics of requests, queues and workers (docs/metrics.md)."""
 
 import logging
 import threading
@@ -15,12 +15,16 @@ bp = Blueprint("metrics", __name__)
 logger = logging.getLogger(__name__)
 
 MAX_REDIS_SECONDS = 3.0
-"""Maximum wait for Redis in seconds. After 10 s, Prometheus aborts a scrape and gets no metrics at all."""
+"""Maximum time to wait for the metrics in Redis, in seconds. After 10 s, Prometheus would abort its request
+without any metrics."""
 
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Return the metrics in the caller's preferred format. Without Redis, queue metrics are missing."""
+    """Return the metrics in the caller's preferred format.
+
+    If Redis does not answer, omit the queue metrics.
+    """
     registry = CollectorRegistry()
     registry.register(resources().request_metrics.collector())
     registry.register(QueueMetricsCollector(_queue_snapshot(resources())))
@@ -38,7 +42,7 @@ def _queue_snapshot(shared: Resources) -> QueueSnapshot | None:
         except RedisError as error:
             logger.warning("no queue metrics read from Redis: %s", error)
 
-    # If Redis hangs, the Redis client's timeouts end this thread, which is a greenlet under gevent.
+    # If Redis hangs, the Redis client's timeouts end this thread (under gevent, this greenlet).
     thread = threading.Thread(target=read, name="queue-metrics", daemon=True)
     thread.start()
     thread.join(MAX_REDIS_SECONDS)

@@ -1,4 +1,4 @@
-"""Creates an upload's jobs with their ids, owners, idempotency keys and webhooks, and the 202 response."""
+"""Creates the jobs for uploaded images, and the response 202 that lists the jobs."""
 
 import hashlib
 import re
@@ -41,10 +41,10 @@ def new_job(
 
 
 def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repeatable | None:
-    """Return hashes of the `Idempotency-Key` and of the form, or None if the request has no key.
+    """Return a hash of the header `Idempotency-Key` and a hash of the form, or None without this header.
 
     Raises:
-        Problem: the key is empty, too long or has characters other than printable ASCII.
+        Problem: the idempotency key is empty, is too long, or contains other characters than printable ASCII.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
@@ -55,15 +55,15 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
     body = hashlib.sha256(repr((options, webhook)).encode())
     for image in images:
         body.update(hashlib.sha256(image).digest())
-    # Redis gets only the key's hash, because the key itself may contain spaces or secrets.
+    # Redis stores only a hash of the idempotency key, because the key may contain spaces or secrets.
     return Repeatable(hashlib.sha256(key.encode()).hexdigest(), body.hexdigest())
 
 
 def webhook_url(form: Form) -> str:
-    """Return the form's field `webhook`, or an empty text if the form has no such field.
+    """Return the webhook's URL from the form, or an empty text if the form has no field `webhook`.
 
     Raises:
-        Problem: the field is not a URL to which webhooks may be sent.
+        Problem: the field `webhook` is not a URL to which webhooks may be sent.
     """
     url = form.fields.get("webhook", [""])[0].strip()
     settings = resources().settings
@@ -93,5 +93,5 @@ def accepted(ids: Sequence[str], statuses: Sequence[str]) -> Response:
 
 
 def cache_status(outcome: str) -> str:
-    """Return the `Cache-Status` header (RFC 9211) for an outcome: hit, collapsed or stored."""
+    """Return the header `Cache-Status` (RFC 9211) for a result cache's outcome: hit, collapsed or stored."""
     return f"classification-server; {_CACHE_STATUS[outcome]}"

@@ -1,7 +1,6 @@
-"""Serves the web page at `/`, which classifies an image and shows its classes and the service's load.
+"""Returns the web page at `/`. The page sends an image to the service and shows the image's classes.
 
-The page consists of static files, which need no build step. The page uses the same HTTP
-API as every other client.
+The web page consists of static files without a build step. It uses the same HTTP API as other clients.
 """
 
 from pathlib import Path
@@ -13,12 +12,12 @@ bp = Blueprint("page", __name__)
 _FOLDER = Path(__file__).parent / "static" / "page"
 
 FILES = tuple(sorted(path.name for path in _FOLDER.iterdir() if path.name != "index.html"))
-"""Names of the files that the page loads."""
+"""Names of the files that the web page at `/` loads."""
 
 
 @bp.get("/")
 def page() -> Response:
-    """Return the web page. With its relative links, the page also works behind a proxy's path prefix."""
+    """Return the web page. Its links are relative, so the page also works behind a proxy's path prefix."""
     return send_from_directory(_FOLDER, "index.html")
 
 

@@ -1,11 +1,11 @@
-"""The error that a view raises: its HTTP status, its cause and the action that the caller should take."""
+"""The error class of all HTTP endpoints: HTTP status, cause, and the action that the caller should take."""
 
 RETRY_SECONDS = 5
-"""Default of `Retry-After` in seconds, if no better value is known."""
+"""Default value of the header `Retry-After`, in seconds."""
 
 
 class Problem(Exception):
-    """An error response. `fields` maps the name of each invalid form field to the field's error."""
+    """An exception that becomes an error response. `fields` maps each invalid form field to its error."""
 
     def __init__(
         self,
@@ -27,6 +27,6 @@ def field_problem(status: int, field: str, detail: str) -> Problem:
 
 
 def no_worker(reasons: str = "") -> Problem:
-    """Return the problem 503 for a service in which no worker has a warm model."""
+    """Return the error 503, which reports that no worker has a warm model."""
     action = f"Send the request again in {RETRY_SECONDS} s."
     return Problem(503, f"No worker with a model is ready. {reasons or action}", retry_after=RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""The metrics of queues and workers for Prometheus. Every gateway returns the same values."""
+"""The Prometheus metrics of queues and workers. Every gateway returns the same values, read from Redis."""
 
 from collections.abc import Iterator, Mapping
 from math import inf
@@ -16,27 +16,28 @@ from shared.version import version
 from shared.worker_counts import JOBS, LATE, SUM, Count, QueueMetrics
 
 MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
-"""The fields of the model's description that are labels of `classification_model_info`."""
+"""Labels of the metric `classification_model_info`; each label is a field of the model's description."""
 
 _OUTCOMES = {"": "finished", "canceled": "canceled", "expired": "expired"}
-"""The outcome of an ended job, by the reason of its end. Any other reason is a failure's code."""
+"""The metric label `outcome` of an ended job, by the reason of the job's end. For any other reason, it is
+'failed'."""
 
 
 class QueueSnapshot(NamedTuple):
-    """The metrics of the queues and the models of the live workers, read from Redis at the same time."""
+    """The metrics of the queues and the status of the live workers, as read from Redis for one request."""
 
     metrics: QueueMetrics
     served: Served | None
 
 
 class QueueMetricsCollector(Collector):
-    """Collects the metrics of a snapshot. The snapshot is None if Redis did not answer."""
+    """Converts a snapshot to Prometheus metrics. The snapshot is None if Redis did not answer."""
 
     def __init__(self, snapshot: QueueSnapshot | None) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics in the order of docs/metrics.md."""
+        """Yield all metrics of queues and workers, in the order of docs/metrics.md."""
         yield core.InfoMetricFamily(*names.BUILD, value={"version": version()})
         yield core.GaugeMetricFamily(*names.REDIS_UP, value=int(self._snapshot is not None))
         if self._snapshot is not None:
@@ -75,7 +76,10 @@ def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
 
 
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
-    """Return the counts of ended jobs. Unused reasons are 0, so that a first job is an increase."""
+    """Return the counts of ended jobs.
+
+    A reason without jobs has the count 0, so that Prometheus sees its first job as an increase.
+    """
     family = core.CounterMetricFamily(*names.JOBS_ENDED, labels=("queue", "outcome", "reason"))
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
     ended |= {(each.label, each.rest): n for each, n in metrics.counts.items() if each.kind == JOBS}
@@ -103,7 +107,7 @@ def _histogram(histogram: names.Histogram, metrics: QueueMetrics) -> Metric:
 
 
 def histogram_counts(metrics: QueueMetrics, histogram: names.Histogram, label: str = "") -> dict[str, float]:
-    """Return a histogram's counts by bucket, with the sum of its values under `SUM`."""
+    """Return a histogram's counts by bucket, and the sum of the histogram's values under the name `SUM`."""
     return {
         count.rest: amount
         for count, amount in metrics.counts.items()
@@ -112,7 +116,7 @@ def histogram_counts(metrics: QueueMetrics, histogram: names.Histogram, label: s
 
 
 def _buckets(counted: Mapping[str, float], bounds: tuple[float, ...]) -> list[tuple[str, float]]:
-    """Return each bucket's bound with its cumulative count. Other versions' bounds are kept."""
+    """Return each bucket's upper bound and cumulative count, also of buckets from another version."""
     amounts = {float(bound): amount for bound, amount in counted.items()}
     buckets, below = [], 0.0
     for bound in sorted({*bounds, inf, *amounts}):

@@ -1,8 +1,9 @@
-"""Limits each caller's requests. Above the limit, the answer is 429.
+"""Limits the number of each caller's requests. A request above the limit gets HTTP status 429.
 
-Flask-Limiter counts the requests on the queue's Redis server. Each request counts once for the limit,
-whatever its path. Requests for health checks, the page and /status do not count, nor do CORS preflights.
-This module sets the X-RateLimit headers instead of Flask-Limiter (docs/decisions.md has the reasons).
+Flask-Limiter counts the requests in Redis, on the same server as the queue. Each request counts once toward
+the caller's limit, whatever its path. Health checks, CORS preflights, and requests for the web page and
+/status do not count toward the limit. The gateway sets the X-RateLimit headers itself, instead of
+Flask-Limiter (docs/decisions.md has the reasons).
 """
 
 import ipaddress
@@ -23,21 +24,21 @@ from shared.settings import Settings, redis_url
 KEY_PREFIX = "classification:limits"
 
 UNLIMITED_BLUEPRINTS = frozenset({"health", "page", "status"})
-"""Blueprints whose requests do not count, so that an open page does not use up its user's rate limit."""
+"""Flask blueprints without a rate limit, so that an open web page does not use up its user's limit."""
 
 _SCOPE = "all"
 
 
 class RateLimit:
-    """Limits each caller's total requests over all endpoints."""
+    """Limits the total number of each caller's requests to all endpoints."""
 
     def __init__(self, app: Flask, settings: Settings, limits: str) -> None:
-        """Limit the callers of `app`. The first request connects to Redis.
+        """Limit the requests of each caller of `app`. The connection to Redis is opened at the first request.
 
         Raises:
             SettingsError: `REDIS_URL` is not set.
         """
-        # Each request in flight may need a connection to Redis (see worker_connections in gunicorn_conf).
+        # Each unanswered request may need a Redis connection (see worker_connections in gunicorn_conf).
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 200)
         self._limits = parse_many(limits)
         self._limiter = Limiter(
@@ -46,22 +47,22 @@ class RateLimit:
             application_limits=[ApplicationLimit(limit_provider=limits, scope=_SCOPE)],
             on_breach=self._refuse,
             strategy="moving-window",
-            storage_uri="redis://",  # names only the kind of server; the pool has the address
+            storage_uri="redis://",  # only selects Redis; the connection pool has the address
             storage_options={"connection_pool": redis.connection_pool, "key_prefix": KEY_PREFIX},  # type: ignore[dict-item]
             request_identifier=lambda: (
                 _SCOPE
-            ),  # Flask-Limiter's default does not count requests for unknown paths
+            ),  # by default, Flask-Limiter would not count requests for unknown paths
         )
         self._limiter.request_filter(lambda: request.blueprint in UNLIMITED_BLUEPRINTS)
         app.before_request(self._store_headers)
         app.after_request(_add_headers)
-        # Flask-Limiter need not log a 429, because the gateway logs every request.
+        # Flask-Limiter's log of refused requests is not needed, because the gateway logs every request.
         logging.getLogger("flask-limiter").setLevel(logging.WARNING)
 
     def _refuse(self, breached: RequestLimit) -> NoReturn:
         windows = {limit: self._window(limit) for limit in self._limits}
         exhausted = [limit for limit in windows if windows[limit].remaining < 1]
-        # Flask-Limiter reports the first exhausted limit. Another exhausted limit may take longer to reset.
+        # If several limits are exhausted, report the limit that resets last; Flask-Limiter reports the first.
         limit = max(exhausted, key=lambda each: windows[each].reset_time, default=breached.limit)
         window = windows[limit] if exhausted else breached.window
         g.rate_limit = _headers(limit, window)
@@ -72,7 +73,8 @@ class RateLimit:
         return self._limiter.limiter.get_window_stats(limit, _caller(), _SCOPE)
 
     def _store_headers(self) -> None:
-        # `current.window` reads Redis. Here, a Redis failure still becomes a 503; after the view, a 500.
+        # `current.window` reads Redis. A Redis failure becomes status 503 before the view, but 500 after the
+        # view.
         if (current := self._limiter.current_limit) is not None:
             g.rate_limit = _headers(current.limit, current.window)
 
@@ -83,19 +85,19 @@ def _add_headers(response: Response) -> Response:
 
 
 def _caller() -> str:
-    """Return the caller whose limit a request uses: its API key's name, or else its sender's address."""
+    """Return the name of the request's API key or, without a key, the sender's network address."""
     current = current_request()
     return current.owner or _network(current.remote_addr or "")
 
 
 def _network(address: str) -> str:
-    """Return an IPv4 address, or the first 64 bits of an IPv6 address: usually one customer's network."""
+    """Return an IPv4 address, or the first 64 bits of an IPv6 address (usually one customer's network)."""
     if address.count(":") == 1:  # some proxies append the port to the address
         address = address.partition(":")[0]
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return "unknown"  # all unreadable addresses count as one caller; an empty name would not count
+        return "unknown"  # malformed addresses share a limit; an empty name would have none
     if found.version == 6 and found.ipv4_mapped is None:
         return found.packed[:8].hex()
     return str(found.ipv4_mapped if found.version == 6 else found)

@@ -1,4 +1,4 @@
-"""Delivers replies to the requests that wait for them: one thread and one Redis list for each process."""
+"""Delivers workers' replies to waiting HTTP requests. Each gateway process has one thread for replies."""
 
 import logging
 import threading
@@ -15,55 +15,55 @@ from shared.queue.messages import Reply
 logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 5.0
-"""Seconds until a waiting request's job is looked up in Redis, because the job's reply may be lost."""
+"""Seconds without a reply after which a job is looked up in Redis, because its reply may be lost."""
 
 
 class PendingReply:
-    """A future result: the first reply to any of the jobs of one request."""
+    """Lets one HTTP request wait for the first reply to any of the request's jobs."""
 
     def __init__(self, job_ids: Iterable[str]) -> None:
         self.job_ids = frozenset(job_ids)
         self.replies: dict[str, Reply] = {}
         self.lost: set[str] = set()
-        """Ids of the jobs that Redis no longer has because it lost data."""
+        """Ids of the jobs that are missing in Redis because Redis lost data."""
         self.error: Exception | None = None
-        """The reason why the job was not queued."""
+        """The reason why the request's job was not queued, or None."""
         self.cache_outcome = ""
         self.queued_at = float("inf")
         self._done = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds`. Return whether a reply, an error or the loss of a job was reported."""
+        """Wait up to `seconds`. Return whether the request was woken by a reply, an error or a lost job."""
         return self._done.wait(seconds)
 
     def mark_queued(self, cache_outcome: str = "") -> None:
-        """Record that Redis has the jobs. `cache_outcome`: '', hit, collapsed or stored."""
+        """Record that the jobs are queued. `cache_outcome` is '', 'hit', 'collapsed' or 'stored'."""
         self.cache_outcome, self.queued_at = cache_outcome, time.monotonic()
         if self.replies:
             self._done.set()
 
     def fail(self, error: Exception) -> None:
-        """Wake the request with the reason why its job was not queued."""
+        """Wake the waiting request with the reason why its job was not queued."""
         self.error = error
         self._done.set()
 
     def deliver(self, reply: Reply) -> None:
-        """Wake the request with a reply. If it comes early, `mark_queued` wakes the request."""
+        """Store a reply, and wake the waiting request if `mark_queued` was called."""
         self.replies[reply.job_id] = reply
         if self.queued_at < float("inf"):
             self._done.set()
 
     def mark_lost(self, job_id: str) -> None:
-        """Wake the request because a job is lost."""
+        """Wake the waiting request because Redis lost one of its jobs."""
         self.lost.add(job_id)
         self._done.set()
 
 
 class ReplyListener:
-    """Delivers replies to the requests that wait for them.
+    """Delivers workers' replies to the HTTP requests that wait for these replies.
 
-    `reply_to` names this process's own Redis list, to which the workers push replies. The thread starts with
-    the first request, after gunicorn's fork. Under gevent, the thread is a greenlet.
+    `reply_to` names this process's own Redis list, to which the workers push replies. The listening thread
+    starts with the first request, after gunicorn's fork. Under gevent, this thread is a greenlet.
     """
 
     def __init__(self, queue: GatewayQueue, reply_to: str) -> None:
@@ -75,7 +75,10 @@ class ReplyListener:
 
     @contextmanager
     def expect(self, *job_ids: str) -> Iterator[PendingReply]:
-        """Wait for replies to jobs. Enter this context before queueing the jobs: replies may come at once."""
+        """Collect replies to these jobs while the context is open.
+
+        Open the context before queueing the jobs.
+        """
         pending = PendingReply(job_ids)
         with self._lock:
             for job_id in pending.job_ids:
@@ -102,8 +105,8 @@ class ReplyListener:
                     self._look_up(min_age)
                     lookup_at, min_age = time.monotonic() + LOOKUP_SECONDS, LOOKUP_SECONDS
             except RedisError as error:
-                logger.warning("replies not read: %s", error)
-                lookup_at, min_age = 0.0, 0.0  # look up even new jobs: their replies may be lost
+                logger.warning("replies not read from Redis: %s", error)
+                lookup_at, min_age = 0.0, 0.0  # look up new jobs too, because their replies may be lost
                 time.sleep(0.5)
             except Exception:
                 logger.exception("malformed reply skipped")
@@ -116,7 +119,7 @@ class ReplyListener:
             pending.deliver(reply)
 
     def _look_up(self, min_age: float) -> None:
-        """Look up jobs that were queued `min_age` seconds ago or earlier: their replies may be lost."""
+        """Look up unanswered jobs queued at least `min_age` seconds ago, because replies may be lost."""
         latest = time.monotonic() - min_age
         with self._lock:
             groups = self._pending.items()

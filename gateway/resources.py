@@ -1,4 +1,4 @@
-"""The objects that all views share: settings, queue, submitter, listener and request metrics."""
+"""The objects that all HTTP endpoints share: settings, queue, submitter, listener and request metrics."""
 
 import time
 from collections.abc import Callable
@@ -14,26 +14,27 @@ from shared.queue.messages import Served
 from shared.settings import Settings
 
 MAX_SERVED_AGE = 1.0
-"""Maximum age of the data about live workers, in seconds."""
+"""Maximum age of a gateway's data about the live workers, in seconds."""
 
 
 @dataclass
 class Resources:
-    """The objects that all views share."""
+    """The objects that all HTTP endpoints share."""
 
     settings: Settings
     queue: GatewayQueue
     submitter: JobSubmitter
     listener: ReplyListener
     draining: Callable[[], bool] = lambda: False
-    """Whether this process is stopping. `gateway.gunicorn_conf` sets it."""
+    """A function that returns whether this process is stopping. `gateway.gunicorn_conf` sets this
+    function."""
     request_metrics: RequestMetrics = field(default_factory=RequestMetrics)
     _served: tuple[float, Served | None] = (float("-inf"), None)
 
     def served(self) -> Served | None:
-        """Return the data about the live workers and their model, or None without a live worker.
+        """Return the data about the live workers and their model, or None if no worker is alive.
 
-        The data is at most `MAX_SERVED_AGE` seconds old. While one request reads the data again, the
+        The data is at most `MAX_SERVED_AGE` seconds old. While one request reads new data from Redis, the
         other requests use the old data.
         """
         read_at, served = self._served
@@ -46,6 +47,6 @@ class Resources:
 
 
 def resources() -> Resources:
-    """Return the current app's resources."""
+    """Return the current Flask app's `Resources`."""
     found: Resources = current_app.extensions["classification"]
     return found

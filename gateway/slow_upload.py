@@ -1,4 +1,4 @@
-"""Ends uploads that are too slow. Otherwise, a caller who sends almost nothing could block a connection."""
+"""Ends uploads that are too slow, so that a slow caller cannot block a connection."""
 
 import time
 from typing import IO
@@ -7,20 +7,21 @@ from gevent import Timeout, monkey
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 GRACE_SECONDS = 30.0
-"""Seconds after its start for which an upload may be slower than the minimum speed."""
+"""Seconds after an upload's start in which its speed may be below the minimum."""
 
 MIN_BYTES_PER_SECOND = 1024
-"""Minimum mean speed of an upload, in bytes per second. Even a bad mobile connection is 20 times as fast."""
+"""Minimum mean speed of an upload, in bytes per second. Even a bad mobile connection is 20 times as fast as
+this minimum."""
 
 MAX_CHUNK_BYTES = 262_144
-"""Maximum size of one read of an upload, in bytes. For a photo of 4 MB, gunicorn and the parser needed 7 ms
-of CPU time with reads of 262,144 bytes, and 18 ms with reads of 16,384 bytes (docs/performance.md)."""
+"""Maximum size of one read of an upload, in bytes. A photo of 4 MB needed 7 ms of CPU time in reads of
+262,144 bytes, but 18 ms in reads of 16,384 bytes (docs/performance.md)."""
 
 
 class UploadStream:
-    """A request's body with a maximum size in bytes and a minimum speed.
+    """Reads a request's body, and enforces a maximum size and a minimum speed.
 
-    Without gevent there is no minimum speed, because nothing can interrupt a thread's read.
+    Without gevent, the minimum speed is not enforced, because a read in a thread cannot be interrupted.
     """
 
     def __init__(self, stream: IO[bytes], max_bytes: int) -> None:
@@ -29,13 +30,13 @@ class UploadStream:
         self._is_timed = monkey.is_module_patched("socket")
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes.
+        """Return at most `size` bytes of the body.
 
         Raises:
-            RequestTimeout: the bytes arrive too slowly.
-            RequestEntityTooLarge: the body exceeds the maximum size, as a chunked body may do unannounced.
+            RequestTimeout: the body's bytes arrive too slowly.
+            RequestEntityTooLarge: the body is larger than the maximum (a chunked body declares no size).
         """
-        # After the whole form, the parser requests 0 bytes.
+        # After the form's end, the parser requests 0 bytes.
         data = self._read_in_time(size) if self._is_timed and size else self._stream.read(size)
         self._bytes_read += len(data)
         if self._bytes_read > self._max_bytes:
@@ -45,8 +46,8 @@ class UploadStream:
     def _read_in_time(self, size: int) -> bytes:
         seconds = time.monotonic() - self._started
         seconds_left = GRACE_SECONDS + self._bytes_read / MIN_BYTES_PER_SECOND - seconds
-        # A read waits for all its bytes. A read therefore requests only as many bytes as arrive at the
-        # minimum speed in half of the time left. The more bytes have arrived, the larger is the next read.
+        # A read returns only when all requested bytes have arrived. Each read therefore requests only as many
+        # bytes as arrive at the minimum speed in half of the remaining time.
         in_time = max(int(seconds_left * MIN_BYTES_PER_SECOND / 2), 1)
         with Timeout(max(seconds_left, 0.001)) as own_timeout:
             try:

@@ -1,6 +1,6 @@
-"""Checks the settings that only the gateway can check: API keys, rate limit and the Redis URL.
+"""Checks the settings that only the gateway uses: API keys and rate limit. Also checks `REDIS_URL`.
 
-This module does not import Flask, so gunicorn's configuration can check the settings before the app exists.
+This module does not import Flask, so that gunicorn's configuration can use it before the app is loaded.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ def check(settings: Settings) -> None:
     """Check that the gateway can start with these settings.
 
     Raises:
-        SettingsError: a setting is invalid. The exception's text has the reason.
+        SettingsError: a setting is invalid. The exception's text names the setting and the reason.
     """
     redis_url(settings)
     api_keys(settings)
@@ -21,10 +21,10 @@ def check(settings: Settings) -> None:
 
 
 def api_keys(settings: Settings) -> tuple[ApiKey, ...]:
-    """Return the keys of API_KEYS and of API_KEYS_FILE.
+    """Return the API keys in the settings API_KEYS and API_KEYS_FILE.
 
     Raises:
-        SettingsError: the file is unreadable or contains an invalid key, or a key appears twice.
+        SettingsError: API_KEYS_FILE is unreadable, an API key is invalid, or an API key appears twice.
     """
     path = settings.api_keys_file
     keys = settings.api_keys + (_keys_of_file(path) if path else ())
@@ -49,14 +49,14 @@ def _keys_of_file(path: Path) -> tuple[ApiKey, ...]:
 
 
 def check_rate_limit(settings: Settings) -> None:
-    """Check that Flask-Limiter can read the rate limit.
+    """Check that Flask-Limiter can parse the setting RATE_LIMIT.
 
     Raises:
-        SettingsError: the rate limit is malformed, or an amount is 0.
+        SettingsError: RATE_LIMIT is malformed, or its number of requests is 0.
     """
     if settings.rate_limit is None:
         return
-    from limits import parse_many  # `limits` needs 1 MB and asyncio: load it only if it is used
+    from limits import parse_many  # the package `limits` needs 1 MB and asyncio: import it only if it is used
 
     try:
         is_valid = all(limit.amount > 0 for limit in parse_many(settings.rate_limit))

@@ -1,7 +1,9 @@
-"""GET /status: the service's load in few bytes, because an open page requests it every two seconds.
+"""The endpoint GET /status: the service's load in a small response.
 
-Redis stores the counts, so every gateway returns the same counts. A client computes rates from the difference
-between two responses. GET /metrics returns these values and many more.
+Each open web page requests it every two seconds.
+
+The counts are stored in Redis, so every gateway returns the same counts. A client computes rates from the
+difference between two responses. GET /metrics returns the values of /status and many more.
 """
 
 from flask import Blueprint
@@ -17,7 +19,7 @@ bp = Blueprint("status", __name__)
 
 @bp.get("/status")
 def status() -> dict[str, object]:
-    """Return the current workers and queues, and the totals since Redis started."""
+    """Return the state of workers and queues, and the total counts since Redis started."""
     served, metrics = resources().served(), resources().queue.metrics()
     batches = histogram_counts(metrics, BATCH_INPUTS)
     answers = histogram_counts(metrics, ANSWER, INTERACTIVE)

@@ -1,4 +1,4 @@
-"""Checks an upload before a job is created: the fields of the form and the headers of the images."""
+"""Checks the form fields and the images' headers of an upload, before a job is created."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,10 +15,10 @@ T = TypeVar("T")
 TRUE, FALSE = ("1", "true", "on", "yes"), ("", "0", "false", "off", "no")
 
 MAX_DIGITS = 9
-"""Maximum number of digits of a number in a form. A number with more digits is read as 10**MAX_DIGITS."""
+"""Maximum number of digits of a number in a form. A longer number is replaced by 10**MAX_DIGITS."""
 
 REGION_FORMS = {"xy": "x,y,side", "yx": "y,x,side"}
-"""The order of a region's three numbers, by the value of REGION_ORDER."""
+"""The order of a region's three numbers, by the value of the setting REGION_ORDER."""
 
 _IMAGE_STATUS = {"unsupported": 415, "damaged": 422, "too-large": 413}
 
@@ -27,7 +27,7 @@ def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
     """Return the bytes of the form's only image, and its options.
 
     Raises:
-        Problem: the form, the image's header or a field is invalid. The problem names every invalid field.
+        Problem: the form, the image's header or a field is invalid. The error names every invalid field.
     """
     images = _images(form)
     if len(images) > 1:
@@ -40,7 +40,8 @@ def read_uploads(form: Form, settings: Settings) -> tuple[list[bytes], Options]:
     """Return the bytes of a form's images, and the options that apply to all images.
 
     Raises:
-        Problem: the same as in `read_upload`. With several images, the problem names an image by its number.
+        Problem: the same errors as in `read_upload`. If there are several images, the error has the number of
+            the invalid image.
     """
     images = _images(form)
     check_images(images, settings)
@@ -98,7 +99,10 @@ def _options(form: Form, settings: Settings, size: tuple[int, int]) -> Options:
 
 
 def _regions(text: str, size: tuple[int, int], settings: Settings) -> tuple[Region, ...] | None:
-    """Parse regions such as `x,y,side;x,y,side`. Return None for the whole image."""
+    """Parse a list of regions such as `x,y,side;x,y,side`.
+
+    Return None (the whole image) for an empty text.
+    """
     parts = [part.strip() for part in text.removesuffix(";").split(";")] if text else []
     if len(parts) > settings.max_regions:
         detail = f"expected at most {settings.max_regions} regions, got {len(parts)} regions"
@@ -146,7 +150,7 @@ def _boolean(text: str) -> bool:
 
 
 def _whole_number(text: str) -> int | None:
-    """Parse a whole number in ASCII digits. Return None for any other text."""
+    """Parse a whole number. Return None if the text has other characters than ASCII digits."""
     digits = text.removeprefix("-").removeprefix("+") if text[:2] not in ("-+", "+-") else ""
     if not (digits.isascii() and digits.isdigit()):
         return None

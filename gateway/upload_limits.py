@@ -1,21 +1,21 @@
-"""Bounds the size of an upload: the request's body, each image, all images, and the form's other parts."""
+"""Limits the size of an upload: of the body, of each image, of all images, and of the form's other parts."""
 
 from gateway.problem import Problem, field_problem
 from shared.settings import Settings
 
 MAX_OTHER_BYTES = 256 * 1024
-"""Maximum total size of the parts of a form that are not images, in bytes."""
+"""Maximum total size of all parts of a form except images, in bytes."""
 
 MAX_OTHER_PARTS = 31
-"""Maximum number of parts of a form that are not images."""
+"""Maximum number of parts of a form, without counting images."""
 
 MAX_LARGEST_IMAGES = 10
-"""Maximum number of images with MAX_UPLOAD_BYTES bytes in one form. A form may have more
-images if they are smaller."""
+"""Maximum total size of a form's images, as a multiple of MAX_UPLOAD_BYTES. A form may contain more images
+than this number if the images are smaller."""
 
 
 def max_images(settings: Settings) -> int:
-    """Return the maximum number of images in one form. The bulk queue must have a place for each image."""
+    """Return the maximum number of images in one form. The number is at most the size of the bulk queue."""
     return min(settings.max_jobs_per_request, settings.bulk_queue_size)
 
 
@@ -25,14 +25,14 @@ def max_body_bytes(settings: Settings, images: int) -> int:
 
 
 def body_too_large(settings: Settings) -> Problem:
-    """Return the 413 of a body that exceeds `max_body_bytes`."""
-    detail = f"expected images of at most {settings.max_upload_bytes} bytes, got a larger request"
+    """Return the error 413 for a request's body that is larger than `max_body_bytes`."""
+    detail = f"expected images of at most {settings.max_upload_bytes} bytes each, got a larger request"
     return Problem(413, f"blob: {detail}. Send smaller or fewer images.")
 
 
 def too_many_parts(max_parts: int) -> Problem:
-    """Return the 413 of a form with too many parts, or with too many bytes of text."""
-    detail = f"expected at most {MAX_OTHER_BYTES} bytes of text and {max_parts} parts, got more"
+    """Return the error 413 for a form with too many parts or too many bytes of text."""
+    detail = f"expected at most {MAX_OTHER_BYTES} bytes of text and {max_parts} parts, got a larger form"
     return Problem(413, f"form: {detail}. Send fewer or shorter fields.")
 
 

@@ -1,4 +1,1 @@
-"""Code that gateway, worker and webhook sender share.
-
-This package imports neither Flask nor TensorFlow.
-"""
+"""Code that gateway, worker and webhook sender share. This code imports neither Flask nor TensorFlow."""

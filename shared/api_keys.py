@@ -1,6 +1,6 @@
-"""Parses the API keys in a setting. An entry is KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX.
+"""Parses the API keys in a setting. Each API key is written as KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX.
 
-Only the SHA-256 digest of each key is kept in memory. No error message contains a part of an entry.
+Only the SHA-256 digest of each key is kept in memory. No error message contains a part of a key.
 """
 
 import hashlib
@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass, field
 
 MIN_CHARACTERS = 16
-"""Minimum length of a key, in characters."""
+"""Minimum length of an API key, in characters."""
 
 _FORM = re.compile(
     r"(?:(?!sha256:)(?P<name>[\w.-]{1,64}):)?"
-    # RFC 6750 limits the characters of a key in an Authorization header: a key has no colon and no comma.
+    # RFC 6750 defines the characters of a key in an Authorization header; colon and comma are not among them.
     r"(?:sha256:(?P<hash>[0-9a-f]{64})|(?P<key>[\w.~+/-]+=*))",
     re.ASCII | re.IGNORECASE,
 )
@@ -20,22 +20,27 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key. All keys with one name belong to the same caller, so a new key can replace an old key."""
+    """An API key.
+
+    All API keys with one name belong to the same caller, so a caller can have an old and a new key.
+    """
 
     name: str
     digest: bytes = field(repr=False)
 
 
 def digest(key: str) -> bytes:
-    """Return the SHA-256 of a key, because only digests are stored and compared."""
+    """Return the SHA-256 digest of an API key. Only digests are stored and compared."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def parse_keys(entries: list[str], noun: str) -> tuple[ApiKey, ...]:
-    """Parse API keys and skip empty entries. Error messages name an entry by `noun` and its number.
+    """Parse API keys and skip empty entries.
+
+    Error messages identify a key by `noun` and its number, for example "line 3".
 
     Raises:
-        ValueError: an entry is malformed, its key is too short, or there is no key.
+        ValueError: an API key is malformed or too short, or there is no key.
     """
     keys = []
     for number, entry in enumerate(entries, 1):

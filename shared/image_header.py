@@ -1,6 +1,6 @@
 """Checks an uploaded image by its header, before its pixels are decoded.
 
-Gateway and worker use the same checks, so both accept the same images and find the same EXIF orientation.
+Gateway and worker use these checks, so both accept the same images and read the same EXIF orientation.
 """
 
 import io
@@ -14,14 +14,13 @@ from shared.pillow_compat import open_header
 from shared.tiff_tags import BYTE_TYPES, MAX_TAGS, TRUNCATED, tags
 
 MAX_READS = MAX_TAGS
-"""Maximum number of reads from a file for its image header.
+"""Maximum number of read calls that Pillow may make for one image's header.
 
-A header of a million tiny segments would cost seconds of time and gigabytes of memory."""
+Without this limit, a header of a million tiny segments would need seconds of time and gigabytes of memory."""
 
 MAX_VALUES = 50_000
-"""Maximum number of values of one TIFF tag.
-
-A TIFF image of millions of strips would cost seconds of time and gigabytes of memory."""
+"""Maximum number of values of one TIFF tag. Without this limit, a TIFF image of millions of strips would need
+seconds of time and gigabytes of memory."""
 
 _SUPPORTED = {
     "JPEG": rb"\xff\xd8\xff",
@@ -50,13 +49,13 @@ _UNSUPPORTED = {
 }
 """Descriptions of unsupported file types, each with a pattern that matches the file's first kilobyte.
 
-A file has the type of the first pattern that matches."""
+If several patterns match a file, the first pattern decides the file's type."""
 
 _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 0x0142, 0x0143
 
 
 class ImageError(ValueError):
-    """An uploaded image cannot be classified; the message gives the sender the reason and a remedy.
+    """An uploaded image cannot be classified. The message has the reason and an action for the sender.
 
     `kind` is 'unsupported' (file type or pixel format), 'damaged' or 'too-large'.
     """
@@ -68,13 +67,16 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An image whose header was read; `width` and `height` are the upright image's size in pixels."""
+    """The result of reading an image's header.
+
+    `width` and `height` are the upright image's size in pixels.
+    """
 
     image: Image.Image
     width: int
     height: int
     orientation: int
-    """The EXIF orientation, from 1 to 8, that the decoder has to apply."""
+    """The image's EXIF orientation (1 to 8), which the decoder has to apply to the pixels."""
     format: str
 
 
@@ -82,7 +84,7 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
     """Read an image's header without decoding its pixels.
 
     Raises:
-        ImageError: the file type is unsupported, the header is damaged, or there are too many pixels.
+        ImageError: the file type is unsupported, the header is damaged, or the image has too many pixels.
     """
     image = _open(data)
     width, height = image.size
@@ -95,7 +97,8 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # A TIFF decoder needs memory for a whole tile, even if the image is smaller than the tile.
         _check_pixels("image's tile", *_tile(image), max_pixels)
-        return OpenedImage(image, width, height, 1, "TIFF")  # Pillow itself applies a TIFF's orientation
+        # Pillow itself rotates a TIFF image by its orientation
+        return OpenedImage(image, width, height, 1, "TIFF")
     orientation = _orientation(image.info.get("exif", b""))
     if orientation >= 5:
         width, height = height, width
@@ -103,7 +106,7 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
 
 
 class _Header(io.BytesIO):
-    """An uploaded file in memory that raises an `ImageError` after `MAX_READS` reads."""
+    """An uploaded file in memory that allows `MAX_READS` reads. The next read raises `ImageError`."""
 
     reads_left: float = MAX_READS
 
@@ -115,7 +118,8 @@ class _Header(io.BytesIO):
 
 
 def _open(data: bytes) -> Image.Image:
-    # A file of at most MAX_READS bytes needs no limit of reads. Without a count, reading is a third faster.
+    # A file of at most MAX_READS bytes cannot exceed MAX_READS reads. Not counting its reads saves a third of
+    # the time.
     file = _Header(data) if len(data) > MAX_READS else io.BytesIO(data)
     try:
         _check_tags(data)
@@ -125,9 +129,9 @@ def _open(data: bytes) -> Image.Image:
     except Exception as error:  # Pillow raises a dozen exception types, from SyntaxError to MemoryError
         raise _refusal(data, error) from None
     if isinstance(file, _Header):
-        file.reads_left = math.inf  # to decode the pixels, Pillow may need more reads
-    # Only EXIF sets the orientation, as in browsers and OpenCV. Pillow would also apply the orientation in a
-    # TIFF's XMP data, and would report the turned image's size only after decoding the pixels.
+        file.reads_left = math.inf  # decoding the pixels may need more reads than the header
+    # Only EXIF data sets the orientation, as in browsers and OpenCV. Pillow would also use the orientation in
+    # a TIFF's XMP data, and would report the rotated image's size only after decoding the pixels.
     image.info.pop("xmp", None)
     return image
 
@@ -143,12 +147,12 @@ def _check_tags(data: bytes) -> None:
         return
     try:
         for tag in tags(data):
-            # Pillow skips a tag that has more values than the file has room for.
+            # Pillow ignores a tag with more values than fit into the file.
             if MAX_VALUES < tag.values <= len(data) // 2 and tag.type not in BYTE_TYPES:
                 detail = f"tag {tag.id} of the TIFF image has {tag.values} values, more than {MAX_VALUES}"
                 raise ImageError("damaged", f"{detail}. Save the image again, in fewer strips.")
     except TRUNCATED:
-        return  # Pillow decides whether the missing part of the file matters
+        return  # the file is truncated: Pillow decides whether the missing part matters
 
 
 def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
@@ -159,16 +163,16 @@ def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
 
 
 def _orientation(exif: bytes) -> int:
-    """Return the orientation in an EXIF block; 1 if the block is malformed or has no orientation.
+    """Return the orientation in an EXIF block, or 1 if the block is malformed or has no orientation.
 
-    Pillow's own EXIF reader is not used: in a PNG, it decodes all pixels to find EXIF data after the pixels.
+    Pillow's EXIF reader is not used, because it decodes all pixels of a PNG to find EXIF data behind them.
     """
     if not exif:
         return 1
     try:
         found = (tag.first for tag in tags(re.sub(rb"^(Exif\0\0)+", b"", exif)) if tag.id == _ORIENTATION)
         orientation = next(found, 1)
-    except TRUNCATED:  # a truncated EXIF block is no reason to refuse the image
+    except TRUNCATED:  # an image with a truncated EXIF block is not refused
         return 1
     return orientation if 1 <= orientation <= 8 else 1
 
@@ -176,7 +180,7 @@ def _orientation(exif: bytes) -> int:
 def _refusal(data: bytes, error: Exception) -> ImageError:
     if not data:
         return ImageError("unsupported", "the file is empty. Send an image.")
-    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # UTF-8 text may begin with this byte order mark
+    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # this byte order mark may precede UTF-8 text
     name = _first_match(_SUPPORTED, head)
     if name:
         return ImageError("damaged", f"the {name} image's header is damaged: {_reason(error)}")
@@ -193,6 +197,6 @@ def _first_match(patterns: dict[str, bytes], head: bytes) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """Return Pillow's error message on one line; a message with a memory address is replaced."""
+    """Return Pillow's error message as one line, or a general text for a message with a memory address."""
     text = " ".join(str(error).split())
     return "it cannot be read" if not text or " object at 0x" in text else text[:200]

@@ -1,6 +1,6 @@
-"""The parts of a job: a caller's options for one image, and the failures that callers see.
+"""Defines a job's options, which the caller chooses for one image, and a job's failures.
 
-RQ's job records contain options and failures as JSON. A Redis key of its own stores the image's bytes.
+RQ's job records contain options and failures as JSON. Each image is stored under a separate Redis key.
 """
 
 from dataclasses import dataclass
@@ -32,16 +32,16 @@ class Options:
         return len(self.regions) if self.regions else 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options in the JSON form of a job's record."""
+        """Return the options in their JSON form."""
         regions = [list(region) for region in self.regions] if self.regions else None
         return {"regions": regions, "top_n": self.top_n, "consolidate": self.consolidate}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Options":
-        """Read the options from the JSON form of a job's record.
+        """Read the options from their JSON form.
 
         Raises:
-            ValueError: the data does not have the form that `to_json` writes.
+            ValueError: the JSON data does not have the form that `to_json` returns.
         """
         try:
             regions = data["regions"] or ()
@@ -57,9 +57,9 @@ class Options:
 
 
 class JobFailure(Exception):
-    """The reason why a job has no answer; the worker sends it to the gateway as data.
+    """The reason why a job failed. The worker sends the failure to the gateway as JSON.
 
-    `code` is a key of `FAILURES`; `detail` is a text for the caller.
+    `code` is a key of `FAILURES`; `detail` is an explanation for the caller.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -67,7 +67,7 @@ class JobFailure(Exception):
         self.code, self.detail = code, detail
 
     def to_json(self) -> dict[str, str]:
-        """Return the failure in the JSON form of a job's record."""
+        """Return the failure in its JSON form."""
         return {"code": self.code, "detail": self.detail}
 
 
@@ -80,4 +80,4 @@ FAILURES = {
     "attempts-exhausted": 500,
     "model-failed": 500,
 }
-"""The HTTP status of each failure code."""
+"""The codes of job failures, with the HTTP status of each code."""

@@ -1,4 +1,4 @@
-"""Sets up the log: one record on each line, as text for people or as JSON for programs."""
+"""Sets up the log, with one record per line, as plain text or as JSON."""
 
 import json
 import logging
@@ -26,11 +26,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def setup_logging(log_format: str) -> None:
-    """Send all log records to standard output; `log_format` is 'text' or 'json'."""
+    """Send all log records to standard output, in the format `log_format` ('text' or 'json')."""
     handler = logging.StreamHandler(sys.stdout)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.raiseExceptions = (
-        False  # otherwise Python's report about a failed log write shows the record's arguments
+        False  # otherwise, if a log write fails, Python prints the log record's arguments
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

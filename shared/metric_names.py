@@ -1,10 +1,13 @@
-"""The names of all metrics that `GET /metrics` returns, with their texts; docs/metrics.md describes them."""
+"""The names and help texts of all metrics that `GET /metrics` returns (see docs/metrics.md)."""
 
 from typing import NamedTuple
 
 
 class MetricName(NamedTuple):
-    """A metric's name and its `# HELP` text. `prometheus_client` adds suffixes such as `_total`."""
+    """A metric's name and its `# HELP` text.
+
+    `prometheus_client` adds suffixes such as `_total` to the name.
+    """
 
     name: str
     text: str
@@ -53,7 +56,10 @@ HTTP_SECONDS = MetricName(
 
 
 class Histogram(NamedTuple):
-    """A histogram that all workers fill. A value counts in the first bucket with a bound >= the value."""
+    """A histogram that all workers add values to.
+
+    A value counts in the first bucket whose bound is not lower.
+    """
 
     name: str
     help: str
@@ -63,7 +69,7 @@ class Histogram(NamedTuple):
 
     @property
     def exported(self) -> MetricName:
-        """Return the metric's name and text: `name` is also the kind of its counts in Redis."""
+        """Return the metric's exported name and its help text."""
         return MetricName(f"classification_{self.name}", self.help)
 
 

@@ -1,12 +1,12 @@
-"""Changes Pillow's image readers: they skip work that a classification does not need, and unbounded work.
+"""Changes Pillow's image readers: they skip work that classification does not need, and limit other work.
 
-Checked with Pillow 13.0.0. tests/unit/test_images.py guards each change:
+This code was checked with Pillow 13.0.0. tests/unit/test_images.py tests each change:
 
-- GIF: Pillow makes a canvas for the second frame when it reads the header. A file of 90 bytes can demand
-  a canvas of 4 GB. With this change, Pillow makes no canvas for the second frame.
-- JPEG: density, further pictures (MPO) and quantization tables are not read. A phone photo's header takes
-  40 µs instead of 110 µs, in gateway and worker. A thumbnail's header takes 13 % fewer CPU instructions.
-- PNG: the compressed texts in one header may unpack to at most 16 MiB. Pillow allows 64 MiB.
+- GIF: when Pillow reads a GIF header, it allocates memory for the second frame. A GIF file of 90 bytes can
+  make Pillow allocate 4 GB. With this change, Pillow allocates no memory for the second frame.
+- JPEG: density, further pictures (MPO) and quantization tables are not read. Reading a phone photo's header
+  takes 40 µs instead of 110 µs. Reading a thumbnail's header takes 13 % fewer CPU instructions.
+- PNG: the compressed texts in one PNG header may unpack to at most 16 MiB. Pillow's own maximum is 64 MiB.
 - Pillow's own pixel limit is off, because the service has the setting `MAX_IMAGE_PIXELS`.
 - Pillow's warnings about malformed uploads are off, because Python would keep every warning in memory.
 """
@@ -18,36 +18,37 @@ import PIL.WebPImagePlugin  # noqa: F401 (otherwise the first request would impo
 from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin
 
 READABLE = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Pillow's names of the supported formats. Of an MPO file (several JPEGs), the first picture is read."""
+"""Pillow's names of the supported formats. An MPO file contains several JPEG images; only its first image is
+read."""
 
 MAX_TEXT_BYTES = 16 * 2**20
-"""Maximum total size of the unpacked texts in a PNG header, in bytes."""
+"""Maximum total size of the decompressed texts in a PNG header, in bytes."""
 
 _QUANTIZATION_TABLES = 0xFFDB
 
 
 class _FirstFrame(GifImagePlugin.GifImageFile):
-    """A GIF reader that reads only the first frame."""
+    """Pillow's GIF reader, reduced to the first frame."""
 
     disposal_method = property(lambda _: 0, lambda _, method: None)
 
 
 class _FirstPicture(JpegImagePlugin.JpegImageFile):
-    """A JPEG reader that reads only size, orientation and pixels."""
+    """Pillow's JPEG reader, reduced to size, orientation and pixels."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
 
 
 def open_header(file: io.BytesIO) -> Image.Image:
-    """Read an image's header; for malformed bytes, Pillow raises exceptions of many types."""
+    """Read an image's header with Pillow. Malformed bytes can raise exceptions of many types."""
     return Image.open(file, formats=READABLE)
 
 
 def _change_pillow() -> None:
     Image.MAX_IMAGE_PIXELS = None
     PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
-    Image.preinit()  # imports Pillow's plugins now instead of in the first request
+    Image.preinit()  # imports Pillow's plugins now, because otherwise the first request would import them
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # Pillow needs quantization tables only to save a JPEG, and libjpeg itself detects damaged tables.
     JpegImagePlugin.MARKER[_QUANTIZATION_TABLES] = ("DQT", "quantization tables", JpegImagePlugin.Skip)

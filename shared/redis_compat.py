@@ -1,7 +1,7 @@
-"""Corrects faults of redis-py's Sentinel client.
+"""Corrects faults in redis-py's client for Redis Sentinels.
 
-Checked with redis 8.1.0. Each class corrects a fault that a trial or a test has shown: see "Sentinels" in
-docs/decisions.md. tests/e2e/test_sentinel.py and tests/integration/test_connection.py guard the corrections.
+This code was checked with redis-py 8.1.0. Section "Sentinels" of docs/decisions.md describes the fault that
+each class corrects. tests/e2e/test_sentinel.py and tests/integration/test_connection.py test the corrections.
 """
 
 from copy import copy
@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, ResponseError
 
 
 class SafeSentinel(sentinel.Sentinel):
-    """A client of the Redis Sentinels that several threads may share."""
+    """redis-py's client for Redis Sentinels, made safe for use by several threads."""
 
     def discover_master(self, service_name: str) -> Any:
         """Return the address of the current Redis master."""
@@ -26,40 +26,41 @@ class SafeSentinel(sentinel.Sentinel):
 
 
 class MasterConnection(sentinel.SentinelManagedConnection):
-    """A connection to the master that is safe to use after an interrupted read or a failover."""
+    """A connection to the Redis master that is closed after an interrupted read or a failover."""
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         """Read a reply of the Redis master."""
-        # Redis-py's default is False for Sentinels, but True for a single server. With False, when a signal
-        # interrupted a read, the next command received the interrupted command's reply, so webhook senders
-        # took 16 s to stop.
+        # Redis-py's default is False for Sentinels, but True for a single server. If it is False, a command
+        # that follows an interrupted read receives the earlier command's reply. Webhook senders then needed
+        # 16 s to stop.
         options.setdefault("disconnect_on_error", True)
         try:
             return super().read_response(*arguments, **options)
         except ResponseError as error:
             if "NOREPLICAS" not in str(error):
                 raise
-            # A replica may be the new master. The Sentinels know the new master before the old master does.
-            # With a reconnection, a failover costs 3 refused commands instead of 11 s of refused commands.
+            # A replica may have become the new master, which the Sentinels know before the old master does.
+            # Without this reconnection, Redis refused commands for 11 s of a failover; with it, only 3
+            # commands.
             self.disconnect()  # type: ignore[no-untyped-call]
-            raise ConnectionError("the master has too few replicas to write") from None
+            raise ConnectionError("the Redis master has too few replicas to accept writes") from None
 
 
 class MasterTlsConnection(MasterConnection, sentinel.SentinelManagedSSLConnection):
-    """A `MasterConnection` with TLS."""
+    """A `MasterConnection` that is encrypted with TLS."""
 
 
 class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
-    """A pool of connections to the master that blocks while every connection is in use."""
+    """A pool of connections to the Redis master. If all connections are in use, a caller waits for one."""
 
     def release(self, connection: Any) -> None:
-        """Return a connection to the pool."""
+        """Give a connection back to the pool."""
         if (connection.host, connection.port) != self.master_address:
-            connection.disconnect()  # the connection's next use looks up the new master
+            connection.disconnect()  # at its next use, the connection looks up the new master
         super().release(connection)  # type: ignore[no-untyped-call]
 
     def owns_connection(self, connection: Any) -> int:
         """Return whether the connection belongs to this pool."""
-        # Redis-py's Sentinel pool disowns a connection that reached no master, but the blocking pool does not
-        # remove the connection from its list. The list would grow with every request until there is a master.
+        # If a connection reached no master, redis-py's Sentinel pool answers False, but the blocking pool
+        # keeps the connection in its list. Without a master, the list would grow with every request.
         return BlockingConnectionPool.owns_connection(self, connection)

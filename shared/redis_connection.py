@@ -1,4 +1,4 @@
-"""Opens all of the service's connections to Redis."""
+"""Opens the connections to Redis for all processes of the service."""
 
 import logging
 import time
@@ -16,13 +16,12 @@ from shared.redis_url import SentinelUrl, is_sentinel
 logger = logging.getLogger(__name__)
 
 BLOCK_SECONDS = 2.0
-"""Maximum time that a blocking command waits on the server, in seconds."""
+"""Maximum time for which a blocking Redis command waits for data, in seconds."""
 
 SOCKET_TIMEOUT = 10.0
-"""Maximum time without a received byte before a connection counts as dead, in seconds.
-
-This time must exceed `BLOCK_SECONDS`, because redis-py silently repeats a blocking read that timed out. The
-list entry that the first read removed would be lost."""
+"""Maximum time without a received byte before a connection counts as dead, in seconds. This time must exceed
+`BLOCK_SECONDS`: redis-py silently repeats a blocking read that timed out, and a list entry that the first
+read has removed would be lost."""
 
 CONNECT_TIMEOUT = 5.0
 """Maximum time to open a connection, in seconds."""
@@ -32,13 +31,13 @@ SENTINEL_TIMEOUT = 1.0
 
 
 def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
-    """Return a client for `url` (see `shared.redis_url`); its first command opens a connection.
+    """Return a Redis client for `url` (see `shared.redis_url`). The first command opens a connection.
 
     `max_connections` is the maximum size of the connection pool: each running command uses one connection.
     """
     options = {
-        # If all connections are in use, this pool makes a thread wait up to `timeout` seconds, but redis-py's
-        # default pool raises an error.
+        # If all connections are in use, a thread waits up to `timeout` seconds for a connection. With
+        # redis-py's default pool, the thread would get an error at once.
         "timeout": SOCKET_TIMEOUT,
         "socket_timeout": SOCKET_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -47,7 +46,7 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
         "client_name": "classification-server",
     }
-    if not url.startswith("unix:"):  # redis-py's class for Unix sockets has no such option
+    if not url.startswith("unix:"):  # for Unix sockets, redis-py has no such option
         options["socket_keepalive"] = True
     if is_sentinel(url):
         return _master(SentinelUrl.parse(url), options)
@@ -55,7 +54,7 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
 
 
 def wait_until_reachable(redis: "Redis") -> None:
-    """Return once the Redis server answers."""
+    """Wait until the Redis server answers."""
     while True:
         try:
             redis.ping()
@@ -66,7 +65,7 @@ def wait_until_reachable(redis: "Redis") -> None:
 
 
 def _master(address: SentinelUrl, options: dict[str, Any]) -> Redis:
-    """Return a client whose new connections find the current Redis master through the Sentinels."""
+    """Return a Redis client that finds the address of the current master through the Sentinels."""
     server = parse_url(address.server)  # type: ignore[no-untyped-call]
     tls = {name: value for name, value in server.items() if name.startswith("ssl_")}
     is_tls = address.server.startswith("rediss:")
@@ -75,7 +74,7 @@ def _master(address: SentinelUrl, options: dict[str, Any]) -> Redis:
         "socket_timeout": SENTINEL_TIMEOUT,
         "socket_connect_timeout": SENTINEL_TIMEOUT,
         "max_connections": options["max_connections"],
-        "retry": Retry(NoBackoff(), 0),  # no retry: the client tries the next Sentinel instead
+        "retry": Retry(NoBackoff(), 0),  # do not retry one Sentinel: the client tries the next Sentinel
         "ssl": is_tls,
     }
     kwargs = to_sentinels | tls | address.login

@@ -17,7 +17,8 @@ _OPTIONS = frozenset(
 _SENTINEL_OPTIONS = frozenset(("sentinel_username", "sentinel_password"))
 _SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_PATH = re.compile(r"(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d{0,4}))?")
-"""The path of a Sentinel URL. Redis Sentinel allows no other characters in a service's name."""
+"""The pattern of a Sentinel URL's path: service name and database. Redis Sentinel allows only these
+characters in a service's name."""
 
 DEFAULT_SENTINEL_PORT = 26379
 
@@ -31,17 +32,17 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class SentinelUrl:
-    """The parts of a `redis+sentinel://` address.
+    """The parts of a Redis URL `redis+sentinel://…`.
 
-    `server` is the URL of a single server, with the service's name as the host. The login, database and
-    options in `server` have the same meaning as for a single server.
+    `server` is the URL in the form for a single Redis server, with the Sentinel service's name as the host.
+    The login, database and options in `server` have the same meaning as for a single server.
     """
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
     server: str = field(repr=False)
     login: dict[str, str] = field(repr=False)
-    """The `username` and `password` for the Sentinels themselves, if they are set."""
+    """The login to the Sentinels: `username` and `password`, if they are set."""
 
     @classmethod
     def parse(cls, text: str) -> "SentinelUrl":
@@ -65,7 +66,7 @@ class SentinelUrl:
 
 
 def is_sentinel(url: str) -> bool:
-    """Return whether the URL names Sentinels instead of a server."""
+    """Return whether the URL is the address of Sentinels instead of a single Redis server."""
     return url.partition("://")[0] in _SENTINEL_SCHEMES
 
 
@@ -73,7 +74,8 @@ def check_redis_url(text: str) -> str:
     """Return `text` if it is a valid `REDIS_URL`.
 
     Raises:
-        ValueError: the URL is invalid; the message contains no part of the URL, which could be a password.
+        ValueError: the URL is invalid. The message contains no part of the URL, because the URL may contain a
+        password.
     """
     try:
         if is_sentinel(text):
@@ -83,7 +85,7 @@ def check_redis_url(text: str) -> str:
         is_valid = url.scheme in ("redis", "rediss", "unix") and (url.port or 1) > 0
         is_valid &= bool(url.path if url.scheme == "unix" else url.netloc) and not url.fragment
         is_valid &= _options(url.query).keys() <= _OPTIONS
-    except ValueError:  # the original message could contain a part of a password
+    except ValueError:  # the message of the original exception may contain a part of the password
         is_valid = False
     if not is_valid:
         raise ValueError(EXPECTED)

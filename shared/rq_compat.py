@@ -1,11 +1,11 @@
-"""Uses of RQ's private names, for two purposes for which RQ has no public names. Checked with RQ 3.0.0.
+"""The parts of the service that use RQ's private names. This code was checked with RQ 3.0.0.
 
 - The worker uses RQ's registration, heartbeat and signal handlers without RQ's loop, which runs one job at a
-  time. tests/e2e/test_faults.py stops the worker to guard this.
+  time. tests/e2e/test_faults.py tests this by stopping a worker.
 - The webhook sender must not run the callbacks that a job's record names. tests/integration/test_webhooks.py
-  guards this with records that name foreign functions.
+tests this with records that name other functions.
 
-tests/unit/test_rq_compat.py fails if RQ renames an attribute.
+tests/unit/test_rq_compat.py fails if RQ renames one of the private attributes.
 """
 
 from datetime import UTC, datetime
@@ -17,28 +17,28 @@ from rq import SimpleWorker
 from rq.job import Job
 
 REPEATED_SIGNAL_SECONDS = 1.0
-"""Maximum time between two stop signals that count as one request to stop, in seconds.
+"""Maximum time between two stop signals that count as one signal, in seconds.
 
-Two programs may each send a stop signal at almost the same moment."""
+For example, two programs may each send a stop signal at almost the same moment."""
 
 
 class QuietWorker(SimpleWorker):
-    """RQ's worker without RQ's loop. A subclass runs its own loop and stops this loop in `on_stop`."""
+    """RQ's worker class without RQ's main loop. A subclass runs its own loop, and stops it in `on_stop`."""
 
     def install_signal_handlers(self) -> None:
         """Call `on_stop` at the first SIGTERM or SIGINT, and `on_forced_stop` at the second signal."""
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
 
     def on_stop(self) -> None:
-        """Begin to stop the worker; a signal handler calls this method."""
+        """Begin to stop the worker. A signal handler calls this method."""
         raise NotImplementedError
 
     def on_forced_stop(self) -> None:
-        """End the process at once; a signal handler calls this method."""
+        """End the worker process at once. A signal handler calls this method."""
         raise NotImplementedError
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Handle the second stop signal."""
+        """End the process at the second stop signal, unless it follows the first signal almost at once."""
         first = self._shutdown_requested_date
         if first and (datetime.now(UTC) - first).total_seconds() >= REPEATED_SIGNAL_SECONDS:
             self.on_forced_stop()
@@ -47,15 +47,15 @@ class QuietWorker(SimpleWorker):
         self.on_stop()
 
     def _set_connection(self, connection: "Redis") -> "Redis":
-        # RQ would raise the connection's socket timeout from 10 s to 55 s.
+        # Without this method, RQ would increase the connection's socket timeout from 10 s to 55 s.
         return connection
 
 
 class SafeJob(Job):
-    """RQ's job without the callbacks and webhooks that its record may name."""
+    """RQ's job class, which ignores the callbacks and webhooks in a job's record."""
 
     def restore(self, raw_data: Any) -> None:
-        """Read RQ's record of the job without its callbacks and webhooks."""
+        """Read RQ's record of the job, and ignore the record's callbacks and webhooks."""
         super().restore(raw_data)
         self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
         self.webhooks = []

@@ -1,4 +1,4 @@
-"""Start-up code that all processes of the service share: the report of an error, and the health check."""
+"""Code that all programs of the service share: the report of a start-up error, and the health check."""
 
 import sys
 from collections.abc import Callable
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 def refuse_start(reason: str) -> int:
-    """Print the reason why a process cannot start, with the service's name; return exit status 2."""
+    """Print the reason why a process cannot start, and return exit status 2."""
     for line in reason.splitlines():
         print(f"classification-server: {line}", file=sys.stderr)
     return 2
 
 
 def check_health(is_alive: "Callable[[Redis, Settings], bool]", otherwise: str) -> int:
-    """Return exit status 0 if `is_alive` returns True; else print an error or `otherwise` and return 1."""
-    from redis.exceptions import RedisError  # imports ssl; gunicorn's configuration must not
+    """Return exit status 0 if `is_alive` returns True. Otherwise, print the reason and return 1."""
+    from redis.exceptions import RedisError  # imports ssl, which gunicorn's configuration must not import
 
     from shared.redis_connection import connect
 

@@ -5,22 +5,26 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_TAGS = 100_000
-"""Maximum number of tags that are read from one file.
+"""Maximum number of TIFF tags that are read from one file.
 
-Pillow needs at least one read for each tag, and `shared.image_header.MAX_READS` limits its reads."""
+Pillow needs at least one read call for each tag, and `shared.image_header.MAX_READS` limits these calls."""
 
 TRUNCATED = (struct.error, OverflowError)
-"""The exceptions that `tags` raises if the data ends too early."""
+"""The exceptions that the function `tags` raises if the data is truncated."""
 
 BYTE_TYPES = (1, 2, 6, 7)
-"""TIFF tag types whose values Pillow reads as bytes. Each value of another type becomes a Python object."""
+"""TIFF tag types whose values Pillow reads as one bytes object. Any other value needs its own Python
+object."""
 
 _SHORT, _LONG = 3, 4
 _BIG_TIFF = 43
 
 
 class Tag(NamedTuple):
-    """A TIFF tag with its number of values, and `first`: the first value of a SHORT or LONG tag, else 0."""
+    """A TIFF tag.
+
+    `values` is its number of values; `first` is the first value of a SHORT or LONG tag, else 0.
+    """
 
     id: int
     type: int
@@ -29,7 +33,7 @@ class Tag(NamedTuple):
 
 
 def tags(data: bytes) -> Iterator[Tag]:
-    """Yield the tags of a TIFF's first directory. An EXIF block is a TIFF without pixels.
+    """Yield the tags in the first directory of a TIFF image or of an EXIF block, a TIFF image without pixels.
 
     Raises:
         struct.error, OverflowError: the data ends before the last tag.

@@ -1,4 +1,4 @@
-"""This program's version, for logs, /cfg and /metrics."""
+"""Finds this program's version, which logs, /cfg and /metrics contain."""
 
 from functools import cache
 from importlib import metadata
@@ -6,7 +6,7 @@ from importlib import metadata
 
 @cache
 def version() -> str:
-    """Return the installed package's version, or 'unknown' if the package is not installed."""
+    """Return this program's version, or 'unknown' if the program is not installed as a package."""
     try:
         return metadata.version("classification-server")
     except metadata.PackageNotFoundError:

@@ -1,7 +1,7 @@
-"""The allowed addresses of webhooks, and RQ's job that delivers a webhook.
+"""Defines to which addresses webhooks may be sent, and RQ's job that delivers a webhook.
 
-The gateway checks a webhook's URL when a job is submitted. The webhook sender checks the host's addresses
-when it resolves the host's name.
+The gateway checks a webhook's URL when a job is submitted. The webhook sender resolves the host's name before
+each attempt, and checks the resulting addresses.
 """
 
 import json
@@ -18,7 +18,7 @@ QUEUE = "webhooks"
 FUNCTION = "webhooks.deliver.deliver"
 
 RETRY_SECONDS = (5, 30, 120, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 36_000)
-"""The pauses in seconds between the twelve attempts to deliver a webhook: a day in total."""
+"""The pauses between the twelve attempts to deliver a webhook, in seconds. The pauses last a day in total."""
 
 TIMEOUT = 20
 """Maximum time of one attempt to deliver a webhook, in seconds."""
@@ -26,14 +26,14 @@ TIMEOUT = 20
 RECORD: dict[str, Any] = {
     "status": "queued",
     "origin": QUEUE,
-    "description": "tell a webhook of a job's end",
+    "description": "report a job's end to a webhook",
     "timeout": TIMEOUT,
     "result_ttl": 3600,
     "failure_ttl": 86_400,
     "retries_left": len(RETRY_SECONDS),
     "retry_intervals": json.dumps(RETRY_SECONDS),
 }
-"""The fixed fields of RQ's job for a webhook delivery; `lua/end_job.lua` adds times and data."""
+"""The constant fields of RQ's job for a webhook delivery. `lua/end_job.lua` adds times and data."""
 
 MAX_URL = 2048
 """Maximum length of a webhook's URL, in characters."""
@@ -59,10 +59,10 @@ class Allowed:
 
     @classmethod
     def parse(cls, text: str) -> "Allowed":
-        """Read host names, addresses and networks, separated by commas.
+        """Parse a list of host names, addresses and networks, separated by commas.
 
         Raises:
-            ValueError: an entry is malformed.
+            ValueError: a host name, address or network is malformed.
         """
         names, networks = set(), []
         for entry in filter(None, (each.strip().lower() for each in text.split(","))):
@@ -82,7 +82,7 @@ class Allowed:
         """Check that webhooks may go to a host with these addresses.
 
         Raises:
-            Forbidden: an address is neither public nor allowed.
+            Forbidden: one of the addresses is neither public nor allowed.
         """
         if host in self.names:
             return
@@ -94,10 +94,10 @@ class Allowed:
 
 
 def check_url(text: str, allowed: Allowed) -> SplitResult:
-    """Parse a webhook's URL.
+    """Parse and check a webhook's URL.
 
     Raises:
-        Forbidden: the URL's host is neither public nor allowed.
+        Forbidden: the URL's host is an address that is neither public nor allowed.
         ValueError: the text is not a plain http or https URL.
     """
     if len(text) > MAX_URL or any(not "!" <= each <= "~" for each in text):
@@ -113,7 +113,7 @@ def check_url(text: str, allowed: Allowed) -> SplitResult:
 
 
 def _literal(host: str) -> list[Address]:
-    """Return the address of localhost, or of a host that is an address, also in C's forms (0x7f.1)."""
+    """Return the IP address of a host that is 'localhost' or an address, also an address such as 0x7f.1."""
     if host == "localhost" or host.endswith(".localhost"):
         return [IPv4Address("127.0.0.1")]
     try:

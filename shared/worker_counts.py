@@ -1,6 +1,7 @@
-"""The counts that all workers add up in Redis; `shared.metric_names` has the names of the exported metrics.
+"""The counts that all workers add to in Redis. `shared.metric_names` has the names of the exported metrics.
 
-A count's name in Redis is `KIND:LABEL:REST`: `jobs:interactive:image-damaged`, `decode_seconds::0.05`.
+A count's name in Redis has the form `KIND:LABEL:REST`, for example `jobs:interactive:image-damaged` or
+`decode_seconds::0.05`.
 """
 
 from collections.abc import Mapping
@@ -8,17 +9,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 JOBS = "jobs"
-"""The kind of the counts of ended jobs. LABEL is the queue, and REST is the failure's code or empty."""
+"""KIND in the names of the counts of ended jobs. LABEL is the queue, and REST is the failure's code or
+empty."""
 
 LATE = "late"
-"""The kind of the counts of attempts that ended after their lease. LABEL is the queue."""
+"""KIND in the names of the counts of attempts that ended after their lease. LABEL is the queue."""
 
 SUM = "sum"
-"""REST in the name of a histogram's sum. In the name of a histogram's bucket, REST is the upper bound."""
+"""REST in the name of a histogram's sum. In the name of a bucket's count, REST is the upper bound."""
 
 
 class Count(NamedTuple):
-    """The name of one count in Redis, in three parts."""
+    """The three parts of a count's name in Redis."""
 
     kind: str
     label: str
@@ -29,14 +31,14 @@ class Count(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Count":
-        """Return the `Count` of a name in the form that `str` returns."""
+        """Parse a count's name in the form `KIND:LABEL:REST`."""
         kind, label, rest = name.split(":", 2)
         return cls(kind, label, rest)
 
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """The state of the queues at one moment, and all counts. Waits are in seconds, image sizes in bytes."""
+    """The state of the queues, and all counts. Waiting times are in seconds, and image sizes are in bytes."""
 
     waiting: Mapping[str, int]
     oldest_wait: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""`python -m webhooks`: runs RQ workers on the webhooks queue until SIGTERM."""
+"""Runs RQ workers that send webhooks, until SIGTERM. Start them with `python -m webhooks`."""
 
 import sys
 from collections.abc import Callable
@@ -17,19 +17,20 @@ from shared.webhook import FUNCTION, QUEUE
 from webhooks.deliver import Undeliverable, deliver
 
 MAINTENANCE_SECONDS = 20
-"""Seconds between two searches for deliveries whose sender died or lost Redis (RQ's default: 600)."""
+"""Seconds between two searches for webhook deliveries whose sender died or lost its Redis connection (RQ's
+default: 600)."""
 
 IDLE_SECONDS = 5
-"""Maximum seconds that a sender waits for a new delivery (RQ's default: 405). RQ's maintenance, which
-searches for lost deliveries, runs only between two such waits."""
+"""Maximum time of one wait for a new webhook delivery, in seconds (RQ's default: 405). RQ searches for lost
+deliveries only between two waits."""
 
 
 class Delivery(SafeJob):
-    """RQ's job that always runs `deliver`, so that access to Redis does not allow running other code."""
+    """RQ's job that runs only `deliver`, so that access to Redis does not allow running other code."""
 
     @property
     def func(self) -> Callable[..., Any]:
-        """Return `deliver`.
+        """Return the function `deliver`.
 
         Raises:
             Undeliverable: the job's record names another function.
@@ -39,7 +40,7 @@ class Delivery(SafeJob):
         return deliver
 
     def perform(self) -> Any:
-        """Run the job. An undeliverable webhook is not retried."""
+        """Send the webhook. A webhook that raises `Undeliverable` is not sent again."""
         try:
             return super().perform()
         except Undeliverable:
@@ -48,19 +49,19 @@ class Delivery(SafeJob):
 
 
 class Sender(SimpleWorker):
-    """RQ's worker with more frequent maintenance."""
+    """RQ's worker class, changed to search for lost webhook deliveries every `MAINTENANCE_SECONDS`."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "maintenance_interval": MAINTENANCE_SECONDS})
 
     @property
     def dequeue_timeout(self) -> int:
-        """Return the seconds that RQ's loop waits for a delivery before it checks for maintenance."""
+        """Return the maximum seconds for which RQ's loop waits for a new delivery."""
         return min(IDLE_SECONDS, MAINTENANCE_SECONDS)
 
 
 def main() -> int:
-    """Send webhooks until a signal stops the senders. Returns the exit status."""
+    """Send webhooks until a signal stops the senders. Returns the program's exit status."""
     try:
         settings = Settings.from_environ()
         url = redis_url(settings)
@@ -73,7 +74,7 @@ def main() -> int:
     setup_logging(settings.log_format)
     redis = connect(url)
     wait_until_reachable(redis)
-    # With several senders, a receiver that does not answer delays no other delivery.
+    # Several senders run, so that a receiver that does not answer does not delay other deliveries.
     pool = WorkerPool([QUEUE], redis, settings.webhook_workers, Sender, JSONSerializer, Delivery)
     pool.start(logging_level="WARNING")
     return 0

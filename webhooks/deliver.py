@@ -1,4 +1,4 @@
-"""Delivers one webhook: a signed POST to a checked address."""
+"""Delivers one webhook: sends a signed POST request to an allowed address."""
 
 import logging
 import socket
@@ -19,30 +19,31 @@ from webhooks.signature import signed_headers
 logger = logging.getLogger(__name__)
 
 TIMEOUTS = Timeout(connect=5, read=10)
-"""Maximum seconds to connect, and to wait for the next part of the response. RQ limits the attempt's time."""
+"""Maximum seconds to connect, and between two parts of the response. RQ limits an attempt's total time."""
 
 NO_FOLLOW_UP: dict[str, Any] = dict.fromkeys(
     ("retries", "redirect", "assert_same_host", "preload_content"), False
 )
-"""Options of urllib3: RQ retries, redirects may lead to forbidden addresses, and the body is not used."""
+"""Options that switch off urllib3's retries (RQ retries), redirects (they may lead to forbidden addresses)
+and reading of the response's body (the body is not used)."""
 
 
 class Undelivered(Exception):
-    """A delivery attempt failed. Another attempt may succeed."""
+    """An attempt to deliver a webhook failed. Another attempt may succeed."""
 
 
 class Undeliverable(Exception):
-    """A delivery failed, and no other attempt can succeed."""
+    """An attempt to deliver a webhook failed, and no other attempt can succeed."""
 
 
 def deliver(url: str, message_id: str, body: str) -> str:
-    """Report a job's end in a POST request, as Standard Webhooks specifies. RQ calls this function.
+    """Report a job's end to the URL in a POST request, as the specification Standard Webhooks defines.
 
-    Returns a summary of the response. RQ stores this summary as the result of its job.
+    RQ calls this function, and stores the returned summary of the response as its job's result.
 
     Raises:
-        Undelivered: the server did not answer with a 2xx status.
-        Undeliverable: the address is not allowed, or the server answered 410 Gone.
+        Undelivered: the webhook's server did not answer with a 2xx status.
+        Undeliverable: the webhook's address is not allowed, or the server answered 410 Gone.
     """
     settings = _settings()
     try:
@@ -52,7 +53,7 @@ def deliver(url: str, message_id: str, body: str) -> str:
         headers = signed_headers(message_id, int(time.time()), body.encode(), settings.webhook_secret or ())
         response = _post(target, addresses, body.encode(), headers)
     except ValueError as error:
-        raise Undeliverable(f"the address is not allowed: {error}") from None
+        raise Undeliverable(f"the webhook's address is not allowed: {error}") from None
     except (HTTPError, OSError) as error:
         raise Undelivered(f"{host} did not answer: {error}") from None
     summary = f"{host} answered {response.status}"
@@ -71,7 +72,7 @@ def _settings() -> Settings:
 
 
 def _resolve(host: str, allowed: Allowed) -> list[Address]:
-    """Return the host's addresses. All addresses must be allowed, because any may be used."""
+    """Return the host's IP addresses. All addresses must be allowed, because any of them may be used."""
     found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     addresses = [ip_address(str(each).split("%")[0]) for each in sorted(map(str, found))]
     allowed.check(host, addresses)
@@ -81,7 +82,10 @@ def _resolve(host: str, allowed: Allowed) -> list[Address]:
 def _post(
     url: SplitResult, addresses: Sequence[Address], body: bytes, headers: dict[str, str]
 ) -> BaseHTTPResponse:
-    """POST to the first address that accepts a connection. `_resolve` has checked all addresses."""
+    """Send the POST request to the first address that accepts a connection.
+
+    The addresses have been checked.
+    """
     failure: Exception | None = None
     for address in addresses:
         try:
@@ -95,7 +99,7 @@ def _post_to(url: SplitResult, address: Address, body: bytes, headers: dict[str,
     host = f"[{address}]" if address.version == 6 else str(address)
     pool: HTTPConnectionPool
     if url.scheme == "https":
-        # The certificate must be valid for the host's name, because the connection uses the address.
+        # The URL of the pool has the IP address, but the TLS certificate must be valid for the host's name.
         names: dict[str, Any] = {"server_hostname": url.hostname, "assert_hostname": url.hostname}
         pool = HTTPSConnectionPool(host, url.port or 443, timeout=TIMEOUTS, **names)
     else:

@@ -1,4 +1,7 @@
-"""`python -m webhooks.sender_health`: a health check that passes while this machine has a webhook sender."""
+"""A health check that succeeds if a webhook sender of this machine is alive.
+
+Run it with `python -m webhooks.sender_health`.
+"""
 
 import socket
 import sys
@@ -12,7 +15,7 @@ from shared.webhook import QUEUE
 
 
 def is_alive(redis: "Redis", settings: Settings) -> bool:
-    """Return whether RQ lists a live sender of this machine."""
+    """Return whether RQ lists a live webhook sender of this machine."""
     senders = Worker.all(queue=Queue(QUEUE, connection=redis))
     return any(sender.hostname == socket.gethostname() for sender in senders)
 

@@ -1,4 +1,4 @@
-"""The signature of a webhook, as the Standard Webhooks specification defines it."""
+"""Signs webhooks in the way that the specification Standard Webhooks defines."""
 
 import base64
 import hashlib
@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 
 def signed_headers(message_id: str, timestamp: int, body: bytes, secrets: Sequence[bytes]) -> dict[str, str]:
-    """Return a webhook's HTTP headers. Each secret signs `id.timestamp.body` with HMAC-SHA256."""
+    """Return a webhook's HTTP headers.
+
+    The signatures are the HMAC-SHA256 of `id.timestamp.body`, one per secret.
+    """
     content = f"{message_id}.{timestamp}.".encode() + body
     digests = [hmac.digest(secret, content, hashlib.sha256) for secret in secrets]
     return {

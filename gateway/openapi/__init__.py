@@ -1,9 +1,9 @@
 """The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
-In this file, a placeholder `<name>` stands for a setting or a limit. The file describes a service with
-API keys, webhooks and the result cache. `document` removes the parts that the settings
-switch off, and adds the rate limit if it is set. `document` also replaces references to the file's shared
-responses and examples by copies of them.
+In `openapi.json`, a placeholder `<name>` stands for a setting or a limit. The file describes a service with
+API keys, webhooks and the result cache. The function `document` removes the parts that the settings switch
+off, and adds the rate limit if it is set. The function also replaces each reference to a shared response or
+example by a copy.
 """
 
 import json
@@ -23,15 +23,15 @@ from shared.webhook import MAX_URL
 Json = dict[str, Any]
 
 DOCS_FILES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
-"""The files that the page at /docs loads."""
+"""Names of the files that the web page at /docs loads."""
 
 _FILE: Json = json.loads(Path(__file__).with_name("openapi.json").read_text(encoding="utf-8"))
 
 EXAMPLES: Json = _FILE["components"]["examples"]
-"""Answers of a real server with the demo model, by a short name of the request."""
+"""Example responses, by a short name of the request. They come from a real server with the demo model."""
 
 _UNLIMITED_PATH = "/status"
-"""The path that needs an API key but has no rate limit."""
+"""The only path that needs an API key but has no rate limit."""
 
 _RATE_LIMIT_HEADERS = {
     name: {"$ref": f"#/components/headers/{name}"}
@@ -66,7 +66,7 @@ def _has_keys(settings: Settings) -> bool:
 
 
 def _guard(path: str, operation: Json, settings: Settings, shared: Json) -> None:
-    """Add the responses 401 and 429 and the rate limit's headers, unless the operation is public."""
+    """Add the responses 401 and 429 and the rate limit's headers to an operation, unless it is public."""
     if "security" in operation:
         if not _has_keys(settings):
             del operation["security"]
@@ -106,7 +106,7 @@ def _values(settings: Settings) -> Json:
 
 
 def _fill(node: Any, values: Json) -> Any:
-    """Copy a part of `openapi.json` with its placeholders and shared references replaced."""
+    """Copy a part of `openapi.json`, and replace its placeholders and its references to shared parts."""
     if isinstance(node, list):
         return [_fill(each, values) for each in node]
     if isinstance(node, str):

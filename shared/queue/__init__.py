@@ -1,10 +1,11 @@
-"""The queue in Redis: the gateway's client, the worker's client, the wire format and the Lua scripts.
+"""The job queue in Redis: Python clients for gateway and worker, record formats and Lua scripts.
 
-Jobs, registries, executions and results are stored as RQ 3 writes them, so `rq info`, rq-dashboard,
-`rq requeue` and `rq suspend` work on a running system. RQ itself submits, claims, renews, settles and reaps
-one job at a time with many commands. Here one atomic Lua script does each of these steps for a whole batch.
+Jobs, registries, executions and results have RQ 3's format in Redis. RQ's tools (`rq info`, rq-dashboard,
+`rq requeue`, `rq suspend`) therefore work on a running system. RQ itself submits, claims, renews, settles and
+reaps one job at a time, with many Redis commands for each job. In this package, one atomic Lua script does
+each of these steps for a whole batch of jobs.
 """
 
 INTERACTIVE, BULK = "interactive", "bulk"
 QUEUES = (INTERACTIVE, BULK)
-"""RQ's names of the two queues: callers wait for interactive jobs and poll for bulk jobs."""
+"""The names of the two RQ queues: callers wait for interactive jobs and poll bulk jobs."""

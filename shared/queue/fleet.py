@@ -1,4 +1,4 @@
-"""The data that workers publish about themselves in Redis, and that gateways read."""
+"""The status of the workers: each worker publishes its own status in Redis, and gateways read it."""
 
 import json
 import math
@@ -13,13 +13,13 @@ from shared.queue import INTERACTIVE
 from shared.queue.messages import Served, StartFailure, WorkerStatus
 
 START_FAILURE_TTL = 3600
-"""Maximum time for which the reason of a worker's failed start is reported, in seconds."""
+"""Time for which gateways report the reason why a worker did not start, in seconds."""
 
 START_FAILURES_KEY = "classification:start-failures"
 
 
 class Fleet:
-    """The workers of one Redis server. A worker's entry expires one lease after the worker's last heartbeat.
+    """The workers of one Redis server. A worker's status expires one lease time after its last heartbeat.
 
     Every method may raise `redis.exceptions.RedisError`.
     """
@@ -28,9 +28,9 @@ class Fleet:
         self._redis, self._lease = redis, lease
 
     def served(self) -> Served | None:
-        """Return the models and the speed of the live workers, or None if no worker has a warm model."""
+        """Return the live workers' models and total speed, or None if no worker has a warm model."""
         alive = sorted(self.alive().values(), key=lambda each: -each["since"])
-        workers = Counter(each["model"] for each in alive)  # the worker that started last stays first
+        workers = Counter(each["model"] for each in alive)  # the newest worker's model stays first
         raw = self._get([f"classification:model:{model}" for model in workers])
         counted = zip(raw, workers.values(), strict=True)
         models = tuple((json.loads(model), count) for model, count in counted if model)
@@ -40,24 +40,27 @@ class Fleet:
         return Served(models[0][0], len(alive), speed, models, min(each["batch"] for each in alive))
 
     def start_failures(self) -> list[StartFailure]:
-        """Return the failed starts of workers in the last `START_FAILURE_TTL` seconds, the latest first."""
+        """Return the workers' failed starts in the last `START_FAILURE_TTL` seconds, latest failure first."""
         raw: dict[bytes, bytes] = self._redis.hgetall(START_FAILURES_KEY)  # type: ignore[assignment]
         failures = (StartFailure(host.decode(), **json.loads(each)) for host, each in raw.items())
         recent = (each for each in failures if each.at > time.time() - START_FAILURE_TTL)
         return sorted(recent, key=lambda each: -each.at)
 
     def alive(self) -> dict[str, dict[str, Any]]:
-        """Return the published status of each live worker with a warm model, by the worker's name."""
+        """Return the status that each live worker with a warm model has published, by the worker's name."""
         keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
         names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
         raw = self._get([f"classification:worker:{name}" for name in names])
         return {name: json.loads(each) for name, each in zip(names, raw, strict=True) if each}
 
     def _get(self, keys: list[str]) -> list[Any]:
-        return self._redis.mget(keys) if keys else []  # MGET needs at least one key
+        return self._redis.mget(keys) if keys else []  # without keys, the Redis command MGET would fail
 
     def publish(self, worker: str, model: dict[str, Any], status: WorkerStatus) -> None:
-        """Publish that `worker` is alive, with its model and status; the entry expires after one lease."""
+        """Publish that `worker` is alive, with its model and status.
+
+        The data expires after one lease time.
+        """
         ttl = math.ceil(self._lease)
         entry = json.dumps({"model": model["id"], **asdict(status)})
         pipe = self._redis.pipeline(transaction=False)
@@ -66,7 +69,7 @@ class Fleet:
         pipe.execute()
 
     def unpublish(self, worker: str) -> None:
-        """Delete the entry of a worker that claims no more jobs."""
+        """Delete the published status of a worker that will claim no more jobs."""
         self._redis.delete(f"classification:worker:{worker}")
 
     def fail_start(self, host: str, reason: str) -> None:
@@ -77,5 +80,5 @@ class Fleet:
         pipe.execute()
 
     def started(self, host: str) -> None:
-        """Delete the published start failure of a host whose worker has now started."""
+        """Delete a host's published start failure, because a worker of this host has started."""
         self._redis.hdel(START_FAILURES_KEY, host)

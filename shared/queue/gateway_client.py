@@ -1,4 +1,4 @@
-"""The gateway's client of the queue: submits jobs, waits for them, looks them up and cancels them."""
+"""The gateway's access to the queue: submits jobs, receives replies, looks up jobs and cancels jobs."""
 
 import json
 import math
@@ -23,22 +23,23 @@ from shared.worker_counts import Count, QueueMetrics
 REFUSALS = ("jobs", "bytes", "image")
 """The reasons why `lua/submit.lua` refuses a job.
 
-Too many jobs wait, the jobs' images have too many bytes, or the job's image was not stored."""
+'jobs': too many jobs wait; 'bytes': the images are too large in total; 'image': the image was not stored."""
 
 REPEATABLE_SECONDS = 86_400
 """Maximum time for which a caller can repeat a submission with its idempotency key, in seconds."""
 
 RATE_SECONDS = 1.0
-"""Maximum age of the measured worker speed in estimates of waiting times, in seconds."""
+"""Maximum age of the workers' speed that is used to estimate waiting times, in seconds."""
 
 DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 10, 600
-"""Default and maximum retry time of a refused caller, in seconds; the default is for no live worker."""
+"""Default and maximum of the seconds after which a refused caller may retry. The default is used when no
+worker is alive."""
 
 _SUBMIT, _CANCEL, _WATCH = Script(*END_JOB, "submit"), Script(*END_JOB, "cancel"), Script(*RECORDS, "watch")
 
 
 class GatewayQueue:
-    """The gateway's client of the queue. Every method may raise `redis.exceptions.RedisError`."""
+    """The gateway's access to the queue. Every method may raise `redis.exceptions.RedisError`."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
@@ -54,10 +55,12 @@ class GatewayQueue:
         timeout: float | None = None,
         repeatable: Repeatable | None = None,
     ) -> Submitted:
-        """Queue all jobs, or none if one is refused. A job expires if not begun in `timeout` seconds.
+        """Queue all jobs, or no job if one is refused.
+
+        A job expires if it is not begun within `timeout` seconds.
 
         Raises:
-            QueueFull: a job was refused for one of `REFUSALS`, so no job was queued.
+            QueueFull: one job was refused for a reason in `REFUSALS`, so no job was queued.
             KeyReused: the idempotency key was used for another submission; no job was queued.
         """
         repeat = ("", "")
@@ -73,9 +76,11 @@ class GatewayQueue:
         raise self._full(outcome, queue, waiting)
 
     def submit_each(self, jobs: Sequence[tuple[NewJob, float | None]]) -> list[str | QueueFull]:
-        """Queue interactive jobs with their timeouts in one command, which accepts or refuses each job alone.
+        """Queue interactive jobs with their timeouts in one command.
 
-        Returns for each job the result cache's outcome as in `Submitted`, or the reason for its refusal.
+        Each job is accepted or refused separately.
+
+        Returns, for each job, the result cache's outcome (see `Submitted`) or the error for a refused job.
         """
         _, waiting, outcomes = self._submit(jobs, INTERACTIVE, "each", ("", ""))
         return [self._full(each, INTERACTIVE, waiting) if each in REFUSALS else each for each in outcomes]
@@ -90,7 +95,7 @@ class GatewayQueue:
         pipe = self._redis.pipeline(transaction=False)
         for job, timeout in jobs:
             is_small = len(job.image) <= wire.MAX_SMALL_IMAGE
-            if not is_small:  # as a script's argument, a large image costs three times as much
+            if not is_small:  # passing a large image to a script takes three times as long
                 pipe.set(f"image:{job.id}", job.image, ex=IMAGE_TTL)
             fields = wire.job_fields(job)
             args += [job.id, job.image if is_small else b"", len(job.image)]
@@ -99,10 +104,10 @@ class GatewayQueue:
         return outcome.decode(), waiting, [each.decode() for each in found]
 
     def _full(self, refusal: str, queue: str, waiting: int) -> QueueFull:
-        reasons = {  # one for each of REFUSALS
+        reasons = {  # one text for each reason in REFUSALS
             "jobs": f"the {queue} queue is full: {waiting} jobs wait",
             "bytes": f"all jobs' images together reach the maximum of {self._settings.max_queue_bytes} bytes",
-            "image": "the image could not be stored",
+            "image": "the image could not be stored in Redis",
         }
         rate, seconds = self._jobs_per_second(), DEFAULT_RETRY_AFTER
         if rate > 0:
@@ -110,7 +115,7 @@ class GatewayQueue:
         return QueueFull(f"{reasons[refusal]}. Send the request again in {seconds} s.", seconds)
 
     def _jobs_per_second(self) -> float:
-        """Return the measured speed of all workers, at most `RATE_SECONDS` old; 0 if no worker is alive."""
+        """Return the workers' total speed in jobs per second, or 0 if no worker is alive."""
         read_at, rate = self._rate
         if time.monotonic() - read_at > RATE_SECONDS:
             served = self.fleet.served()
@@ -119,20 +124,23 @@ class GatewayQueue:
         return rate
 
     def replies(self, reply_to: str) -> list[Reply]:
-        """Wait up to `BLOCK_SECONDS` for a worker's message, and return the message's replies to jobs."""
+        """Wait up to `BLOCK_SECONDS` for replies to this gateway process, and return these replies."""
         found = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
         return [wire.read_reply(each) for each in json.loads(found[1])] if found else []
 
     def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
-        """Request a reply for each job's end. Returns ids of ended and unknown jobs, which send no reply."""
+        """Request a reply at each job's end.
+
+        Returns the ids of ended and unknown jobs, which send no reply.
+        """
         return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, owner, *job_ids))}
 
     def states(
         self, job_ids: Sequence[str], owner: str | None = None, *, positions: bool = False
     ) -> dict[str, JobState]:
-        """Return the states of the known jobs that belong to `owner` (None: to any caller), by id.
+        """Return the states of the known jobs that belong to `owner` (None: to any caller), by the jobs' ids.
 
-        Finding a job's position takes time in proportion to the queue's length.
+        With `positions`, the time in Redis grows with the queue's length.
         """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
@@ -153,7 +161,7 @@ class GatewayQueue:
         pipe.lpos(f"rq:queue:{state.queue}", state.id)
         pipe.llen(f"rq:queue:{INTERACTIVE}")
         index, interactive = pipe.execute()
-        if index is None:  # a worker has just claimed the job, or the job waits for an equal job
+        if index is None:  # a worker has just claimed the job, or the job waits for an equal job's answer
             return state
         ahead = index + (interactive if state.queue == BULK else 0)
         rate = self._jobs_per_second()
@@ -180,7 +188,7 @@ class GatewayQueue:
         for queue in QUEUES:
             pipe.llen(f"rq:queue:{queue}")
             pipe.zcard(f"rq:wip:{queue}")
-            # SORT does not sort here. It reads the `submitted` field of the queue's first job in one command.
+            # The command SORT is not used to sort: it reads the field `submitted` of the queue's first job.
             pipe.sort(f"rq:queue:{queue}", start=0, num=1, by="nosort", get=["rq:job:*->submitted"])
         (seconds, micros), held, counts, *rest = pipe.execute()
         now = seconds + micros / 1e6
@@ -202,5 +210,5 @@ def _is_visible(values: Sequence[bytes | None], owner: str | None) -> bool:
 
 
 def reply_list(process: str) -> str:
-    """Return the Redis key of the list that receives the replies for a gateway process."""
+    """Return the Redis key of a gateway process's reply list."""
     return f"classification:reply:{process}"

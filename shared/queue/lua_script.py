@@ -13,17 +13,20 @@ from redis.exceptions import NoScriptError
 from shared.queue import script_constants
 
 CONSTANTS = {name: value for name, value in vars(script_constants).items() if name.isupper()}
-"""The constants of `script_constants`; the Lua scripts use them under the same names."""
+"""The constants of `script_constants`, which the Lua scripts use under the same names."""
 
 RECORDS = ("records",)
-"""The name of the Lua file with functions for Redis records; it is joined in front of other scripts."""
+"""The Lua file with functions for Redis records. Its text is inserted before the text of other scripts."""
 
 END_JOB = (*RECORDS, "end_job")
-"""The names of the Lua files that are joined in front of a script that ends jobs."""
+"""The Lua files that are inserted, in this order, before the text of a script that ends jobs."""
 
 
 class Script:
-    """A Lua script of shared constants and one or more files. Redis receives the script's text only once."""
+    """A Lua script, made of shared constants and one or more files.
+
+    Redis receives and stores its text only once.
+    """
 
     def __init__(self, *names: str) -> None:
         folder = Path(__file__).with_name("lua")
@@ -33,7 +36,7 @@ class Script:
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, redis: "Redis", keys: Sequence[Any], args: Iterable[Any]) -> Any:
-        """Run the script and return its result."""
+        """Run the script in Redis and return the script's result."""
         arguments = (len(keys), *keys, *args)
         try:
             return redis.evalsha(self.sha, *arguments)
@@ -41,7 +44,7 @@ class Script:
             return redis.eval(self.text, *arguments)
 
     def last_in(self, pipe: Pipeline, redis: "Redis", keys: Sequence[Any], args: Sequence[Any]) -> Any:
-        """Send `pipe` with this script as its last command and return the script's result."""
+        """Run the Redis pipeline `pipe` with this script as last command, and return the script's result."""
         pipe.evalsha(self.sha, len(keys), *keys, *args)
         *before, result = pipe.execute(raise_on_error=False)
         if isinstance(result, NoScriptError) and not any(isinstance(each, Exception) for each in before):

@@ -1,4 +1,4 @@
-"""The data that passes through the queue: jobs, claims, replies and job states."""
+"""Data classes for jobs, claims, replies and job states, which gateway and worker exchange in Redis."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,7 +9,7 @@ from shared.queue.rq_call import decode_call
 
 
 class QueueFull(Exception):
-    """The queue accepts no more jobs for now; a caller may retry after `retry_after` whole seconds."""
+    """The queue is full and refuses jobs. A caller may retry after `retry_after` seconds, a whole number."""
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -17,7 +17,7 @@ class QueueFull(Exception):
 
 
 class KeyReused(Exception):
-    """A caller sent an idempotency key again, with another submission."""
+    """A caller used the same idempotency key for two different submissions."""
 
 
 class NewJob(NamedTuple):
@@ -28,26 +28,28 @@ class NewJob(NamedTuple):
     options: Options
     request_id: str = ""
     reply_to: str = ""
-    """The Redis list that receives the job's reply; empty: no reply is sent."""
+    """The Redis list that receives the job's reply, or '' if no reply is to be sent."""
     owner: str = ""
     """The caller who may see the job."""
     webhook: str = ""
-    """The URL that receives a report of the job's end; empty: the job has no webhook."""
+    """The URL that receives a report of the job's end, or '' if the job has no webhook."""
     digest: str = ""
-    """A hash of the request: jobs with the same hash share one answer (see `shared.queue.wire.digest`)."""
+    """A hash of the job's content. Jobs with the same hash share one answer (see
+    `shared.queue.wire.digest`)."""
 
 
 class Repeatable(NamedTuple):
-    """The idempotency key and a hash of a submission that its caller may repeat."""
+    """Hashes of the idempotency key and of the content of a submission that the caller may repeat."""
 
     key: str
     body: str
 
 
 class Submitted(NamedTuple):
-    """The ids of accepted jobs, and for each job the result cache's outcome ('', hit, collapsed, stored).
+    """The ids of accepted jobs.
 
-    `replayed`: the jobs belong to an earlier submission with the same idempotency key.
+    `cache` has the result cache's outcome for each job ('', hit, collapsed, stored). `replayed` is True if
+    the jobs belong to an earlier submission with the same idempotency key.
     """
 
     ids: list[str]
@@ -57,7 +59,7 @@ class Submitted(NamedTuple):
 
 @dataclass(frozen=True)
 class Reply:
-    """The end of a job: a result or a failure, and the milliseconds of its stages (queue, decode, infer)."""
+    """A job's result or failure, and the time of its stages queue, decode and infer, in milliseconds."""
 
     job_id: str
     result: dict[str, Any] | None = None
@@ -67,7 +69,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class JobState:
-    """The state of a job. Times have RQ's text form, and `reply` is set when the job has ended.
+    """The state of a job, as callers see it.
+
+    Points in time have RQ's text form. `reply` is set when the job has ended.
 
     `position` (from 1) and `estimated_wait` (seconds) are set for queued jobs, if positions were requested.
     """
@@ -87,10 +91,10 @@ class JobState:
 
 @dataclass(frozen=True)
 class Served:
-    """The model of the live workers, with the number of workers and their total measured speed.
+    """The live workers: their model, their number and their total measured speed.
 
     While a model is replaced, `models` has several models with the number of workers of each model. `model`
-    is the model of the worker that started last.
+    is the model of the worker with the latest start.
     """
 
     model: dict[str, Any]
@@ -98,12 +102,12 @@ class Served:
     jobs_per_second: float
     models: tuple[tuple[dict[str, Any], int], ...]
     batch: int
-    """Maximum number of inputs in one run of the model: the smallest of the workers' maximums."""
+    """Maximum number of inputs in one run of the model: the lowest maximum of any worker."""
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker's measured speed, its maximum batch in inputs, and its start time in seconds since 1970."""
+    """A worker's speed, the maximum number of inputs in its batches, and its start in seconds since 1970."""
 
     jobs_per_second: float
     batch: int
@@ -112,7 +116,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class StartFailure:
-    """The reason why a host's worker did not start; `at` is the time in seconds since 1970."""
+    """The reason why a host's worker did not start. `at` is the failure's time in seconds since 1970."""
 
     host: str
     reason: str
@@ -121,7 +125,7 @@ class StartFailure:
 
 @dataclass(frozen=True)
 class Claim:
-    """One worker's attempt at one job, under a lease; times in seconds."""
+    """A job that a worker has claimed for one attempt, under a lease. Durations are in seconds."""
 
     queue: str
     job_id: str
@@ -132,10 +136,10 @@ class Claim:
     request_id: str
     seconds_waited: float
     image: bytes | None = field(default=None, repr=False)
-    """The image, if it is small; None: the worker has to fetch the image from Redis."""
+    """The image's bytes, or None if the image is large and the worker must fetch it from Redis."""
 
     def options(self) -> Options:
-        """Return the caller's options.
+        """Return the caller's options for the claimed job.
 
         Raises:
             ValueError: the record is not a job of this service.
@@ -150,9 +154,9 @@ class ClaimOutcome(StrEnum):
     """
 
     FRESH = "fresh"
-    """The worker received jobs; no worker has died during an attempt at these jobs."""
+    """The worker received fresh jobs: no worker has died while it ran one of these jobs."""
     RETRIED = "retried"
-    """The worker received jobs whose previous worker died, perhaps because of one of their images.
+    """The worker received retried jobs: their previous worker died, perhaps because of one of their images.
 
     The worker must run no other job until the retried jobs have ended."""
     EMPTY = "empty"
@@ -168,14 +172,17 @@ class ClaimOutcome(StrEnum):
 
 
 class Claims(NamedTuple):
-    """The claimed jobs and the outcome of the claim."""
+    """The jobs that one claim moved to a worker, and the claim's outcome."""
 
     jobs: list[Claim]
     outcome: ClaimOutcome
 
 
 class Settlement(NamedTuple):
-    """The end of a claimed job; `keep_image` keeps the image in Redis for `rq requeue`."""
+    """The end of a claimed job.
+
+    With `keep_image`, its image stays in Redis, so that `rq requeue` can run it again.
+    """
 
     claim: Claim
     reply: Reply
@@ -183,6 +190,9 @@ class Settlement(NamedTuple):
 
     @classmethod
     def failed(cls, claim: Claim, code: str, detail: str) -> "Settlement":
-        """Return the end of a failed job. Its image is kept only if another attempt could succeed."""
+        """Return the settlement of a failed job.
+
+        The job's image is kept only if another attempt could succeed.
+        """
         reply = Reply(claim.job_id, failure=JobFailure(code, detail))
         return cls(claim, reply, keep_image=code == "model-failed")

@@ -1,4 +1,4 @@
-"""RQ's compressed form of a job's function call: the function's name and the caller's options."""
+"""Encodes a job's function name and options in the compressed form that RQ uses for function calls."""
 
 import json
 import zlib
@@ -7,26 +7,26 @@ from functools import lru_cache
 from shared.job import Options
 
 FUNCTION = "worker.task.classify"
-"""The function name in every job's record. The worker runs its own code whatever a record names."""
+"""The function name in every job's record. The worker refuses records that name another function."""
 
 MAX_CALL_BYTES = 2**20
-"""Maximum size of a job's uncompressed call, in bytes.
+"""Maximum size of a job's decompressed function call, in bytes.
 
-A call with ten thousand regions needs a third of this size."""
+A function call with ten thousand regions needs a third of this size."""
 
 MAX_CACHED_BYTES = 256
-"""Maximum size of a compressed call whose decoded options are cached in memory, in bytes."""
+"""Maximum size of a compressed function call whose decoded options are cached, in bytes."""
 
 
 @lru_cache(maxsize=256)
 def encode_call(options: Options) -> tuple[bytes, str]:
-    """Return RQ's compressed form of a job's call, and the job's description for RQ's tools."""
+    """Return a job's function call in RQ's compressed form, and the job's description for RQ's tools."""
     data = zlib.compress(json.dumps([FUNCTION, None, [], options.to_json()]).encode())
     return data, f"classify {options.inputs} input(s), top {options.top_n}"
 
 
 def decode_call(data: bytes) -> Options:
-    """Return the options in a job's compressed call.
+    """Return the options in a job's compressed function call.
 
     Raises:
         ValueError: the record is not a job of this service.
@@ -36,7 +36,7 @@ def decode_call(data: bytes) -> Options:
 
 def _options(data: bytes) -> Options:
     try:
-        # The output is bounded, because a compressed kilobyte can unpack to a megabyte.
+        # Limit the decompressed size, because a compressed kilobyte can unpack to a megabyte.
         call = zlib.decompressobj().decompress(data, MAX_CALL_BYTES)
         function, _, _, kwargs = json.loads(call)
     except (ValueError, TypeError, RecursionError, zlib.error) as error:
@@ -47,6 +47,5 @@ def _options(data: bytes) -> Options:
 
 
 _cached_options = lru_cache(maxsize=16)(_options)
-"""Most callers send equal options, so this function caches the options that it decodes.
-
-The cache has few entries, because 256 compressed bytes can unpack to ten thousand regions."""
+"""Decodes a function call's options with a cache, because most callers send equal options. The cache has few
+entries, because 256 compressed bytes can unpack to ten thousand regions."""

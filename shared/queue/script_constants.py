@@ -1,4 +1,7 @@
-"""Constants that Python and the Lua scripts share; `shared.queue.lua_script` adds them to the scripts."""
+"""Constants that Python and the Lua scripts share.
+
+`shared.queue.lua_script` inserts them into the scripts.
+"""
 
 from shared import webhook, worker_counts
 
@@ -6,7 +9,7 @@ IMAGE_TTL = 86_400
 """Maximum time for which Redis keeps a waiting job's image, in seconds."""
 
 MAX_INTERACTIVE_TURNS = 8
-"""Maximum number of interactive batches in a row while bulk jobs wait."""
+"""Maximum number of consecutive interactive batches while bulk jobs wait."""
 
 METRICS_KEY = "classification:figures"
 WAKE_KEY = "classification:wake"

@@ -1,4 +1,4 @@
-"""Converts jobs, replies and claims to and from their records in Redis; jobs have RQ 3's records.
+"""Converts jobs, replies and claims to and from their records in Redis. Jobs are stored in RQ 3's format.
 
 docs/protocol.md documents the Redis keys.
 """
@@ -22,13 +22,14 @@ from shared.settings import Settings
 MAX_SMALL_IMAGE = 65_536
 """Maximum size of an image that a Lua script receives or returns together with its job, in bytes.
 
-A larger image is stored and fetched with a Redis command of its own."""
+A larger image is stored and fetched with a separate Redis command."""
 
 ENDED = ("finished", "failed", "canceled", "expired", "stopped")
-"""The statuses of jobs that have ended."""
+"""RQ's statuses of jobs that have ended."""
 
 JOB_TIMEOUT = 600
-"""RQ's `timeout` of a job, in seconds. Only RQ's own tools use this timeout, because leases are shorter."""
+"""The field `timeout` of RQ's job record, in seconds. Workers do not use it: the shorter lease limits a
+job."""
 
 STATE_FIELDS = (
     *("status", "origin", "enqueued_at", "started_at", "ended_at"),
@@ -39,10 +40,13 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def digest(image: bytes, options: Options, model: Mapping[str, Any], owner: str = "") -> str:
-    """Return a hash of owner, image, options, model and thresholds; equal jobs share one answer by it."""
+    """Return a hash of a job's owner, image, options, model and thresholds.
+
+    Jobs with one hash share an answer.
+    """
     served = [model["id"], model["fingerprint"], model["thresholds"]]
     request = json.dumps([options.to_json(), served, owner], sort_keys=True).encode()
-    # Each part is hashed to a fixed length, because otherwise two different pairs could give the same bytes.
+    # Request and image are hashed separately, because two different pairs could have the same joined bytes.
     whole = hashlib.sha256(hashlib.sha256(request).digest() + hashlib.sha256(image).digest())
     return f"{model['id']}:{whole.hexdigest()}"
 
@@ -54,7 +58,7 @@ def common_fields(settings: Settings) -> list[Any]:
         "timeout": JOB_TIMEOUT,
         "result_ttl": settings.result_ttl,
         "failure_ttl": settings.result_ttl,
-        # RQ's own cleanup, which `rq info` runs, also requeues a dead worker's job while retries are left.
+        # `rq info` runs RQ's own cleanup, which requeues a dead worker's job while this number is above 0.
         "retries_left": settings.job_max_attempts - 1,
     }
     return [*chain.from_iterable(record.items())]
@@ -76,7 +80,7 @@ def job_fields(job: NewJob) -> list[Any]:
 
 
 def settle_args(settlement: Settlement) -> tuple[Any, ...]:
-    """Return the parameters of `settle` in `lua/settle.lua`."""
+    """Convert the end of one job to the parameters of the function `settle` in `lua/settle.lua`."""
     claim, reply, keep_image = settlement
     result, timing, error = _json(reply.result), _json(reply.timing), "null"
     if reply.failure is None:
@@ -88,12 +92,12 @@ def settle_args(settlement: Settlement) -> tuple[Any, ...]:
 
 
 def rq_time() -> str:
-    """Return the current time in the form of RQ's records."""
+    """Return the current time in the text form of RQ's records."""
     return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def exc_string(failure: JobFailure) -> bytes:
-    """Return a failure in the form in which RQ stores the text of an exception."""
+    """Convert a job's failure to the form in which RQ stores an exception's text."""
     return b64encode(zlib.compress(f"{failure.code}: {failure.detail}".encode()))
 
 
@@ -114,7 +118,7 @@ def read_reply(message: dict[str, Any]) -> Reply:
 
 
 def read_state(job_id: str, values: list[bytes | None], entries: list[Any] | None) -> JobState:
-    """Read the values of a job's `STATE_FIELDS` and the latest entry of RQ's results."""
+    """Return a job's state from the values of its `STATE_FIELDS` and the latest entry of RQ's results."""
     status, queue, submitted, started, ended, attempts, cache, _, error = (
         (each or b"").decode() for each in values
     )
@@ -125,9 +129,9 @@ def read_state(job_id: str, values: list[bytes | None], entries: list[Any] | Non
 
 def _visible_status(status: str, reply: Reply | None) -> str:
     if status == "deferred":
-        return "queued"  # RQ's status of a job that waits for another job
+        return "queued"  # RQ's status "deferred": the job waits for another job
     if reply and reply.failure and reply.failure.code == "expired":
-        return "expired"  # RQ has no status 'expired', so the job's record has 'failed'
+        return "expired"  # RQ has no status 'expired', so an expired job has RQ's status 'failed'
     return status
 
 
@@ -135,13 +139,13 @@ def _ended(job_id: str, error: str, entries: list[Any] | None) -> Reply:
     if error:
         return read_reply({"id": job_id, "failure": json.loads(error)})
     value = entries[0][1].get(b"return_value") if entries else None
-    if value is None:  # RQ's own tools do not write the field `error`
+    if value is None:  # when one of RQ's tools ends a job, the field `error` is missing
         return Reply(job_id, failure=JobFailure("attempts-exhausted", "RQ's own cleanup ended the job"))
     return read_reply({"id": job_id, **json.loads(b64decode(value))})
 
 
 def read_number(text: bytes | str | None, default: float) -> float:
-    """Return the finite number in a text, or the default."""
+    """Convert a text to a finite number, or return the default."""
     try:
         number = float(text or default)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The worker's client of the queue: claims jobs, renews leases, settles, gives back and reaps jobs."""
+"""The worker's access to the queue: claims, settles, gives back and reaps jobs, and renews their leases."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,17 +29,19 @@ _SETTLE, _REAP, _COUNT = Script(*END_JOB, "settle"), Script(*END_JOB, "reap"), S
 
 
 class WorkerQueue:
-    """The worker's client of the queue. Every method may raise `redis.exceptions.RedisError`."""
+    """The worker's access to the queue. Every method may raise `redis.exceptions.RedisError`."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
         self.fleet = Fleet(redis, settings.job_lease)
 
     def claim(self, worker: str, room: Mapping[str, int], *, idle: bool) -> Claims:
-        """Claim jobs of one queue under a lease. `room` is the maximum number of inputs from each queue.
+        """Claim jobs of one queue under a lease.
 
-        `idle` is True if the worker has no jobs. Only an idle worker receives retried jobs (their previous
-        worker died), and receives no other jobs with them.
+        `room` is the maximum number of inputs that the worker accepts from each queue.
+
+        `idle` is True if the worker has no jobs. Only an idle worker receives retried jobs (jobs whose
+        previous worker died), and it receives no other jobs at the same time.
         """
         settings = self._settings
         args: list[Any] = [worker, uuid4().hex, settings.job_lease, settings.input_batch]
@@ -49,11 +51,11 @@ class WorkerQueue:
         return Claims([read_claim(queue.decode(), row) for row in rows], ClaimOutcome(outcome.decode()))
 
     def wait_for_work(self, seconds: float) -> None:
-        """Return when a job was queued, or after `seconds` (at most `BLOCK_SECONDS`)."""
+        """Wait until a job is queued, at most `seconds` and at most `BLOCK_SECONDS`."""
         self._redis.blpop([WAKE_KEY], timeout=min(seconds, BLOCK_SECONDS))
 
     def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
-        """Return the claimed jobs' images; None for each image that Redis has lost."""
+        """Return the claimed jobs' images, with None for each image that Redis has lost."""
         missing = [claim for claim in claims if claim.image is None]
         if not missing:
             return [claim.image for claim in claims]
@@ -64,17 +66,20 @@ class WorkerQueue:
         return [next(fetched) if claim.image is None else claim.image for claim in claims]
 
     def renew(self, worker: str, claims: Iterable[Claim]) -> set[str]:
-        """Renew the leases of a worker's jobs. Returns the ids of executions that have lost their lease."""
+        """Renew the leases of a worker's jobs.
+
+        Returns the executions' ids of the jobs whose lease was lost.
+        """
         args = _leased(claims)
         lost = _RENEW(self._redis, (), (self._settings.job_lease, worker, *args)) if args else []
         return {execution.decode() for execution in lost}
 
     def settle(self, worker: str, endings: Sequence[Settlement], model: str = "") -> list[bool]:
-        """Write the ends of jobs, free their leases and send their replies, in one step.
+        """Write the results of jobs, end the jobs' leases and send the replies, in one step.
 
         `model` is the id of the worker's model. An answer is cached only if the gateway expected this model
-        when it accepted the job. Returns False for each job whose lease went to another attempt; nothing is
-        written for that job.
+        when it accepted the job. Returns False for each job whose lease was lost; nothing is written for such
+        a job.
         """
         settings = self._settings
         args: list[Any] = [worker, rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
@@ -82,23 +87,29 @@ class WorkerQueue:
         return [settled == 1 for settled in _SETTLE(self._redis, (), args)]
 
     def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
-        """Return claimed jobs that were not begun to the front of their queues."""
+        """Put claimed jobs that the worker has not begun back to the front of their queues."""
         args = _leased(claims)
         if args:
             _GIVE_BACK(self._redis, (), (worker, *args))
 
     def reap(self) -> list[tuple[str, str]]:
-        """Requeue or fail the jobs whose lease has ended. Returns their ids with 'requeued' or 'failed'."""
+        """Requeue or fail the jobs whose lease has ended.
+
+        Returns each job's id with 'requeued' or 'failed'.
+        """
         failure = json.dumps(_EXHAUSTED.to_json())
         args = (MAX_REAPED, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
         return [(job_id.decode(), outcome.decode()) for job_id, outcome in _REAP(self._redis, QUEUES, args)]
 
     def count(self, worker: str, number: int, amounts: Mapping[str, float]) -> None:
-        """Add a worker's counts to the metrics. `number` is the message's number: a repetition is ignored."""
+        """Add a worker's counts to the metrics.
+
+        If `number` was already received from this worker, do nothing.
+        """
         args = (number, *chain.from_iterable(amounts.items()))
         _COUNT(self._redis, (METRICS_KEY, f"classification:counted:{worker}"), args)
 
 
 def _leased(claims: Iterable[Claim]) -> list[str]:
-    """Return queue, job id and execution of each claim, as the scripts expect them."""
+    """Return queue, job id and execution of each claim, as arguments of the Lua scripts."""
     return [each for claim in claims for each in (claim.queue, claim.job_id, claim.execution)]

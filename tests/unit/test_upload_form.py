@@ -64,7 +64,7 @@ def refused(data: bytes, images: int = 10, **more: str) -> str:
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ([("a", None, b"1")] * (10 + MAX_OTHER_PARTS), "41 parts, got more"),
+        ([("a", None, b"1")] * (10 + MAX_OTHER_PARTS), "41 parts, got a larger form"),
         ([("a", None, bytes(MAX_OTHER_BYTES // 2))] * 2, "at most 262144 bytes of text"),
     ],
 )

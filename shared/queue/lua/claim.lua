@@ -1,9 +1,9 @@
--- Moves the next jobs of one queue into a worker's lease in one step, so that a dying worker loses no job.
--- A retried job is a job whose previous worker died; its image may be the cause. Other jobs are fresh.
--- Retried jobs never share a batch with fresh jobs. After a job's first worker died, up to MAX_RETRIED_TOGETHER such
--- jobs run together. After its second worker died, and always in its last attempt, a job runs alone.
+-- Moves the next jobs of one queue into a worker's lease in one step, so that no job is lost if the worker dies.
+-- A retried job is a job whose previous worker died; the job's image may be the cause. Other jobs are fresh jobs.
+-- A batch of retried jobs contains no fresh jobs. At most MAX_RETRIED_TOGETHER jobs whose first worker died share a
+-- batch. A job whose second worker died, or whose last attempt begins, runs alone.
 -- Returns {outcome, queue, jobs}. Each of the jobs is {id, execution, data, seconds until the deadline or '', attempt,
--- request id, seconds waited, image or ''}. The outcomes, which `ClaimOutcome` in shared/queue/messages.py names, are:
+-- request id, seconds waited, image or ''}. `ClaimOutcome` in shared/queue/messages.py names the outcomes:
 --   'fresh'       the worker receives fresh jobs
 --   'retried'     the worker receives retried jobs, and must run no other job until these jobs have ended
 --   'empty'       no job, because no job waits in either queue
@@ -13,16 +13,16 @@
 -- Uses server_time, read_fields, number, whole, write, wake_worker, LEASE_GRACE (records.lua)
 -- and the constants MAX_INTERACTIVE_TURNS, WAKE_KEY (shared/queue/script_constants.py).
 local worker = ARGV[1] -- the worker's name
-local token = ARGV[2] -- unique text of this claim; the ids of its executions begin with it
-local lease = tonumber(ARGV[3]) -- seconds
+local token = ARGV[2] -- unique text of this claim: the prefix of its executions' ids
+local lease = tonumber(ARGV[3]) -- duration of the lease in seconds
 local full_batch = tonumber(ARGV[4]) -- number of inputs in a full batch
-local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])} -- maximum inputs from each queue
-local is_idle = ARGV[7] == '1' -- whether the worker holds no jobs
-local fresh_retries = tonumber(ARGV[8]) -- `retries_left` of a fresh job
+local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])} -- maximum inputs to claim from each queue
+local is_idle = ARGV[7] == '1' -- whether the worker has no claimed jobs
+local fresh_retries = tonumber(ARGV[8]) -- value of the field `retries_left` of a fresh job
 local at = ARGV[9] -- the current time in RQ's text form
-local max_image_bytes = tonumber(ARGV[10]) -- images up to this size are returned with their jobs
+local max_image_bytes = tonumber(ARGV[10]) -- maximum size of an image that is returned with its job
 local MAX_RETRIED_TOGETHER = 6 -- maximum number of retried jobs in one claim
-local TURNS_TTL = 3600 -- seconds for which Redis keeps the number of interactive claims in a row
+local TURNS_TTL = 3600 -- seconds for which Redis keeps the number of consecutive interactive claims
 
 local now = server_time()
 
@@ -52,10 +52,10 @@ end
 
 local function drop_stale(queue, job)
   redis.call('LPOP', 'rq:queue:' .. queue)
-  if job.status == 'canceled' then -- RQ's own tools canceled the job, but did not delete its image
+  if job.status == 'canceled' then -- one of RQ's tools canceled the job without deleting its image
     redis.call('DECRBY', 'classification:bytes', job.bytes)
     redis.call('HSET', 'rq:job:' .. job.id, 'bytes', 0)
-    -- A follower, an equal job that waits for this job, would inherit the image.
+    -- Keep the image if the job has followers (equal jobs that wait for its answer): one of them inherits the image.
     if redis.call('EXISTS', 'classification:followers:' .. job.id) == 0 then
       redis.call('DEL', 'image:' .. job.id)
     end
@@ -64,9 +64,9 @@ local function drop_stale(queue, job)
   end
 end
 
--- Returns the reason why a job cannot join the picked jobs, or nil if the job can join them:
+-- Returns nil if a job can join the jobs picked for this claim, or the reason why it cannot:
 --   'needs-idle'  the job is a retried job and the worker has other jobs
---   'separate'    the job must not run in one batch with the picked jobs
+--   'separate'    the job must not share a batch with the picked jobs
 --   'no-room'     the job has more inputs than the worker can still accept
 local function obstacle(queue, job, picked, inputs)
   local is_last_attempt = job.deaths >= fresh_retries
@@ -80,7 +80,7 @@ local function obstacle(queue, job, picked, inputs)
   end
 end
 
--- Removes the next jobs from a queue. Returns these jobs, and the reason why the job after them cannot join them.
+-- Removes the next jobs from a queue. Returns these jobs, and the reason why the following job cannot join them.
 local function pick(queue)
   local picked, inputs, reason = {}, 0, nil
   if room[queue] <= 0 and redis.call('LLEN', 'rq:queue:' .. queue) > 0 then
@@ -107,13 +107,13 @@ local function pick(queue)
   return picked, reason
 end
 
--- Writes RQ's records of an attempt. Returns the attempt's member in the registry of running jobs.
+-- Writes RQ's records of an attempt. Returns the attempt's entry for RQ's registry of running jobs.
 local function start_attempt(job, execution)
   local member, keep = job.id .. ':' .. execution, math.ceil(lease) + LEASE_GRACE
   redis.call('HSET', 'rq:job:' .. job.id, 'status', 'started', 'started_at', at, 'last_heartbeat', at,
     'worker_name', worker, 'attempts', job.attempts + 1)
   if job.attempts > 0 then
-    redis.call('PERSIST', 'rq:job:' .. job.id) -- `rq requeue` does not remove the expiry of a failed job's record
+    redis.call('PERSIST', 'rq:job:' .. job.id) -- needed because `rq requeue` keeps the expiry of a failed job's record
   end
   redis.call('HSET', 'rq:execution:' .. member, 'id', execution, 'job_id', job.id, 'created_at', now,
     'last_heartbeat', now, 'worker_name', worker)
@@ -123,7 +123,7 @@ local function start_attempt(job, execution)
   return member
 end
 
--- Returns the job's image if it is small, otherwise ''. A large image costs less in a command of its own.
+-- Returns the job's image if it is small, otherwise ''. Workers fetch large images faster with a separate command.
 local function small_image(job)
   local image = job.bytes > 0 and job.bytes <= max_image_bytes and redis.pcall('GET', 'image:' .. job.id)
   return type(image) == 'string' and image or ''
@@ -145,14 +145,15 @@ local function start_attempts(queue, picked)
 end
 
 -- Returns whether a claim of interactive jobs counts toward MAX_INTERACTIVE_TURNS. The claim counts if interactive jobs
--- are left, or if the first bulk job is a retried job. A retried job needs an idle worker, and would never get an idle
--- worker while interactive jobs keep arriving.
+-- are left, or if the first bulk job is a retried job. A retried job needs an idle worker, and without the count no
+-- worker would become idle while interactive jobs keep arriving.
 local function passes_over()
   local first = redis.call('LINDEX', 'rq:queue:bulk', 0)
   return redis.call('LLEN', 'rq:queue:interactive') > 0 or (first and read_job('bulk', first).deaths > 0)
 end
 
--- Wakes the next worker if jobs are left. Otherwise deletes earlier wake-ups, so that no worker wakes without need.
+-- Wakes the next worker if jobs are left in a queue. Otherwise deletes unread wake-ups, so that no worker wakes without
+-- need.
 local function update_wake()
   if redis.call('LLEN', 'rq:queue:interactive') + redis.call('LLEN', 'rq:queue:bulk') == 0 then
     redis.call('DEL', WAKE_KEY)
@@ -187,7 +188,7 @@ for _, queue in ipairs(order) do
   end
   outcome = reason or outcome
   if reason == 'needs-idle' then
-    break -- with jobs of the other queue, the worker would never become idle
+    break -- if it received jobs of the other queue, the worker would never become idle
   end
 end
 return {outcome, '', {}}

@@ -1,6 +1,6 @@
 -- Ends jobs: writes results, registries and counters, sends replies and queues webhooks.
 -- Also ends a job's followers: equal jobs that wait for the answer of one job, their leader.
--- This file is joined in front of submit.lua, settle.lua, cancel.lua and reap.lua.
+-- `shared.queue.lua_script` inserts this file before the text of submit.lua, settle.lua, cancel.lua and reap.lua.
 -- Uses read_fields, whole, write, try, wake_worker (records.lua)
 -- and the constants IMAGE_TTL, METRICS_KEY, JOBS_COUNT, WEBHOOKS_QUEUE (shared/queue/script_constants.py).
 --
@@ -15,12 +15,12 @@
 --   keep        seconds for which the job's records are kept
 --   keep_image  true: the job's image is kept too, so that the job can be requeued
 --   cache_ttl   seconds for which the answer is cached for equal jobs; nil or 0: the answer is not cached
-local REPLY_TTL = 120 -- seconds for which a reply waits for its gateway
-local MAX_RESULTS = 10 -- maximum number of results in RQ's stream of a job
-local MAX_ARGUMENTS = 1000 -- maximum number of list entries in one command; Lua can pass at most 8,000 arguments
+local REPLY_TTL = 120 -- seconds after which an unread reply is deleted
+local MAX_RESULTS = 10 -- maximum number of entries in RQ's stream of a job's results
+local MAX_ARGUMENTS = 1000 -- maximum number of list entries in one Redis command; Lua can pass at most 8,000 arguments
 
-local end_job -- share_end calls this function, which is defined below
-local pending = {replies = {}, registries = {}, counts = {}, deleted = {}, bytes = 0} -- for write_pending
+local end_job -- declared here because share_end calls it; defined below
+local pending = {replies = {}, registries = {}, counts = {}, deleted = {}, bytes = 0} -- written by write_pending
 
 local function append(lists, name, ...)
   local list = lists[name] or {}
@@ -30,7 +30,8 @@ local function append(lists, name, ...)
   end
 end
 
--- Calls a Redis command for a list of any length, because a job may have more followers than Lua can pass arguments.
+-- Calls a Redis command several times, each time with a part of the list: a job may have more followers than Lua can
+-- pass as arguments.
 local function call_in_parts(command, list)
   for i = 1, #list, MAX_ARGUMENTS do
     local call = {unpack(command)}
@@ -41,10 +42,10 @@ local function call_in_parts(command, list)
   end
 end
 
--- Writes the pending changes of all ended jobs, with one command for each Redis key.
+-- Writes the collected changes of all ended jobs, with one command for each Redis key.
 local function write_pending()
   for list, replies in pairs(pending.replies) do
-    -- One message contains all replies for a gateway process, so the gateway needs only one read command.
+    -- All replies for a gateway process are in one message, which the gateway reads with one command.
     if try(redis.call, 'RPUSH', list, '[' .. table.concat(replies, ',') .. ']') then
       redis.call('EXPIRE', list, REPLY_TTL)
     end
@@ -77,7 +78,7 @@ local function queue_webhook(id, webhook, ending)
   redis.call('SADD', 'rq:queues', 'rq:queue:' .. WEBHOOKS_QUEUE)
 end
 
--- Queues the first follower of a leader that was canceled, expired or deleted. The queued follower inherits the leader's
+-- Queues the first follower of a canceled, expired or deleted leader. The queued follower inherits the leader's
 -- image and becomes the leader of the other followers.
 local function promote_follower(old_leader, digest, followers)
   local leader

@@ -1,7 +1,7 @@
--- Returns claimed jobs that were not begun to the front of their queues. The attempts of these jobs do not count.
--- Uses read_fields, whole, write, wake_worker, MAX_WAKES (records.lua), WAKE_KEY (shared/queue/script_constants.py).
+-- Puts claimed jobs that the worker has not begun back to the front of their queues. These attempts do not count. Uses
+-- read_fields, whole, write, wake_worker, MAX_WAKES (records.lua), WAKE_KEY (shared/queue/script_constants.py).
 local worker = ARGV[1] -- the worker's name
-local FIRST_CLAIM = 2 -- ARGV from here on: queue, job id and execution of each job, in the order of their claim
+local FIRST_CLAIM = 2 -- index of the first job's arguments: queue, job id, execution; jobs in claim order
 
 for i = #ARGV - 2, FIRST_CLAIM, -3 do
   local queue, id, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]

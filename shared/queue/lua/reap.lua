@@ -1,14 +1,14 @@
--- Requeues the jobs of dead workers, which are the jobs whose leases have ended. Fails jobs without attempts left.
+-- Requeues the jobs of dead workers: their leases have ended. A job without attempts left fails instead.
 -- Returns {{job id, 'requeued' or 'failed'}, …}.
 -- Uses server_time, read_fields, whole, write, try, wake_worker, MAX_WAKES (records.lua),
 -- end_job, promote_follower, write_pending (end_job.lua), WAKE_KEY (shared/queue/script_constants.py).
 local queues = KEYS -- the queues' names
 local max_jobs = ARGV[1] -- maximum number of jobs that one call reaps from each queue
 local keep = tonumber(ARGV[2]) -- seconds for which a failed job's records are kept
-local failure = ARGV[3] -- the failure as JSON
-local exc_string = ARGV[4] -- the failure as RQ stores it
+local failure = ARGV[3] -- the failure of a job without attempts left, as JSON
+local exc_string = ARGV[4] -- the same failure in the form in which RQ stores it
 local at = ARGV[5] -- the current time in RQ's text form
-local MAX_DEFERRED = 100 -- maximum number of followers of each queue that one call checks
+local MAX_DEFERRED = 100 -- maximum number of followers in each queue that one call checks
 local MAX_FOLLOWERS = 1000 -- maximum number of followers that one call moves from an ended leader to a new leader
 
 local now, outcomes, is_busy = server_time(), {}, false
@@ -74,6 +74,6 @@ end
 write_pending()
 redis.call('LTRIM', WAKE_KEY, 0, MAX_WAKES - 1)
 if not is_busy then
-  redis.call('DEL', 'classification:bytes', WAKE_KEY) -- the byte count still includes images of deleted jobs
+  redis.call('DEL', 'classification:bytes', WAKE_KEY) -- the byte count still includes deleted jobs' images
 end
 return outcomes

@@ -1,10 +1,10 @@
--- Reads and writes Redis records, also records that another program has changed.
--- This file is joined in front of every script except count.lua.
+-- Reads and writes Redis records, including malformed records that another program has changed.
+-- `shared.queue.lua_script` inserts this file before the text of every script except count.lua.
 -- A malformed record of one job must not stop a script for the other jobs, because Redis does not undo what the script
 -- wrote before its error.
 -- Uses WAKE_KEY, a constant of shared/queue/script_constants.py.
-local LEASE_GRACE = 60 -- seconds for which the records of an attempt outlive the attempt's lease
-local MAX_WAKES = 64 -- maximum length of the list that wakes idle workers
+local LEASE_GRACE = 60 -- seconds for which an attempt's records are kept after the end of its lease
+local MAX_WAKES = 64 -- maximum length of the Redis list that wakes idle workers
 
 -- Returns the server's time in seconds since 1970.
 local function server_time()
@@ -16,14 +16,14 @@ local function is_wrong_type(answer)
   return type(answer) == 'table' and answer.err and string.find(answer.err, 'WRONGTYPE', 1, true)
 end
 
--- Returns fields of a Redis hash by name; absent fields are false.
--- If the key has another type, returns an empty table and true.
+-- Returns fields of a Redis hash as a table; an absent field has the value false.
+-- If the key's value is not a hash, returns an empty table and true.
 local function read_fields(key, ...)
   local values = redis.pcall('HMGET', key, ...)
   if is_wrong_type(values) then
     return {}, true
   elseif values.err then
-    values = redis.call('HMGET', key, ...) -- any other error ends the script
+    values = redis.call('HMGET', key, ...) -- an error for another reason ends the script
   end
   local record = {}
   for i, name in ipairs({...}) do
@@ -32,18 +32,18 @@ local function read_fields(key, ...)
   return record, false
 end
 
--- Returns a finite number below 2^53, or the default. Lua alone would also read 'nan' and 'inf' as numbers.
+-- Converts a text to a finite number below 2^53, or returns the default. Lua's tonumber would accept 'nan' and 'inf'.
 local function number(text, default)
   local n = tonumber(text or nil)
   return n and math.abs(n) < 2 ^ 53 and n or default
 end
 
--- Returns a whole number of at least 0, or the default.
+-- Converts a text to a whole number of at least 0, or returns the default.
 local function whole(text, default)
   return math.floor(math.max(number(text, default), 0))
 end
 
--- Writes to a key that belongs to one job. A value of the wrong type is deleted first.
+-- Calls a write command for a key of one job. If the key has a value of the wrong type, this value is deleted first.
 local function write(command, key, ...)
   local answer = redis.pcall(command, key, ...)
   if is_wrong_type(answer) then
@@ -52,7 +52,8 @@ local function write(command, key, ...)
   return type(answer) == 'table' and answer.err and redis.call(command, key, ...) or answer
 end
 
--- Calls the function `step` for one job. An error is logged and ends this call only. Returns whether it succeeded.
+-- Calls the function `step` for one job and logs any error, so that the script goes on. Returns whether the call
+-- succeeded.
 local function try(step, ...)
   local done, reason = pcall(step, ...)
   if not done then

@@ -1,24 +1,24 @@
--- Ends attempts. For each attempt that still has its lease, writes the job's result and status, frees the lease and the
--- image, and sends the reply, in one step.
--- Returns 1 for each such attempt. For an attempt that has lost its lease, writes nothing and returns 0.
+-- Ends attempts. For each attempt that has not lost its lease, writes the job's result and status, deletes the lease
+-- and the image, and sends the reply, in one step.
+-- Returns 1 for each ended attempt. For an attempt that has lost its lease, writes nothing and returns 0.
 -- Uses server_time, read_fields (records.lua), append, pending, end_job, write_pending (end_job.lua).
 local worker = ARGV[1] -- the worker's name
 local at = ARGV[2] -- the current time in RQ's text form
 local keep = tonumber(ARGV[3]) -- seconds for which the job's records are kept
-local cache_ttl = tonumber(ARGV[4]) -- seconds for which answers are kept for equal jobs; 0: the cache is off
+local cache_ttl = tonumber(ARGV[4]) -- seconds for which the result cache keeps an answer; 0: the cache is off
 local digest_prefix = ARGV[5] .. ':' -- ARGV[5]: id of the worker's model
-local FIRST_ATTEMPT, ATTEMPT_FIELDS = 6, 9 -- ARGV from here on: the parameters of `settle` for each attempt
+local FIRST_ATTEMPT, ATTEMPT_FIELDS = 6, 9 -- index of the first attempt's arguments: the parameters of `settle`
 
 local now, settled, counts, members = server_time(), {}, {finished = 0, failed = 0}, {}
 
--- Returns whether the answer may be cached. It may if the gateway expected this worker's model when it accepted the job.
+-- Returns whether the answer may be cached: the gateway must have expected this worker's model at the submission.
 local function may_cache(id)
   local digest = cache_ttl > 0 and read_fields('rq:job:' .. id, 'digest').digest
   return digest and string.sub(digest, 1, #digest_prefix) == digest_prefix
 end
 
--- code: the failure's code, or '' if the job succeeded. result, timing, failure: JSON texts, or 'null' if absent.
--- value: the result as RQ stores it. keep_image: '1' keeps the image, so that the job can be requeued.
+-- Ends one attempt. code: the failure's code, or '' if the job succeeded. result, timing, failure: JSON texts or
+-- 'null'. value: the result as RQ stores it. keep_image: '1' keeps the image, so that the job can be requeued.
 local function settle(queue, id, execution, code, result, timing, failure, value, keep_image)
   local member = id .. ':' .. execution
   if redis.call('ZREM', 'rq:wip:' .. queue, member) == 0 then

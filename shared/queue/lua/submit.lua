@@ -1,23 +1,23 @@
--- Accepts jobs: writes RQ's job hashes and pushes the ids to RQ's list, in one step.
+-- Submits jobs: writes RQ's record of each job and pushes the jobs' ids to RQ's queue, in one step.
 -- Returns one of these tables:
---   {'accepted', number of jobs that waited before, outcomes}
+--   {'accepted', number of jobs that waited before the submission, an outcome for each job}
 --       The outcome of a job with a digest is 'stored', 'collapsed' or 'hit'; without a digest, the outcome is ''.
 --       In the mode 'each', the outcome of a refused job is the reason: 'jobs', 'bytes' or 'image'.
---   {'replayed', 0, ids of the first submission's jobs}: the submission is a repetition
+--   {'replayed', 0, ids of the first submission's jobs}: the same submission was accepted before
 --   {'conflict', 0, {}}: the idempotency key belongs to another submission; no job was accepted
---   {reason ('jobs', 'bytes' or 'image'), number of jobs that waited before, {}}: no job was accepted
+--   {reason ('jobs', 'bytes' or 'image'), number of jobs that waited, {}}: no job was accepted
 -- Uses server_time, read_fields, number, write, wake_worker (records.lua), end_job, write_pending (end_job.lua)
 -- and the constants IMAGE_TTL, WAKE_KEY (shared/queue/script_constants.py).
 local queue = ARGV[1] -- the queue's name
 local max_jobs = tonumber(ARGV[2]) -- maximum number of waiting jobs
-local max_bytes = tonumber(ARGV[3]) -- maximum bytes of all images
-local all_or_none = ARGV[4] == 'all' -- otherwise 'each': every job is accepted or refused on its own
-local repeat_key = ARGV[5] -- Redis key for the caller's idempotency key, or ''
-local repeat_hash = ARGV[6] -- hash of the submission
-local repeat_ttl = ARGV[7] -- seconds for which the caller can repeat the submission
-local keep = tonumber(ARGV[8]) -- seconds for which a result is kept
+local max_bytes = tonumber(ARGV[3]) -- maximum total size of the images of all jobs in flight, in bytes
+local all_or_none = ARGV[4] == 'all' -- 'all': if one job is refused, all are; 'each': each job separately
+local repeat_key = ARGV[5] -- Redis key made from the caller's idempotency key, or ''
+local repeat_hash = ARGV[6] -- hash of the submission's content
+local repeat_ttl = ARGV[7] -- seconds for which the caller may repeat the submission
+local keep = tonumber(ARGV[8]) -- seconds for which a job's result is kept
 local at = ARGV[9] -- the current time in RQ's text form
-local common_count = tonumber(ARGV[10]) -- number of the following arguments: fields and values that all jobs have
+local common_count = tonumber(ARGV[10]) -- number of arguments that follow: fields and values common to all jobs
 local common_fields = {unpack(ARGV, 11, 10 + common_count)}
 -- The other arguments are, for each job: id, image ('' if Redis has it already), size of the image in bytes, seconds
 -- until the job's deadline or '', digest or '', number of the job's own fields and values, and these fields and values.
@@ -40,7 +40,8 @@ local function drop_images()
   end
 end
 
--- Returns the job in flight that an equal job may wait for. An interactive job never waits for a queued bulk job.
+-- Returns the id of the job in flight whose answer a new, equal job may wait for, or nil. An interactive job never
+-- waits for a queued bulk job.
 local function leader_of(digest)
   local id = redis.call('GET', 'classification:leader:' .. digest)
   local leader = id and read_fields('rq:job:' .. id, 'status', 'origin') or {}
@@ -52,7 +53,7 @@ end
 
 local earlier = repeat_key ~= '' and redis.call('GET', repeat_key)
 local earlier_hash, ids = string.match(earlier or '', '^(%S+) (.+)$')
--- If the first submission's jobs are gone, the repeated submission is accepted as a new one.
+-- If the first submission's jobs have been deleted, the repeated submission is accepted as a new submission.
 if ids and redis.call('EXISTS', 'rq:job:' .. string.match(ids, '^%S+')) == 1 then
   drop_images()
   if earlier_hash ~= repeat_hash then
@@ -69,9 +70,9 @@ local waiting_before = redis.call('LLEN', list) + redis.call('ZCARD', 'rq:deferr
 local stored_bytes = number(redis.call('GET', 'classification:bytes'), 0)
 local leaders, waiting, bytes = {}, waiting_before, 0
 
--- Decides whether a job is accepted, and writes nothing. Sets job.refused to the reason if the job is refused.
+-- Decides whether a job is accepted, without writing to Redis. If the job is refused, job.refused is the reason.
 local function decide(job)
-  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the gateway repeats a command whose reply was lost
+  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the gateway repeats a command after a lost reply
     job.is_known, job.cache = true, redis.call('HGET', 'rq:job:' .. job.id, 'cache') or ''
     return
   end
@@ -167,7 +168,7 @@ if bytes > 0 then
   redis.call('INCRBY', 'classification:bytes', bytes)
   redis.call('SADD', 'rq:queues', list)
   if redis.call('LLEN', WAKE_KEY) == 0 then
-    wake_worker() -- one worker is enough: a claim that leaves jobs wakes the next worker
+    wake_worker() -- one worker is enough: if its claim leaves jobs in the queue, it wakes another worker
   end
 end
 write_pending()
