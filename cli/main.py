@@ -24,13 +24,15 @@ COMMANDS = {
     "classes": classes_command,
     "completion": completion,
 }
-"""The module of each command, with `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and
-`run(options)`, which returns the exit status. All modules must be fast to import, because `--help` imports
+"""The module of each command.
+
+Each module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)`, and `run(options)`, which returns the
+exit status. All modules must be fast to import, because `--help` imports
 all of them."""
 
 
 class _Version(argparse.Action):
-    """Prints the version, which is read only for `--version`, because reading package metadata is slow."""
+    """Prints the version, which is read only when needed, because reading package metadata is slow."""
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
         print(f"classification-server {version()}")
@@ -38,7 +40,7 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that lists the arguments whose value is a path, because `completion` needs this list."""
+    """A parser that lists its arguments with a path as value; `completion` needs this list."""
 
     def __init__(self, **options: Any) -> None:
         self.path_arguments: list[argparse.Action] = []
