@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 
 class CommandError(Exception):
-    """An error that the user can fix. Its message has a line for each problem; the exit status is 2."""
+    """An error that the user can fix. The message has a line for each problem; the exit status is 2."""
 
 
 def install_hint(extra: str) -> str:
-    """Return the command that installs an optional extra. The project is in no package registry."""
+    """Return the command that installs an optional extra from a clone of the project."""
     return f"in a clone of the project, pip install '.[{extra}]'"
 
 
@@ -23,7 +23,7 @@ def echo(text: str) -> None:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Return an argument type for argparse, which accepts whole numbers from `low` to `high`."""
+    """Return an argparse type that accepts whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or not low <= int(text) <= high:

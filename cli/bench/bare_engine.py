@@ -1,7 +1,8 @@
-"""Measures decoding and model without the service: `python -m cli.bench.bare_engine < plans`.
+"""Measures the speed of image decoding and of the model, without HTTP and Redis.
 
-`bench` compares the service with this process, which runs the same decoding and engine on the same CPU cores.
-The process decodes the next batch while the model runs.
+`python -m cli.bench.bare_engine < plans` runs this module as a process. `bench` compares the service with
+this process: both use the same decoding, engine and CPU cores. The process decodes the next batch while the
+model runs the current batch.
 """
 
 import json
@@ -27,9 +28,10 @@ from worker.warm_up import warm_up
 
 
 def main() -> int:
-    """Read plans from stdin, one JSON line each; print a line of measurements for each plan.
+    """Read a JSON plan from each line of stdin; print one JSON line of measurements for each plan.
 
-    The first plan requests all measurements; later plans request the speed and the time of a single image.
+    The first plan requests all measurements. Each later plan requests only the images per second in full
+    batches, and the time of a single image.
     """
     settings, plan = Settings.from_environ(), json.loads(sys.stdin.readline())
     bare = BareEngine.build(settings, [Path(each).read_bytes() for each in plan["images"]])
@@ -46,7 +48,7 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class BareEngine:
-    """An engine after its warm-up, and the images that this engine classifies repeatedly."""
+    """An engine that has been warmed up, and the test images of its measurements."""
 
     engine: Engine
     spec: PixelSpec
@@ -54,13 +56,13 @@ class BareEngine:
 
     @classmethod
     def build(cls, settings: Settings, images: Sequence[bytes]) -> "BareEngine":
-        """Load the model, and run every batch size once."""
+        """Load the model, and run the model once on each batch size."""
         engine = Engine.build(settings)
         warm_up(engine)
         return cls(engine, PixelSpec.of((engine.height, engine.width, engine.channels), settings), images)
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        """Measure decoding and model together, a single image, and the model alone by batch size."""
+        """Measure images/s in full batches, the time of a single image, and the model alone by batch size."""
         engine, cores = self.engine, os.cpu_count() or 1
         cpu, started = time.process_time(), time.perf_counter()
         together = self.pipelined(seconds)
@@ -80,7 +82,7 @@ class BareEngine:
         return _median_ms(lambda: self.engine.run(self._decode(self.images[0])), seconds)
 
     def pipelined(self, seconds: float) -> float:
-        """Return images per second with full batches; the model runs a batch while the next is decoded."""
+        """Return images/s in full batches; the next batch is decoded while the model runs the current one."""
         batch = [self.images[n % len(self.images)] for n in range(self.engine.input_batch)]
         ends: list[float] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -97,7 +99,7 @@ class BareEngine:
         return decode(image, None, self.spec)
 
     def _model_speed(self, size: int, seconds: float) -> float:
-        """Return images per second of the model alone, in batches of `size`."""
+        """Return the images per second of the model without decoding, in batches of `size` images."""
         pixels = _random_pixels(self.engine, size)
         self.engine.run(pixels)
         return size / _median_ms(lambda: self.engine.run(pixels), seconds) * 1000
@@ -123,15 +125,15 @@ def _median_ms(run: Callable[[], object], seconds: float) -> float:
 
 
 Run = Callable[[Any], object]
-"""Function that scores pixels, uint8 [n, height, width, channels]."""
+"""Function that runs a model on the pixels of n images: uint8 [n, height, width, channels]."""
 
 
 def compare_with_keras(
     settings: Settings, engine: Engine, seconds: float, sizes: Sequence[int]
 ) -> dict[str, dict[int, float]]:
-    """Return images per second at each batch size: the engine, the engine in bfloat16, and Keras.
+    """Return the images per second, by batch size, of the engine, the engine in bfloat16, and Keras.
 
-    The three run alternately, so that changes of the machine's speed affect all of them.
+    Engine and Keras run alternately, so that changes of the machine's speed affect both equally.
     """
     runs: dict[str, Run] = {"float32": engine.run, **_bfloat16(settings), "predict": _predict(settings)}
     speeds: dict[str, dict[int, float]] = {name: {} for name in runs}
@@ -154,7 +156,7 @@ def _by_turns(runs: Mapping[str, Run], pixels: NDArray[np.uint8], seconds: float
 
 
 def _bfloat16(settings: Settings) -> dict[str, Run]:
-    """Return the engine's run function in bfloat16; an empty dict if bfloat16 changes the model's answers."""
+    """Return the run function of a bfloat16 engine; an empty dict if bfloat16 changes the model's answers."""
     try:
         return {"bfloat16": Engine.build(replace(settings, precision="bfloat16")).run}
     except ModelError:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 HELP = "measure the speed of the service with your model, or of a service that is already running"
 DESCRIPTION = """\
-Measures the speed of decoding and model without the service, then of the service through HTTP, on the same
-CPU cores. First, 1 to 128 clients each send one request at a time. Then requests arrive at random times, at
-50 and 80 % of the service's capacity. If INFERENCE_MODEL is not set, two models are measured: an InceptionV3
-with random weights, and the small demo model.
+First measures image decoding and the model without the service, then the whole service over HTTP, on the
+same CPU cores. The service first gets requests from 1 to 128 clients, which each send one request at a time.
+Then requests arrive at random times, at 50 and 80 % of the service's capacity (its highest measured speed).
+If INFERENCE_MODEL is not set, two models are measured: an InceptionV3 with random weights, and the small
+demo model.
 
 Prints the measurements as tables; --json saves the measurements, and --plot draws charts. The columns
 gateway, Redis, worker and CPU ms show CPU time per request in milliseconds. p50, p95 and p99 are percentiles
@@ -36,22 +37,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         choices=("light", "inception", "both"),
-        help="models to measure (default: INFERENCE_MODEL, or both)",
+        help="example model to measure (default: the model of INFERENCE_MODEL, or both examples)",
     )
     add("--url", help="address of a running service to measure")
     add("--key", default="", help="API key for the service at --url")
-    add("--images", type=Path, metavar="FOLDER", help="the images to send (default: generated images)")
-    clients = "numbers of simultaneous clients (default: 1,8,32,128)"
+    add(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the images to send (default: generated images)",
+    )
+    clients = "numbers of simultaneous clients to measure (default: 1,8,32,128)"
     add("--clients", type=_counts, default=[1, 8, 32, 128], metavar="N,N,…", help=clients)
     add("--seconds", type=float, default=10.0, help="duration of each measurement in seconds (default: 10)")
-    add("--json", type=Path, metavar="FILE", help="write all measurements to this file")
+    add("--json", type=Path, metavar="FILE", help="write all measurements to this JSON file")
     add("--plot", type=Path, metavar="FOLDER", help="draw charts in this folder (PNG and SVG)")
-    add("--tune", action="store_true", help="try batch sizes and precisions; print the fastest settings")
+    tune = "measure the model with several batch sizes, threads and precisions; print the fastest settings"
+    add("--tune", action="store_true", help=tune)
     add("--quiet", action="store_true", help="print no progress")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure and report; return the exit status, which is 1 if an answer was wrong or missing.
+    """Measure, and print a report; return the exit status: 1 if an answer was wrong or missing.
 
     Raises:
         CommandError: a package is missing, there are no images, or a process did not start.

@@ -1,4 +1,4 @@
-"""Runs `cli.bench.bare_engine` as a process."""
+"""Runs `cli.bench.bare_engine`, which measures the engine without the service, as a child process."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 Measure = Callable[[dict[str, Any]], dict[str, Any]]
-"""Function that sends a plan to the engine's process and returns the measurements.
+"""Function that sends a plan of measurements to the engine's process and returns the measurements.
 
 The function raises RuntimeError if the process fails.
 """
@@ -18,7 +18,7 @@ The function raises RuntimeError if the process fails.
 
 @contextmanager
 def bare_engine(environ: Mapping[str, str]) -> Iterator[Measure]:
-    """Yield a function that measures the engine without the service, in a process that waits for plans."""
+    """Start the engine's process; yield a function that sends plans of measurements to the process."""
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(

@@ -1,9 +1,12 @@
-"""Sends requests to a server: `python -m cli.bench.load_generator` reads a plan from stdin, prints JSON.
+"""Sends HTTP requests to a server, and measures the answers.
 
-In a closed loop, each client sends its next request as soon as the last request is answered. In an open loop,
-requests are sent at random times (a Poisson process), whether earlier requests are answered or not. The time
-of a request in an open loop counts from its planned time, even if the request was sent later. All requests
-are built in advance. The load generator checks the status, length and best classes of each answer.
+`python -m cli.bench.load_generator` reads a plan from stdin, and prints the measurements as JSON.
+
+In a closed loop, each client sends its next request as soon as its previous request is answered. In an open
+loop, requests are sent at random times (a Poisson process), whether earlier requests are answered or not. The
+latency of a request in an open loop counts from its planned time, even if the request was sent later. The
+bytes of all requests are built before the first request is sent. The load generator checks the status,
+length and best classes of each answer.
 """
 
 import asyncio
@@ -29,7 +32,7 @@ MAX_CONNECTIONS = 256
 
 @dataclass
 class Plan:
-    """The load to send: `clients` in a closed loop, or `rate` requests per second in an open loop."""
+    """Specifies the load by `clients` (closed loop) or by `rate` (requests per second in an open loop)."""
 
     url: str
     images: list[str]
@@ -38,16 +41,16 @@ class Plan:
     rate: float = 0.0
     key: str = ""
     expected: list[list[str]] = field(default_factory=list)
-    """The expected best class of each image's regions; if empty, the image's first answer is expected."""
+    """Expected best classes by image and region. If empty, all answers for an image must equal the first."""
 
 
 @dataclass
 class Outcome:
-    """The measured answers; `times` has the milliseconds from each request to its answer."""
+    """Measurements of the answers: each answer's latency in milliseconds (`times`), and counts."""
 
     times: list[float] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
-    """Times of the answers in seconds from the start, without answers after the last request was sent."""
+    """Arrival times in seconds after the start, without answers that arrive after the plan's duration."""
     stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
@@ -55,7 +58,7 @@ class Outcome:
 
 
 def build_requests(plan: Plan) -> list[bytes]:
-    """Return the bytes of a POST /classify request for each image."""
+    """Return the bytes of one POST /classify request for each image."""
     host, requests = urlsplit(plan.url).netloc, []
     key = f"X-API-Key: {plan.key}\r\n" if plan.key else ""
     for path in plan.images:
@@ -68,7 +71,7 @@ def build_requests(plan: Plan) -> list[bytes]:
 
 
 class Connection(asyncio.Protocol):
-    """A persistent connection that hands each complete answer to the generator."""
+    """A persistent HTTP connection, which passes each complete answer to the load generator."""
 
     def __init__(self, generator: "LoadGenerator") -> None:
         self.generator, self.received = generator, bytearray()
@@ -79,7 +82,7 @@ class Connection(asyncio.Protocol):
         self.transport: Any = transport
 
     def send(self, due: float, number: int) -> None:
-        """Send the request with index `number`; the request's time counts from `due`."""
+        """Send the request with index `number`; its latency counts from the time `due`."""
         self.due, self.number = due, number
         self.transport.write(self.generator.requests[number])
 
@@ -191,7 +194,7 @@ class LoadGenerator:
             self.outcome.stages[name] += float(milliseconds)
 
     def lost(self, connection: Connection) -> None:
-        """Count a connection that the server closed, unless it was idle."""
+        """Count a connection that the server closed before it answered; ignore idle connections."""
         self.connections -= 1
         if connection in self.idle:
             self.idle.remove(connection)
@@ -201,7 +204,7 @@ class LoadGenerator:
 
 
 def main() -> int:
-    """Run the plan from stdin; print the outcome as JSON."""
+    """Read a plan from stdin, send its requests, and print the measurements as JSON."""
     generator = LoadGenerator(Plan(**json.load(sys.stdin)))
     started, cpu = time.perf_counter(), time.process_time()
     outcome = uvloop.run(generator.run())

@@ -1,4 +1,4 @@
-"""The models that `bench` measures: the user's own model, or a heavy and a light example."""
+"""The models that `bench` measures: the user's own model, or InceptionV3 and the small demo model."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "classi
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to measure, named by environment variables, and the images that the model classifies."""
+    """A model to measure, the environment variables with its files, and the images to classify."""
 
     name: str
     environ: dict[str, str]
@@ -20,12 +20,12 @@ class Subject:
 
 
 def own(images: list[Path]) -> Subject:
-    """Return the model that the environment variables name."""
+    """Return the user's model, which INFERENCE_MODEL names."""
     return Subject("own", {}, images or _photos())
 
 
 def light() -> Subject:
-    """Return the demo model with images of its input size, so that decoding and model take little time."""
+    """Return the small demo model, with images of its input size, so that decoding takes little time."""
     return Subject("light", demo.SETTINGS, _thumbnails())
 
 
@@ -65,7 +65,7 @@ def _randomize_normalization(network: Any) -> None:
 
 
 def _photos() -> list[Path]:
-    """Generate images of 640×480 pixels: noisy smooth shapes, whose JPEG files are as large as photos."""
+    """Generate 640×480 images of smooth shapes with noise, so that JPEG compresses them like photos."""
     import numpy as np
     from PIL import Image
 

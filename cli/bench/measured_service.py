@@ -1,4 +1,7 @@
-"""The service that `bench` measures: `bench` starts it as a user does, or it already runs elsewhere."""
+"""Measures the speed, CPU time and memory of a service.
+
+`bench` starts a service with `classification-server serve`, or measures the running service at --url.
+"""
 
 import contextlib
 import json
@@ -19,15 +22,15 @@ from cli.bench.load_generator import Plan
 from cli.serve.temporary_server import temporary_server
 
 PUBLISH_SECONDS = 2.5
-"""Maximum time until the workers publish their metrics, in seconds."""
+"""Maximum time to wait for the workers' metrics after the last answer, in seconds."""
 
 COMMANDS = {"gateway": "gunicorn", "redis": "valkey", "worker": "-m worker"}
-"""Text by which the processes of each part are found: their command line contains this text."""
+"""Text in the command line of each part's processes, by which `bench` finds these processes."""
 
 
 @dataclass
 class MeasuredService:
-    """A service at `url`; `processes` is empty if `bench` did not start the service."""
+    """A service to measure, and its `processes` by part (empty if `bench` did not start the service)."""
 
     url: str
     key: str = ""
@@ -36,7 +39,7 @@ class MeasuredService:
     def load(
         self, images: Sequence[Path], seconds: float, *, clients: int = 0, rate: float = 0.0
     ) -> dict[str, Any]:
-        """Send requests; return speed, times in ms, CPU and memory of each part, and the mean batch size."""
+        """Send requests; return speed, latencies, mean batch size, and each part's CPU time and memory."""
         plan = Plan(self.url, [str(each) for each in images], seconds, clients, rate, self.key)
         cpu, before = self._cpu(), self._model_totals()
         outcome = generate_load(plan)
@@ -64,7 +67,7 @@ class MeasuredService:
 
     def idle(self, seconds: float) -> dict[str, float]:
         """Return the percentage of one CPU core that each part uses while no requests arrive."""
-        time.sleep(2)  # Work that belongs to the start may still be running.
+        time.sleep(2)  # The service's start may still use the CPU.
         before = self._cpu()
         time.sleep(seconds)
         return {part: 100 * (used - before[part]) / seconds for part, used in self._cpu().items()}
@@ -79,7 +82,7 @@ class MeasuredService:
         return {part: sum(map(_bytes, processes)) / 1e6 for part, processes in self.processes.items()}
 
     def _model_work(self, before: tuple[float, float, float], answered: int) -> list[float]:
-        """Return the increase of `_model_totals`, once the workers have published all answered inputs."""
+        """Wait until the workers' metrics include all answers; return the increase of `_model_totals`."""
         end = time.monotonic() + PUBLISH_SECONDS
         while True:
             work = [now - then for now, then in zip(self._model_totals(), before, strict=True)]
@@ -112,13 +115,13 @@ def started(environ: dict[str, str]) -> Iterator[MeasuredService]:
 
 
 def _bytes(process: psutil.Process) -> int:
-    """Return a process's memory in bytes; if possible, memory that n processes share counts as 1/n."""
+    """Return a process's memory in bytes; on Linux, memory that n processes share counts as 1/n."""
     memory = process.memory_full_info()
     return int(getattr(memory, "pss", 0) or memory.rss)
 
 
 def generate_load(plan: Plan) -> dict[str, Any]:
-    """Run `cli.bench.load_generator` as a process; return its outcome."""
+    """Send a plan's requests from a separate process; return the measurements of the answers."""
     command = [sys.executable, "-m", "cli.bench.load_generator"]
     done = subprocess.run(command, input=json.dumps(asdict(plan)), capture_output=True, text=True)
     if done.returncode:
@@ -127,10 +130,10 @@ def generate_load(plan: Plan) -> dict[str, Any]:
 
 
 def _rate(moments: Sequence[float], seconds: float) -> float:
-    """Return answers per second: the slope of the number of answers over time.
+    """Return answers per second: the slope of a line fitted to the number of answers over time.
 
-    Dividing the number of answers by `seconds` would leave out the batch that still runs at the end. With a
-    model that needs two seconds per batch, a measurement of ten seconds would lose a tenth of the speed.
+    Dividing the number of answers by `seconds` would leave out the batch that still runs at the end. With two
+    seconds per batch, for example, a measurement of ten seconds would then report 10 % less speed.
     """
     if len(set(moments)) < 2:
         return len(moments) / seconds

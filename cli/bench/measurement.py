@@ -12,10 +12,10 @@ Step = Callable[[str], None]
 """Function that is called with the name of each measurement before the measurement begins."""
 
 CAPACITY_SHARES = (0.5, 0.8)
-"""Request rates of the open loops, as shares of the capacity that the closed loops have measured."""
+"""Request rates of the open-loop measurements, as shares of the highest speed in the closed loops."""
 
 ROUNDS = 3
-"""Number of alternating measurements of engine and service: a machine's speed changes within minutes."""
+"""Number of measurements of engine and service in alternation: a machine's speed changes within minutes."""
 
 
 def steps(clients: list[int], *, bare: bool) -> int:
@@ -25,7 +25,7 @@ def steps(clients: list[int], *, bare: bool) -> int:
 
 def measure(subject: Subject, clients: list[int], seconds: float, step: Step) -> dict[str, Any]:
     """Measure a model on this machine: the engine without the service, the service, then both alternately."""
-    step(f"{subject.name}: decoding and model without a service")
+    step(f"{subject.name}: decoding and model without the service")
     images = [str(each) for each in subject.images]
     with bare_engine(subject.environ) as measure_engine:
         bare = measure_engine({"images": images, "seconds": seconds, "predict": True, "sizes": [1, 32]})
@@ -52,7 +52,7 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
 def _turn(
     measure_engine: Measure, service: MeasuredService, subject: Subject, clients: int, seconds: float
 ) -> dict[str, float]:
-    """Measure the engine, then the service: images per second, and milliseconds for a single image."""
+    """Measure images per second and the time of a single image: of the engine, then of the service."""
     bare = measure_engine({"seconds": seconds})
     many = service.load(subject.images, seconds, clients=clients)
     one = service.load(subject.images, seconds / 2, clients=1)
@@ -76,16 +76,15 @@ def measure_elsewhere(
 def loads(
     service: MeasuredService, subject: Subject, clients: list[int], seconds: float, step: Step
 ) -> list[dict[str, Any]]:
-    """Measure a closed loop for each number of clients, then open loops at shares of the capacity."""
-    service.load(
-        subject.images, min(seconds, 2.0), clients=4
-    )  # The first requests are slower, so they are not counted.
+    """Measure a closed loop for each number of clients, then an open loop for each of `CAPACITY_SHARES`."""
+    # The first requests are slower, so they are not counted.
+    service.load(subject.images, min(seconds, 2.0), clients=4)
     runs = []
     for count in clients:
         step(f"{subject.name}: {count} clients")
         runs.append(service.load(subject.images, seconds, clients=count))
     capacity = max(run["per_second"] for run in runs)
     for share in CAPACITY_SHARES:
-        step(f"{subject.name}: requests at random times, at {share:.0%} of capacity")
+        step(f"{subject.name}: requests at random times, at {share:.0%} of the service's capacity")
         runs.append(service.load(subject.images, seconds, rate=capacity * share))
     return runs

@@ -64,7 +64,7 @@ def _latency(axes: Axes, closed: list[dict[str, Any]], opened: list[dict[str, An
 
 
 def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
-    """Draw the mean time of each stage; `network` is the client's total time minus the server's total."""
+    """Draw the mean time of a request's stages, with `network` for the time outside the server."""
     labels = [str(run["clients"]) for run in closed]
     bottom = [0.0] * len(closed)
     for name in ("queue", "decode", "infer", "gateway", "network"):
@@ -73,7 +73,8 @@ def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.set(title="Where a request's time goes", xlabel="clients", ylabel="ms")
     handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], names[::-1], frameon=False)  # In the order of the bars.
+    # The legend lists the stages in the order of the bars, from top to bottom.
+    axes.legend(handles[::-1], names[::-1], frameon=False)
 
 
 def _stage(run: dict[str, Any], name: str) -> float:

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 COLUMNS = ("images/s", "p50 ms", "p95 ms", "p99 ms", "gateway", "Redis", "worker", "CPU ms", "batch", "busy")
 
 ENGINES = {
-    "float32": "engine, alternating with the rows below",
+    "float32": "engine, measured alternately with the rows below",
     "bfloat16": "engine in bfloat16",
     "predict": "model.predict",
 }
@@ -25,7 +25,9 @@ def show(result: dict[str, Any], console: Console) -> None:
         for line in _comparison(result):
             console.print(line)
     if result.get("idle"):
-        console.print(f"CPU while idle, of one core: {_by_part(result['idle'], '.2f', '%')}")
+        console.print(
+            f"CPU use of the idle service, in % of one core: {_by_part(result['idle'], '.2f', '%')}"
+        )
     if memory := result["runs"][-1]["memory_mb"]:
         console.print(f"memory: {_by_part(memory, '.0f', 'MB')}")
 
@@ -36,8 +38,9 @@ def _by_part(values: Mapping[str, float], digits: str, unit: str) -> str:
 
 def _bare(model: str, bare: dict[str, Any]) -> Iterator[str | Table]:
     yield (
-        f"\n[bold]{model}[/]: decoding and model without the service {bare['images_per_second']:.1f} images/s"
-        f" ({bare['cpu_ms_per_image']:.1f} CPU ms per image), a single image {bare['lone_ms']:.1f} ms"
+        f"\n[bold]{model}[/], decoding and model without the service:"
+        f" {bare['images_per_second']:.1f} images/s, {bare['cpu_ms_per_image']:.1f} CPU ms per image;"
+        f" {bare['lone_ms']:.1f} ms for a single image"
     )
     speeds = dict(bare.get("in_turn") or {})
     table = Table("images/s of the model, by batch size", *bare["sizes"])
@@ -48,7 +51,7 @@ def _bare(model: str, bare: dict[str, Any]) -> Iterator[str | Table]:
     predict = speeds.pop("predict", {})
     for name, row in speeds.items():
         ratios = ", ".join(f"{speed / predict[size]:.1f} at batch size {size}" for size, speed in row.items())
-        yield f"speed of the engine in {name} / model.predict: {ratios}"
+        yield f"speed of the engine in {name} / speed of model.predict: {ratios}"
 
 
 def _comparison(result: dict[str, Any]) -> Iterator[str]:
@@ -56,7 +59,8 @@ def _comparison(result: dict[str, Any]) -> Iterator[str]:
     rounds = ", ".join(f"{each['served']:.1f} / {each['bare']:.1f}" for each in turns)
     yield f"speed of the service / engine: {result['served_to_bare']:.2f} (images/s in each round: {rounds})"
     rounds = ", ".join(f"{each['served_lone_ms']:.1f} - {each['bare_lone_ms']:.1f}" for each in turns)
-    yield f"the service adds {result['lone_adds_ms']:.1f} ms to a single image (ms in each round: {rounds})"
+    added = f"the service adds {result['lone_adds_ms']:.1f} ms to the time of a single image"
+    yield f"{added} (ms in each round: {rounds})"
 
 
 def _runs(runs: list[dict[str, Any]]) -> Table:

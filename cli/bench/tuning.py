@@ -16,21 +16,24 @@ ENOUGH = 0.97
 """Minimum share of the best speed that fewer threads or a smaller batch must reach to be chosen."""
 
 MIN_BFLOAT16_GAIN = 1.1
-"""Minimum ratio of the speeds of bfloat16 and float32 at which bfloat16 is chosen."""
+"""Minimum speed of bfloat16, divided by the speed of float32, at which bfloat16 is chosen."""
 
 
 def tune(subject: Subject, seconds: float, step: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Measure the engine with each choice of settings. A choice that a worker refuses gets an `error`."""
+    """Measure the engine with each combination of settings.
+
+    If a worker would refuse a combination, the result has an `error`.
+    """
     return [_try(subject, seconds, step, precision, threads) for precision, threads in _choices()]
 
 
 def steps() -> int:
-    """Return the number of choices of settings, for the progress bar."""
+    """Return the number of combinations of settings, for the progress bar."""
     return len(_choices())
 
 
 def _choices() -> list[tuple[str, int]]:
-    """Return each precision with all CPU cores of this machine, and with half of the cores."""
+    """Return the combinations to measure: each precision with all CPU cores, and with half of the cores."""
     cores = os.cpu_count() or 1
     threads = (cores, cores // 2) if cores > 1 else (1,)
     return [(precision, each) for precision in PRECISIONS for each in threads]
@@ -58,7 +61,8 @@ def _name(choice: dict[str, Any]) -> str:
 def propose(tried: list[dict[str, Any]]) -> dict[str, str]:
     """Return the settings to use: the fewest threads and the smallest batch that are nearly the fastest.
 
-    Callers wait less for a small batch. The precision is float32, unless bfloat16 is over a tenth faster.
+    In a small batch, a caller waits less time for the answer. The precision is float32, unless bfloat16 is
+    more than 10 % faster than float32.
     """
     float32, bfloat16 = (_measured(tried, precision) for precision in PRECISIONS)
     choices = bfloat16 if _best(bfloat16) > MIN_BFLOAT16_GAIN * _best(float32) else float32
@@ -86,7 +90,7 @@ def _speed(choice: dict[str, Any]) -> float:
 
 
 def show(tried: list[dict[str, Any]], console: Console) -> None:
-    """Print the measurements, and the settings to use."""
+    """Print a table of the measurements, and the fastest settings."""
     table = Table("images/s of the model, by batch size", *map(str, SIZES), "time of a single image")
     for each in tried:
         if "error" in each:

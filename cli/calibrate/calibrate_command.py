@@ -21,12 +21,13 @@ HELP = "choose thresholds from labelled images, and report the model's accuracy"
 DESCRIPTION = """\
 Runs the model on images whose class is known, exactly as the service does, and writes two files:
 
-  thresholds.csv    the file for INFERENCE_THRESHOLDS_FILE. A class's threshold is the lowest score at which
-                    the share of correct answers with this score or a higher one reaches --precision
+  thresholds.csv    the file for INFERENCE_THRESHOLDS_FILE. Each class's threshold is its lowest score S
+                    for which the answers with a score of at least S reach the precision of --precision
   thresholds.html   a report in one file: accuracy, reliability, confusion, and each class's precision at
-                    its threshold. The precision is evaluated on images that did not choose the threshold
+                    its threshold. The precision is evaluated on images that were not used to
+                    choose the threshold
 
-FOLDER contains a folder of images for each class, with the class's name in the classes file as its name.
+FOLDER contains a folder of images for each class. The folder's name is the class's name in the classes file.
 Alternatively, --labels names a CSV table with the columns file and label. A class with too few answers gets
 the common threshold of all classes; the report lists these classes. docs/calibrate.md explains the
 computation.
@@ -40,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `calibrate`."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the labelled images")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE.csv", help="CSV table with the columns file and label"
+        "--labels", type=Path, metavar="FILE.csv", help="CSV table of images, with the columns file and label"
     )
     add_model_options(parser, "model", "classes")
     parser.add_argument(
@@ -48,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("thresholds.csv"),
         metavar="FILE",
-        help="thresholds file (default: thresholds.csv); the report gets the same name with .html",
+        help="thresholds file (default: thresholds.csv); the report has this name with the extension .html",
     )
     parser.add_argument("--force", action="store_true", help="replace existing output files")
     _add_method_options(parser)
@@ -62,22 +63,22 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         type=_share,
         default=0.95,
         metavar="P",
-        help="precision to reach for each class (default: 0.95)",
+        help="share of a class's accepted answers that must be correct (default: 0.95)",
     )
     parser.add_argument(
         "--confidence",
         type=_share,
         metavar="C",
-        help="the precision's lower bound at this confidence must reach P",
+        help="require that the lower bound of the precision, at this confidence level, reaches --precision",
     )
     parser.add_argument(
-        "--plain", action="store_true", help="write the statistics of all answers; choose no thresholds"
+        "--plain", action="store_true", help="choose no thresholds; write the statistics of all answers"
     )
     parser.add_argument(
         "--holdout",
         type=_share,
         metavar="S",
-        help="share of images for evaluation (default: cross-validation)",
+        help="evaluate on this share of the images (default: cross-validation)",
     )
     parser.add_argument(
         "--folds", type=_folds, default=5, metavar="N", help="number of cross-validation folds (default: 5)"
@@ -85,7 +86,7 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Calibrate and report; return the exit status.
+    """Choose thresholds, write the thresholds and the report, and return the exit status.
 
     Raises:
         CommandError: labels, images, model or settings are not usable, or an output file exists.
@@ -110,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
             found = calibrate(settings, classes, images, _method(options, settings), step)
     except (ModelError, CalibrationError) as error:
         raise CommandError(str(error)) from None
-    # The thresholds are written before the report, so that an error in the report cannot lose them.
+    # The thresholds are written before the report, so that they are kept if the report fails.
     with _command_errors():
         write(found.rows, options.output, replace=options.force)
     report = calibration_report.page(found)

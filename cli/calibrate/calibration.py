@@ -1,4 +1,4 @@
-"""Computes thresholds from labelled images, and metrics of the reliability of model and thresholds."""
+"""Computes thresholds from labelled images, and metrics of the accuracy of model and thresholds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from worker.engine import Engine
 
 @dataclass(frozen=True)
 class Method:
-    """The goal of the thresholds, and their evaluation: cross-validation, or a hold-out share of images."""
+    """The goal of the thresholds, and how they are evaluated: by cross-validation, or on hold-out images."""
 
     goal: Goal
     folds: int = 5
@@ -27,7 +27,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The results of a calibration for the report; `facts` has the results for the JSON output."""
+    """The results of a calibration, which the report shows; `--json` prints only `facts`."""
 
     classes: Sequence[str]
     scored: ScoredImages
@@ -43,7 +43,7 @@ def calibrate(
     method: Method,
     step: Callable[[int], None],
 ) -> Calibration:
-    """Score the images with the settings' model, choose thresholds, and evaluate model and thresholds.
+    """Run the model on the images, choose thresholds, and evaluate the model and the thresholds.
 
     Raises:
         ModelError: the model is not supported.
@@ -73,8 +73,8 @@ def _check_scores(scored: ScoredImages, settings: Settings) -> None:
     if not scored.images:
         path, reason = scored.unreadable[0]
         raise CalibrationError(
-            f"images: expected readable files, got {len(scored.unreadable)} unreadable files. The first file"
-            f" is {path}: {reason}"
+            f"images: expected readable files, got {len(scored.unreadable)} unreadable files. The first"
+            f" unreadable file is {path}: {reason}"
         )
     low, high = scored.answers.scores.min(), scored.answers.scores.max()
     if low < -1e-3 or high > 1 + 1e-3:
@@ -83,7 +83,7 @@ def _check_scores(scored: ScoredImages, settings: Settings) -> None:
 
 
 def _settings_facts(settings: Settings, engine: Engine) -> dict[str, Any]:
-    """Return the settings that change scores. Thresholds are valid only for these values of the settings."""
+    """Return the settings on which the thresholds depend; with other values, the thresholds are invalid."""
     return {
         "INPUT_HEIGHT": engine.height,
         "INPUT_WIDTH": engine.width,

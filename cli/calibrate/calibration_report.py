@@ -18,10 +18,10 @@ from shared.image_header import open_image
 
 SCRIPT = Path(__file__).with_name("calibration_report.js")
 MAX_MISTAKES = 12
-"""Maximum number of wrong answers with a thumbnail."""
+"""Maximum number of wrong answers that the report shows with a thumbnail."""
 
 THUMBNAIL = (240, 240)
-"""Maximum size of a thumbnail in pixels."""
+"""Maximum width and height of a thumbnail, in pixels."""
 
 
 def page(found: Calibration) -> str:
@@ -36,8 +36,8 @@ def page(found: Calibration) -> str:
     script = SCRIPT.read_text(encoding="utf-8")
     return environment.get_template("calibration_report.html").render(
         script=script,
-        # The browser runs only the script with this digest, even if a file's or class's name contains
-        # another.
+        # The browser runs only the script with this digest, so a script in a file's or class's name cannot
+        # run.
         digest=b64encode(sha256(script.encode()).digest()).decode(),
         facts=found.facts,
         evaluated_by=evaluated_by(found.facts),
@@ -51,7 +51,7 @@ def page(found: Calibration) -> str:
 
 
 def _top_mistakes(found: Calibration) -> list[dict[str, Any]]:
-    """Return the wrong answers with the highest scores, where either the model or the label is wrong."""
+    """Return the wrong answers with the highest scores, which show errors of the model or wrong labels."""
     answers = found.scored.answers
     wrong = np.flatnonzero(~answers.right)
     order = wrong[np.argsort(-answers.scores[wrong, 0], kind="stable")][:MAX_MISTAKES]

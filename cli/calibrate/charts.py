@@ -1,4 +1,4 @@
-"""The report's charts as SVG in data URLs, so that the page needs no other file."""
+"""Draws the report's charts as SVG data URLs, so that the HTML page needs no other file."""
 
 import io
 from base64 import b64encode
@@ -17,7 +17,7 @@ from cli.calibrate.scoring import Answers
 
 BLUE, ORANGE, GREY = "#1667c1", "#c8520c", "#8a94a3"
 MAX_CLASSES = 40
-"""Maximum number of classes in the confusion matrix, which shows the most confused classes."""
+"""Maximum number of classes in the confusion matrix, which shows the classes with the most errors."""
 
 POINTS: dict[str, Any] = {"fmt": "o", "color": BLUE, "markersize": 5, "capsize": 2, "linewidth": 1.2}
 CHOSEN: dict[str, Any] = {"color": BLUE, "markersize": 8, "clip_on": False, "label": "the chosen thresholds"}
@@ -30,12 +30,12 @@ STYLE: Any = {
     "axes.labelcolor": "#333b47",
     "xtick.color": "#333b47",
     "ytick.color": "#333b47",
-    "svg.hashsalt": "calibration",  # so that equal results give equal files
+    "svg.hashsalt": "calibration",  # A fixed salt makes equal results give equal files.
 }
 
 
 def reliability(bins: Sequence[dict[str, Any]]) -> str:
-    """Draw a reliability diagram: the share of correct answers by score, above the number of images."""
+    """Draw a reliability diagram: the share of correct answers by score, and the images by score."""
     with _figure(4.4, 4.2) as (figure, data_url):
         upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
         upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
@@ -52,7 +52,7 @@ def reliability(bins: Sequence[dict[str, Any]]) -> str:
 
 
 def thresholds(answers: Answers, evaluation: Evaluation) -> str:
-    """Draw precision by the share of accepted answers, for common thresholds and the chosen thresholds."""
+    """Draw precision by share of accepted answers: for thresholds common to all classes, and as chosen."""
     with _figure(4.4, 4.2) as (figure, data_url):
         axes = figure.subplots()
         x, y = precision_by_coverage(answers)
@@ -74,7 +74,7 @@ def thresholds(answers: Answers, evaluation: Evaluation) -> str:
 
 
 def confusions(answers: Answers, names: Sequence[str]) -> str:
-    """Draw the confusion matrix: images by class (row) and answer (column), coloured by the row's share."""
+    """Draw the confusion matrix: a row for each class, and a column for each answer."""
     chosen = _most_confused(answers, len(names))
     counts = np.zeros((len(chosen), len(chosen)))
     place = {index: at for at, index in enumerate(chosen)}

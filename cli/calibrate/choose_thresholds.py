@@ -1,13 +1,13 @@
-"""Chooses each class's threshold by the answers to labelled images, and writes thresholds.csv.
+"""Chooses each class's threshold from the model's answers to labelled images; writes thresholds.csv.
 
 A row of thresholds.csv contains statistics of a class's answers. From the row, the service computes the
 class's threshold t and accepts scores above t:
 
     t = top1_min - (1 - correct) * (top1_min - top2_max) / 2
 
-This module writes two of the images' scores into the row. `top1_min` is the lowest score to accept;
-`top2_max` is the highest score below it of a wrong answer or of a second answer. For each value of `correct`,
-t lies between these two scores. So the service accepts exactly the chosen answers.
+This module writes `top1_min` and `top2_max` into the row. `top1_min` is the lowest score to accept. `top2_max`
+is the highest score, below `top1_min`, of a wrong answer or of a second answer. For each value of `correct`,
+the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the chosen answers.
 """
 
 import csv
@@ -28,9 +28,10 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
 
 MAX_INTERVAL = 0.2
-"""Maximum width of the 95 % interval of a class's precision.
+"""Maximum width of the 95 % confidence interval of a class's precision.
 
-A class with a wider interval has too few answers. 16 correct answers are enough, or 24 with one wrong answer.
+A class with a wider interval has too few answers. Enough are 16 answers if all are correct, or 24 answers if
+one answer is wrong.
 """
 
 UNREACHABLE = "1.0000"
@@ -42,8 +43,8 @@ class Goal:
     """The precision that thresholds must reach among the answers above the service's minimum threshold.
 
     With a `confidence`, the lower bound of the precision's confidence interval must reach `precision`. With
-    `plain`, no threshold is chosen: rows contain the statistics of all answers, as in the original server's
-    files.
+    `plain`, no threshold is chosen: the rows contain the statistics of all answers, as in the original
+    server's files.
     """
 
     precision: float = 0.95
@@ -52,7 +53,7 @@ class Goal:
     plain: bool = False
 
     def reached(self, right: Counts, answers: Counts) -> NDArray[np.bool_]:
-        """Return whether `right` correct ones among `answers` reach the precision, for arrays [n]."""
+        """Return whether the precision is reached by `right` correct ones of `answers` answers: arrays [n]."""
         if self.confidence is None:
             return np.asarray(right / answers >= self.precision)
         z = NormalDist().inv_cdf(self.confidence)
@@ -63,8 +64,9 @@ class Goal:
 class Row:
     """A class's row of thresholds.csv with its cells as text, and the basis of its threshold.
 
-    `basis` is 'own' (the class's answers), 'common' (all classes' answers, because the class has too few),
-    'shut' (no score reaches the precision, so no answer is accepted) or 'plain'.
+    `basis` is 'own' (the class's own answers), 'common' (all classes' answers, because the class has too few
+    answers), 'shut' (no score reaches the precision, so no answer is accepted) or 'plain' (no threshold was
+    chosen).
     """
 
     name: str
@@ -84,9 +86,9 @@ class Row:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The lowest score to accept, the highest wrong or second score below it, and the accepted answers.
+    """The `lowest` score to accept, and the highest score `below` it of a wrong or second answer.
 
-    `right` and `answers` are the numbers of correct accepted answers and of all accepted answers.
+    `right` is the number of correct accepted answers; `answers` is the number of all accepted answers.
     """
 
     lowest: float
@@ -98,7 +100,7 @@ class _Chosen:
         """Return `top1_min` and `top2_max`, with the fewest decimals that keep the threshold between them."""
         for digits in range(4, 20):
             unit = Decimal(1).scaleb(-digits)
-            # `top1_min` is strictly below the lowest score, because an answer must exceed the threshold.
+            # `top1_min` is below the lowest score, because the service accepts only scores above the threshold.
             high = Decimal(self.lowest).quantize(unit, ROUND_CEILING) - unit
             low = high if self.below is None else Decimal(self.below).quantize(unit, ROUND_CEILING)
             if low <= high:
@@ -108,7 +110,7 @@ class _Chosen:
 
 @dataclass(frozen=True)
 class _Scores:
-    """A class's scores as the correct best answer, as a wrong best answer, and as the second answer."""
+    """A class's scores where it is the correct best answer, a wrong best answer, or the second answer."""
 
     right: Floats
     wrong: Floats
@@ -120,7 +122,7 @@ class _Scores:
 
 
 def wilson(right: float, of: float, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson interval of a share (95 % by default), which is valid even for small counts."""
+    """Return the Wilson confidence interval of the share `right` / `of` (95 % by default)."""
     if of == 0:
         return 0.0, 1.0
     share, square = right / of, z * z
@@ -186,10 +188,10 @@ def _cells(scores: _Scores, common: str, goal: Goal) -> tuple[str, str, str]:
 
 
 def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
-    """Return the lowest correct score such that this answer and all higher ones reach the goal, or None.
+    """Return the lowest score for which the answers with at least this score reach the goal, or None.
 
-    No correct answer has a score between this score and the next lower wrong score, because such an answer
-    would raise the precision.
+    It is the score of a correct answer. The answer with the next lower score is wrong, because a correct
+    answer would raise the precision and would be returned instead.
     """
     right = np.sort(scores.right[scores.right > goal.minimum])
     every = np.sort(np.concatenate([right, scores.wrong[scores.wrong > goal.minimum]]))
@@ -206,9 +208,9 @@ def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
 
 
 def _rounded_range(scores: Floats) -> tuple[str, str]:
-    """Return the lowest score, rounded down, and the highest score, rounded up.
+    """Return the lowest score, rounded down, and the highest score, rounded up, with four decimals.
 
-    The lowest score exceeds its cell, because an answer must exceed the threshold.
+    The rounded value is below the lowest score, because the service accepts only scores above the threshold.
     """
     if not len(scores):
         return "", ""

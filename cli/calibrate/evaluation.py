@@ -15,14 +15,14 @@ BINS = 15
 """Number of bins of the reliability diagram and of the calibration error, as in Guo et al. 2017."""
 
 SEED = 0
-"""Seed for assigning images to folds, so that equal runs give equal metrics."""
+"""Random seed for assigning images to folds; a fixed seed gives the same metrics in each run."""
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers, and whether each answer is accepted by thresholds that were chosen without this answer."""
+    """Answers, and whether each is accepted. The thresholds were chosen without the evaluated answers."""
 
     answers: Answers
     accepted: Mask
@@ -31,7 +31,7 @@ class Evaluation:
 def hold_out(
     answers: Answers, classes: Sequence[str], goal: Goal, share: float
 ) -> tuple[list[Row], Evaluation]:
-    """Choose thresholds from a part of each class's images; evaluate the thresholds on the held-out share."""
+    """Choose thresholds without a `share` of each class's images; evaluate the thresholds on this share."""
     held = _assign(answers.truth, lambda count: (np.arange(count) + 0.5) / count < share)
     rows = choose(answers.part(~held), classes, goal)
     rest = answers.part(held)
@@ -41,7 +41,7 @@ def hold_out(
 def cross_validate(
     answers: Answers, classes: Sequence[str], goal: Goal, folds: int
 ) -> tuple[list[Row], Evaluation]:
-    """Choose thresholds from all images; evaluate each fold with thresholds from the other folds."""
+    """Choose thresholds from all images; evaluate each fold with thresholds chosen from the other folds."""
     fold = _assign(answers.truth, lambda count: np.arange(count) % folds)
     accepted = np.zeros(len(answers), bool)
     for number in range(folds):
@@ -77,7 +77,7 @@ def metrics(answers: Answers, evaluation: Evaluation, rows: Sequence[Row], goal:
 
 
 def share(mask: Mask) -> dict[str, Any]:
-    """Return the share of true items with its 95 % interval; `value` is None if there are no items."""
+    """Return the share of true items with its 95 % interval. Without items, the `value` is None."""
     count, of = int(mask.sum()), len(mask)
     low, high = wilson(count, of)
     return {"value": count / of if of else None, "low": low, "high": high, "count": count, "of": of}
@@ -95,14 +95,14 @@ def reliability_bins(scores: NDArray[np.float64], right: Mask) -> list[dict[str,
 
 
 def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
-    """Return the expected calibration error: the mean distance of score and accuracy, weighted by images."""
+    """Return the expected calibration error: each bin's |score - accuracy|, weighted by images."""
     total = sum(each["of"] for each in bins)
     distances = (each["of"] * abs(each["value"] - each["score"]) for each in bins if each["of"])
     return float(sum(distances) / total) if total else 0.0
 
 
 def precision_by_coverage(answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the share of accepted answers and their precision, for each threshold common to all classes."""
+    """Return the share of accepted answers and their precision, for each possible common threshold."""
     order = np.argsort(-answers.scores[:, 0], kind="stable")
     count = np.arange(1, len(answers) + 1)
     # A threshold accepts either all or none of the answers with equal scores.
@@ -138,13 +138,13 @@ def _confusions(answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _accepted(answers: Answers, rows: Sequence[Row], goal: Goal) -> Mask:
-    """Return whether each answer's score exceeds its class's threshold and the minimum, as in the service."""
+    """Return whether each answer's score exceeds its class's threshold and the minimum threshold."""
     limits = np.array([max(row.value, goal.minimum) for row in rows])
     return np.asarray(answers.scores[:, 0].astype(np.float64) > limits[answers.best[:, 0]])
 
 
 def _assign(truth: NDArray[np.intp], parts: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
-    """Assign each image to a part, class by class in random order; `parts(n)` has the parts of n images."""
+    """Assign each class's images to parts at random; `parts(n)` returns the parts of n images."""
     random = np.random.default_rng(SEED)
     assigned = np.zeros(len(truth), parts(1).dtype)
     for index in np.unique(truth):

@@ -26,22 +26,24 @@ def from_folders(folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
     """Return the images of a folder that contains a folder for each class; skip hidden files.
 
     Raises:
-        CalibrationError: a folder's name is no class, or there are no files.
+        CalibrationError: a folder's name is not a class name, or there are no files.
     """
     folders = _visible_folders(folder)
     number = {name: index for index, name in enumerate(classes)}
     _check_labels({each.name: f"the folder {each.name}" for each in folders}, number)
     images = [LabelledImage(file, number[each.name]) for each in folders for file in _visible_files(each)]
     if not images:
-        raise CalibrationError(f"{folder}: expected images in its folders, got no files. Add images.")
+        raise CalibrationError(
+            f"{folder}: expected images in the classes' folders, got no files. Add images."
+        )
     return images
 
 
 def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
-    """Return the images that a CSV table with the columns file and label lists, relative to `folder`.
+    """Return the images listed in a CSV table. The file names in the table are relative to `folder`.
 
     Raises:
-        CalibrationError: the table can't be read, a label is no class, or a file appears twice.
+        CalibrationError: the table can't be read, a label is not a class name, or a file appears twice.
     """
     try:
         rows = list(_rows(table))
@@ -89,7 +91,7 @@ def _is_filled(cells: list[str]) -> bool:
 
 
 def _check_labels(places: Mapping[str, str], classes: Mapping[str, int]) -> None:
-    """Check that each label is a class; `places` describes the place where each label appears first."""
+    """Check that each label is a class name; `places` describes where each label appears first."""
     errors = []
     for label in [label for label in places if label not in classes]:
         near = difflib.get_close_matches(label, classes, n=1)

@@ -16,7 +16,7 @@ SEEN_IN_TRAINING = (
 
 
 def summary(facts: dict[str, Any]) -> list[str]:
-    """Return the results in two sentences, then the notes."""
+    """Return the summary: two sentences with the results, then the notes."""
     return [
         f"{facts['images']} images: the best answer is correct for {percent(facts['top1'])}; one of the best"
         f" five answers is correct for {percent(facts['top5'])}",
@@ -27,7 +27,7 @@ def summary(facts: dict[str, Any]) -> list[str]:
 
 
 def evaluated_by(facts: dict[str, Any]) -> str:
-    """Describe how the images for the evaluation were separated from the images that chose the thresholds."""
+    """Describe how the thresholds were evaluated: by cross-validation, or on hold-out images."""
     method = facts["method"]
     if method["folds"]:
         return f"by {method['folds']}-fold cross-validation"
@@ -42,14 +42,14 @@ def percent(share: dict[str, Any]) -> str:
 
 
 def notes(facts: dict[str, Any]) -> list[str]:
-    """Return notes on the limits of the thresholds, for users of the thresholds."""
+    """Return notes that explain to users how far the thresholds can be trusted."""
     parts = (_unreadable, _missing_images, _few_answers, _unreachable, _missed_precision)
     return [*chain.from_iterable(part(facts) for part in parts), SEEN_IN_TRAINING]
 
 
 def _unreadable(facts: dict[str, Any]) -> Iterator[str]:
     if count := len(facts["unreadable"]):
-        yield f"{_count(count, 'file')} could not be read, so the calibration is without them."
+        yield f"{_count(count, 'file')} could not be read; the calibration does not include these files."
 
 
 def _missing_images(facts: dict[str, Any]) -> Iterator[str]:
@@ -66,8 +66,8 @@ def _few_answers(facts: dict[str, Any]) -> Iterator[str]:
         )
     if common:
         yield (
-            "Classes with too few answers get the common threshold of all classes. Wrong answers with such a"
-            " class can raise the threshold of this class."
+            "Classes with too few answers get the common threshold of all classes. Wrong answers"
+            " with such a class can raise its threshold above the common threshold."
         )
 
 
@@ -83,8 +83,8 @@ def _missed_precision(facts: dict[str, Any]) -> Iterator[str]:
     goal, found = facts["method"]["precision"], facts["precision"]
     if facts["method"]["rule"] == "precision" and found["of"] and found["high"] < goal:
         yield (
-            f"On images that did not choose the thresholds, {100 * found['value']:.1f} % of the accepted"
-            f" answers are correct, less than the requested {100 * goal:g} %. If there are few images"
+            f"On images that were not used to choose the thresholds, {100 * found['value']:.1f} % of the"
+            f" accepted answers are correct, less than the requested {100 * goal:g} %. If there are few images"
             " per class, add --confidence or raise --precision."
         )
 

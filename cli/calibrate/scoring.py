@@ -16,7 +16,7 @@ from worker.decode import PixelSpec, decode
 from worker.engine import Engine
 
 TOP = 5
-"""Number of stored answers for each image, which is enough for thresholds and for the top-5 accuracy."""
+"""Number of best answers stored for each image: enough for the thresholds and the top-5 accuracy."""
 
 Pixels = NDArray[np.uint8]
 
@@ -43,7 +43,7 @@ class Answers:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether the best answer is correct, [n]."""
+        """Whether each image's best answer is correct, [n]."""
         return np.asarray(self.best[:, 0] == self.truth)
 
     def part(self, rows: NDArray[np.bool_]) -> "Answers":
@@ -53,7 +53,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """The readable images in the order of their answers, and the reason for each unreadable image."""
+    """The readable images with their answers, and the unreadable files with the reasons."""
 
     images: list[LabelledImage]
     answers: Answers
@@ -67,7 +67,7 @@ def score(
     max_bytes: int,
     step: Callable[[int], None],
 ) -> ScoredImages:
-    """Run the model over the images in full batches; `step` receives the size of each finished batch.
+    """Run the model on the images in full batches; call `step` with the size of each finished batch.
 
     Raises:
         CalibrationError: the model returns a score that is not a number.
@@ -91,7 +91,7 @@ def score(
 def _decoded_batches(
     images: Sequence[LabelledImage], size: int, read: Callable[[Path], Pixels | str]
 ) -> Iterator[tuple[Sequence[LabelledImage], list[Pixels | str]]]:
-    """Yield each batch with its pixels. The next batch is decoded while the caller handles this one."""
+    """Yield each batch of images with its pixels; meanwhile, threads decode the next batch."""
     batches = [images[at : at + size] for at in range(0, len(images), size)]
     with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
         ahead = [pool.submit(read, each.path) for each in images[:size]]
