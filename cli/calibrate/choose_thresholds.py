@@ -5,9 +5,10 @@ class's threshold t and accepts scores above t:
 
     t = top1_min - (1 - correct) * (top1_min - top2_max) / 2
 
-This module writes `top1_min` and `top2_max` into the row. `top1_min` is the lowest score to accept. `top2_max`
-is the highest score, below `top1_min`, of a wrong answer or of a second answer. For each value of `correct`,
-the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the chosen answers.
+This module writes `top1_min` and `top2_max` into the row. `top1_min` is the lowest score to accept.
+`top2_max` is the highest score, below `top1_min`, of a wrong answer or of a second answer. For each value of
+`correct`, the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the chosen
+answers.
 """
 
 import csv
@@ -53,7 +54,7 @@ class Goal:
     plain: bool = False
 
     def reached(self, right: Counts, answers: Counts) -> NDArray[np.bool_]:
-        """Return whether the precision is reached by `right` correct ones of `answers` answers: arrays [n]."""
+        """Return whether the precision `right` / `answers` (correct answers, all answers) is reached, [n]."""
         if self.confidence is None:
             return np.asarray(right / answers >= self.precision)
         z = NormalDist().inv_cdf(self.confidence)
@@ -100,7 +101,7 @@ class _Chosen:
         """Return `top1_min` and `top2_max`, with the fewest decimals that keep the threshold between them."""
         for digits in range(4, 20):
             unit = Decimal(1).scaleb(-digits)
-            # `top1_min` is below the lowest score, because the service accepts only scores above the threshold.
+            # `top1_min` is below the lowest score, because only scores above the threshold are accepted.
             high = Decimal(self.lowest).quantize(unit, ROUND_CEILING) - unit
             low = high if self.below is None else Decimal(self.below).quantize(unit, ROUND_CEILING)
             if low <= high:
@@ -210,7 +211,7 @@ def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
 def _rounded_range(scores: Floats) -> tuple[str, str]:
     """Return the lowest score, rounded down, and the highest score, rounded up, with four decimals.
 
-    The rounded value is below the lowest score, because the service accepts only scores above the threshold.
+    The rounded value is below the lowest score, because only scores above the threshold are accepted.
     """
     if not len(scores):
         return "", ""

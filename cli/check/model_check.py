@@ -11,7 +11,7 @@ PART = "model"
 
 
 def check_file(report: Report, settings: Settings) -> ModelFile | None:
-    """Inspect the model file as a worker does at its start; describe the file even if a worker would refuse it."""
+    """Inspect the model file as a worker does at its start; describe even a file that a worker refuses."""
     with report.faults_in(PART):
         report.facts["fingerprint"] = inspect_model(settings.model).fingerprint
     if not settings.model.exists():

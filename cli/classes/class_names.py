@@ -7,8 +7,8 @@ from cli.classes.ordered_names import ClassNames, NamesError, ordered_names
 from cli.classes.pickled_names import MAX_BYTES, TOO_LONG, read_pickle
 
 HIDDEN = (
-    "the hidden folder {} is not counted as a class. Keras' image_dataset_from_directory ignores hidden folders;"
-    " Keras' older flow_from_directory counts them as classes. If the model has more outputs than there are"
+    "the hidden folder {} is not counted as a class. Keras' image_dataset_from_directory ignores hidden"
+    " folders; Keras' older flow_from_directory counts them as classes. If the model has more outputs than there are"
     " names, add the folder's name to the list."
 )
 
@@ -31,7 +31,7 @@ def read_class_names(path: Path) -> ClassNames:
 
 
 def _from_folders(path: Path) -> ClassNames:
-    folders = sorted(each.name for each in path.iterdir() if each.is_dir())  # Keras sorts names so too.
+    folders = sorted(each.name for each in path.iterdir() if each.is_dir())  # Keras sorts by code point too.
     names = [name for name in folders if not name.startswith(".")]
     if not names:
         raise NamesError("expected a folder for each class, got no folders")

@@ -9,8 +9,8 @@ from cli.classes.ordered_names import NamesError, name_of
 class Stub:
     """Replaces an object of the pickle; stores the object's class name, arguments and state.
 
-    In a joblib file, an array's data follow its description. `raw` then contains the data: bytes, or a stub of
-    the array.
+    In a joblib file, an array's data follow its description. `raw` then contains the data: bytes, or a stub
+    of the array.
     """
 
     arguments: tuple[Any, ...]

@@ -1,4 +1,4 @@
-"""Writes the answers to many photos as CSV, JSON lines or Parquet; the output file's extension selects the format."""
+"""Writes the answers to many photos as CSV, JSON lines or Parquet, as the output file's extension requires."""
 
 import csv
 import itertools
@@ -37,7 +37,7 @@ def check(path: Path) -> None:
         except ImportError:
             hint = install_hint("parquet")
             raise CommandError(
-                f"--output: a .parquet file needs the package pyarrow. Install it: {hint}; or name a .csv file."
+                f"--output: a .parquet file needs pyarrow. Install pyarrow: {hint}; or name a .csv file."
             ) from None
 
 

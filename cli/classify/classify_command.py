@@ -15,9 +15,9 @@ DESCRIPTION = """\
 Classifies all photos in FOLDER and its subfolders, on the server at --url. Without --url, the command starts
 a server for this run, with INFERENCE_MODEL and the other settings (see `serve`).
 
-Press Ctrl-C to stop; run the same command again to continue. For a damaged file or a file that is not a photo,
-the output has the reason instead of an answer. Hidden files are skipped. Files with the extension of another
-type (.json, .txt, .mp4) are skipped too.
+Press Ctrl-C to stop; run the same command again to continue. For a damaged file or a file that is not a
+photo, the output has the reason instead of an answer. Hidden files are skipped. Files with the extension of
+another type (.json, .txt, .mp4) are skipped too.
 
   classification-server classify photos
   classification-server classify photos --output answers.parquet --html answers.html

@@ -38,7 +38,7 @@ class FolderRun:
         self._outputs = {each.absolute() for each in outputs}
 
     def run(self) -> int:
-        """Classify the photos without an outcome in the journal, and write the output; return the exit status.
+        """Classify the photos that the journal has no outcome for, write the output, return the exit status.
 
         Raises:
             CommandError: the server cannot be used, there are no photos, or the output cannot be written.

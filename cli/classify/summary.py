@@ -7,7 +7,7 @@ from typing import Any
 from cli.classify.answer_tables import printable
 
 MAX_CLASSES, MAX_ERRORS = 20, 10
-"""Maximum numbers of classes and of errors that a summary prints. The output file has all classes and errors."""
+"""Maximum numbers of classes and of errors that a summary prints; the output file contains all of them."""
 
 
 def format_score(score: float) -> str:

@@ -93,7 +93,7 @@ class EmbeddedRedis:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lock(self, name: str) -> int | None:
-        """Lock a file in the folder until `close`; return its descriptor, or None if another process locked it."""
+        """Lock a file until `close`; return its descriptor, or None if another process has locked it."""
         file = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

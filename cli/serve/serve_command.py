@@ -135,9 +135,7 @@ def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
 
     embedded = EmbeddedRedis(data_folder(settings.data_dir, settings.server_port), settings.fsync)
     if not embedded.is_persistent:
-        echo(
-            "SERVER_DATA_DIR: no writable folder was found, so jobs and results are lost when the service stops"
-        )
+        echo("SERVER_DATA_DIR: no writable folder was found, so jobs and results are lost at the end")
     with contextlib.closing(embedded):
         yield embedded.url, [embedded.process_spec()]
 
