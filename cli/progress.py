@@ -16,7 +16,7 @@ Advance = Callable[[int], None]
 
 @contextlib.contextmanager
 def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> Iterator[Advance]:
-    """Yield a function. The caller reports each time how many items were completed since the last call.
+    """Yield a function. The caller calls it with the number of items completed since the last call.
 
     An earlier run completed `done` items; the rate and the remaining time do not include these items.
     """

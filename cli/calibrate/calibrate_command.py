@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
         from cli.calibrate.calibration import calibrate
         from cli.calibrate.choose_thresholds import write
     except ImportError as error:
-        raise CommandError(f"{error}. Install it: {install_hint('people,worker')}.") from None
+        raise CommandError(f"{error}. Install the package: {install_hint('people,worker')}.") from None
     from cli.calibrate.labelled_images import CalibrationError
     from worker.classes_file import read_classes
     from worker.model_allowlist import ModelError

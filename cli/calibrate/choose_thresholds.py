@@ -31,8 +31,8 @@ Counts = NDArray[np.intp]
 MAX_INTERVAL = 0.2
 """Maximum width of the 95 % confidence interval of a class's precision.
 
-A class with a wider interval has too few answers. Enough are 16 answers if all are correct, or 24 answers if
-one answer is wrong.
+A class with a wider interval has too few answers. A class has enough answers with 16 correct answers, or with
+24 answers of which one is wrong.
 """
 
 UNREACHABLE = "1.0000"

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from cli.check.serving_check import check
     except ImportError as error:
-        raise CommandError(f"{error}. Install it: {install_hint('worker')}.") from None
+        raise CommandError(f"{error}. Install the package: {install_hint('worker')}.") from None
     import demo
 
     with _status(options.quiet):

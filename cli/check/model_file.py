@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Format, origin, layers and number of parameters of a model file (None for a SavedModel)."""
+    """Format, origin and layers of a model file, and its number of parameters (None if unknown)."""
 
     form: str
     saved_by: str
@@ -98,7 +98,7 @@ def _saved_by(version: str) -> str:
 
 
 def layers_of(model: dict[str, Any]) -> Iterator[Layer]:
-    """Yield the layers of a model's configuration in order, with those of nested models."""
+    """Yield the layers of a model's configuration in order, including the layers of nested models."""
     config = model.get("config", {})
     # The configuration of an old Sequential model is only a list of layers.
     for each in config if isinstance(config, list) else config.get("layers", []):

@@ -8,8 +8,8 @@ from cli.classes.pickled_names import MAX_BYTES, TOO_LONG, read_pickle
 
 HIDDEN = (
     "the hidden folder {} is not counted as a class. Keras' image_dataset_from_directory ignores hidden"
-    " folders; Keras' older flow_from_directory counts them as classes. If the model has more outputs than there are"
-    " names, add the folder's name to the list."
+    " folders; Keras' older flow_from_directory counts them as classes. If the model has more outputs than"
+    " there are names, add the folder's name to the list."
 )
 
 

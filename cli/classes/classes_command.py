@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the names; return the exit status: 1 if the model's number of outputs is not that of the names.
+    """Write the names; return the exit status: 1 if the numbers of names and of model outputs differ.
 
     Raises:
         CommandError: the file contains no usable names, or the output can't be written.

@@ -55,7 +55,7 @@ class _Encode(Stub):
 
 
 class InertUnpickler(pickle.Unpickler):
-    """Reads one pickle, which with `inner` is nested in a joblib file."""
+    """Reads one pickle. With `inner`, this pickle is nested in a joblib file."""
 
     def __init__(self, file: io.BytesIO, *, inner: bool = False) -> None:
         super().__init__(file, encoding="bytes")  # Text from Python 2 may be UTF-8 or Latin-1.
@@ -88,7 +88,7 @@ def unpickle(data: bytes) -> Any:
 
 
 def _array_wrapper(file: io.BytesIO) -> type[Stub]:
-    """Return a stub class for an array's description in a joblib file; it reads the data that follow."""
+    """Return a stub class for an array in a joblib file; the class also reads the array's data."""
 
     class NumpyArrayWrapper(Stub):
         def __setstate__(self, state: Any) -> None:

@@ -1,4 +1,4 @@
-"""Writes the answers to many photos as CSV, JSON lines or Parquet, as the output file's extension requires."""
+"""Writes the answers to many photos as CSV, JSON lines or Parquet; the file extension selects the format."""
 
 import csv
 import itertools

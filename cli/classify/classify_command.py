@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         import httpx  # noqa: F401
         import rich  # noqa: F401
     except ImportError as error:
-        raise CommandError(f"{error}. Install it: {install_hint('people')}.") from None
+        raise CommandError(f"{error}. Install the package: {install_hint('people')}.") from None
     if not options.folder.is_dir():
         raise CommandError(f"FOLDER: {options.folder} is not a folder. Name the folder of the photos.")
     options.output = options.output or Path(f"{options.folder.resolve().name or 'photos'}.csv")

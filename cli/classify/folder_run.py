@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from classification_client import Client, Outcome
 
 CONNECT_SECONDS = 10.0
-"""Retry time of the first request to the server, in seconds; later requests have that of --patience."""
+"""Retry time of the first request to the server, in seconds; --patience sets that of later requests."""
 
 FINGERPRINTS = ("model", "thresholds")
 """Fields of `/cfg` and of each answer: fingerprints, which must be equal in all answers of a run."""
@@ -38,7 +38,7 @@ class FolderRun:
         self._outputs = {each.absolute() for each in outputs}
 
     def run(self) -> int:
-        """Classify the photos that the journal has no outcome for, write the output, return the exit status.
+        """Classify the photos without an outcome in the journal, write the output, return the exit status.
 
         Raises:
             CommandError: the server cannot be used, there are no photos, or the output cannot be written.

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Commands:
-    """The command of each process; `-P` prevents imports of packages in the current folder."""
+    """The command of each process; `-P` prevents imports from the current folder."""
 
     worker: Sequence[str] = (sys.executable, "-P", "-m", "worker")
     gateway: Sequence[str] = (
@@ -135,7 +135,8 @@ def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
 
     embedded = EmbeddedRedis(data_folder(settings.data_dir, settings.server_port), settings.fsync)
     if not embedded.is_persistent:
-        echo("SERVER_DATA_DIR: no writable folder was found, so jobs and results are lost at the end")
+        lost = "jobs and results are lost when the service stops"
+        echo(f"SERVER_DATA_DIR: no writable folder was found, so {lost}")
     with contextlib.closing(embedded):
         yield embedded.url, [embedded.process_spec()]
 
