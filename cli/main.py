@@ -27,8 +27,8 @@ COMMANDS = {
 """The module of each command.
 
 Each module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)`, and `run(options)`, which returns the
-exit status. All modules must be fast to import, because `--help` imports
-all of them."""
+exit status. All modules must be fast to import, because `--help` imports all of them.
+"""
 
 
 class _Version(argparse.Action):

@@ -25,7 +25,7 @@ KNOWN_LAYERS = {
     "block_16_project": "mobilenet_v2",
     "normal_conv_1_12": "nasnet",
 }
-"""Modules of tf.keras.applications, by the name of a layer that only their models have.
+"""Modules of tf.keras.applications, by the name of a layer that identifies their models.
 
 If a model has several of these layers, the first layer in this table decides.
 """

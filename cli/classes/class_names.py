@@ -52,7 +52,7 @@ def _from_file(path: Path) -> ClassNames:
         raise
     except (ValueError, RecursionError) as error:
         raise NamesError(
-            f"expected JSON because it starts with a bracket, got invalid JSON: {error}"
+            f"expected JSON because the file starts with a bracket, got invalid JSON: {error}"
         ) from None
 
 

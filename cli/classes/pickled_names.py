@@ -60,9 +60,8 @@ def parse_pickle(data: bytes) -> ClassNames:
         )
     try:
         found = _names(unpickle(data))
-        if (
-            sum(map(len, found.names)) + len(found.names) > MAX_BYTES
-        ):  # A small pickle can repeat a long name.
+        # A small pickle can repeat a long name.
+        if sum(map(len, found.names)) + len(found.names) > MAX_BYTES:
             raise NamesError(TOO_LONG)
         return found
     except NamesError:

@@ -38,7 +38,7 @@ class FolderRun:
         self._outputs = {each.absolute() for each in outputs}
 
     def run(self) -> int:
-        """Classify the photos without an outcome in the journal, write the output, return the exit status.
+        """Classify the photos without an outcome in the journal, write the output; return the status.
 
         Raises:
             CommandError: the server cannot be used, there are no photos, or the output cannot be written.
