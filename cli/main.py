@@ -32,7 +32,7 @@ exit status. All modules must be fast to import, because `--help` imports all of
 
 
 class _Version(argparse.Action):
-    """Prints the version, which is read only when needed, because reading package metadata is slow."""
+    """Prints the version, which is read only for `--version`, because reading package metadata is slow."""
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
         print(f"classification-server {version()}")

@@ -13,7 +13,7 @@ from cli.bench.measured_models import Subject
 PRECISIONS = ("float32", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ENOUGH = 0.97
-"""Minimum share of the best speed that fewer threads or a smaller batch must reach to be chosen."""
+"""Minimum speed, as a share of the best speed, at which fewer threads or a smaller batch are chosen."""
 
 MIN_BFLOAT16_GAIN = 1.1
 """Minimum speed of bfloat16, divided by the speed of float32, at which bfloat16 is chosen."""

@@ -7,8 +7,8 @@ class's threshold t and accepts scores above t:
 
 This module writes `top1_min` and `top2_max` into the row. `top1_min` is the lowest score to accept.
 `top2_max` is the highest score, below `top1_min`, of a wrong answer or of a second answer. For each value of
-`correct`, the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the chosen
-answers.
+`correct`, the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the
+answers that this module has chosen.
 """
 
 import csv
@@ -63,7 +63,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """A class's row of thresholds.csv with its cells as text, and the basis of its threshold.
+    """A class's row of thresholds.csv, with cells as text, and the `basis` of the class's threshold.
 
     `basis` is 'own' (the class's own answers), 'common' (all classes' answers, because the class has too few
     answers), 'shut' (no score reaches the precision, so no answer is accepted) or 'plain' (no threshold was

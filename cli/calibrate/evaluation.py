@@ -95,7 +95,7 @@ def reliability_bins(scores: NDArray[np.float64], right: Mask) -> list[dict[str,
 
 
 def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
-    """Return the expected calibration error: each bin's |score - accuracy|, weighted by images."""
+    """Return the expected calibration error: the mean |score - accuracy| over bins, weighted by images."""
     total = sum(each["of"] for each in bins)
     distances = (each["of"] * abs(each["value"] - each["score"]) for each in bins if each["of"])
     return float(sum(distances) / total) if total else 0.0

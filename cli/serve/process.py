@@ -36,7 +36,7 @@ class ProcessSpec:
 
 
 class ManagedProcess:
-    """A process that the supervisor can start again, and the times at which the process died."""
+    """A process that the supervisor can restart, and the times at which the process died."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
