@@ -4,7 +4,7 @@ import argparse
 
 from cli import CommandError, install_hint
 
-HELP = "print a script for your shell, which then completes this command's arguments"
+HELP = "print a completion script for bash or zsh"
 DESCRIPTION = """\
 Prints a script for bash or zsh. With this script, the shell completes commands, options and file names.
 
@@ -17,7 +17,7 @@ Prints a script for bash or zsh. With this script, the shell completes commands,
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `completion`."""
-    parser.add_argument("shell", choices=("bash", "zsh"), help="the shell that reads the script")
+    parser.add_argument("shell", choices=("bash", "zsh"), help="shell for which the script is printed")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -24,9 +24,11 @@ COMMANDS = {
     "classes": classes_command,
     "completion": completion,
 }
-"""The module of each command, with `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and
-`run(options)`, which returns the exit status. All modules must be fast to import, because `--help` imports
-all of them."""
+"""The module of each command.
+
+Each module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)`, and `run(options)`, which returns the
+exit status. All modules must be fast to import, because `--help` imports all of them.
+"""
 
 
 class _Version(argparse.Action):
@@ -38,7 +40,7 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that lists the arguments whose value is a path, because `completion` needs this list."""
+    """A parser that lists its arguments with a path as value; `completion` needs this list."""
 
     def __init__(self, **options: Any) -> None:
         self.path_arguments: list[argparse.Action] = []

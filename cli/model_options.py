@@ -8,9 +8,9 @@ from pathlib import Path
 from cli.serve.serve_command import demo_model
 
 OPTIONS = {
-    "model": ("INFERENCE_MODEL", "file of the model"),
-    "classes": ("INFERENCE_CLASSES_FILE", "file of the class names"),
-    "thresholds": ("INFERENCE_THRESHOLDS_FILE", "file of the classes' thresholds"),
+    "model": ("INFERENCE_MODEL", "model file"),
+    "classes": ("INFERENCE_CLASSES_FILE", "file with the class names"),
+    "thresholds": ("INFERENCE_THRESHOLDS_FILE", "file with the classes' thresholds"),
 }
 
 
@@ -19,7 +19,10 @@ def add_model_options(parser: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         variable, what = OPTIONS[name]
         parser.add_argument(
-            f"--{name}", type=Path, metavar="FILE", help=f"{what} (default: the variable {variable})"
+            f"--{name}",
+            type=Path,
+            metavar="FILE",
+            help=f"{what} (default: the environment variable {variable})",
         )
 
 

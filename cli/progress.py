@@ -9,16 +9,16 @@ from typing import Any
 from cli import echo
 
 LINE_SECONDS = 10.0
-"""Minimum time between two log lines, in seconds."""
+"""Minimum time between two log lines about progress, in seconds."""
 
 Advance = Callable[[int], None]
 
 
 @contextlib.contextmanager
 def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> Iterator[Advance]:
-    """Yield a function; the caller passes to it the number of items completed since the last call.
+    """Yield a function. The caller calls it with the number of items completed since the last call.
 
-    An earlier run completed the first `done` items, so the rate and the remaining time ignore these items.
+    An earlier run completed `done` items; the rate and the remaining time do not include these items.
     """
     if quiet:
         yield lambda count: None
@@ -39,7 +39,7 @@ def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> It
 
 @contextlib.contextmanager
 def step_progress(total: int, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Yield a function; before each of the `total` steps, the caller passes to it the name of the step."""
+    """Yield a function. Before each of the `total` steps, the caller calls it with the step's name."""
     number = itertools.count()
     if quiet:
         yield lambda step: None
@@ -72,7 +72,7 @@ def _bar(*columns: Any, what: str, **task: Any) -> Iterator[tuple[Any, Any]]:
 
 
 class _LogLines:
-    """Reports progress on stderr, with at most one line in `LINE_SECONDS`."""
+    """Reports progress on stderr, with at most one log line every `LINE_SECONDS`."""
 
     def __init__(self, what: str, total: int, done: int) -> None:
         self._what, self._total, self._done, self._done_before = what, total, done, done

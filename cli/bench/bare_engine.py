@@ -82,7 +82,7 @@ class BareEngine:
         return _median_ms(lambda: self.engine.run(self._decode(self.images[0])), seconds)
 
     def pipelined(self, seconds: float) -> float:
-        """Return images/s in full batches; the next batch is decoded while the model runs the current batch."""
+        """Return images/s in full batches; the next batch is decoded while the model runs the current one."""
         batch = [self.images[n % len(self.images)] for n in range(self.engine.input_batch)]
         ends: list[float] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:

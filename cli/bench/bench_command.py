@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from cli.bench import measurement, tuning
     except ImportError as error:
-        raise CommandError(f"{error}. Install it: {install_hint('bench')}.") from None
+        raise CommandError(f"{error}. Install the package: {install_hint('bench')}.") from None
     subjects = _subjects(options)
     steps = tuning.steps() if options.tune else measurement.steps(options.clients, bare=not options.url)
     try:

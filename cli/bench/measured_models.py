@@ -65,7 +65,7 @@ def _randomize_normalization(network: Any) -> None:
 
 
 def _photos() -> list[Path]:
-    """Generate 640×480 images of smooth shapes with noise; their JPEG files are as large as those of photos."""
+    """Generate 640×480 images of smooth shapes with noise, so that JPEG compresses them like photos."""
     import numpy as np
     from PIL import Image
 

@@ -39,7 +39,7 @@ class MeasuredService:
     def load(
         self, images: Sequence[Path], seconds: float, *, clients: int = 0, rate: float = 0.0
     ) -> dict[str, Any]:
-        """Send requests; return speed, latencies, each part's CPU time and memory, and the mean batch size."""
+        """Send requests; return speed, latencies, mean batch size, and each part's CPU time and memory."""
         plan = Plan(self.url, [str(each) for each in images], seconds, clients, rate, self.key)
         cpu, before = self._cpu(), self._model_totals()
         outcome = generate_load(plan)
@@ -133,7 +133,7 @@ def _rate(moments: Sequence[float], seconds: float) -> float:
     """Return answers per second: the slope of a line fitted to the number of answers over time.
 
     Dividing the number of answers by `seconds` would leave out the batch that still runs at the end. With two
-    seconds per batch, for example, a measurement of ten seconds would report a tenth less than the real speed.
+    seconds per batch, for example, a measurement of ten seconds would then report 10 % less speed.
     """
     if len(set(moments)) < 2:
         return len(moments) / seconds

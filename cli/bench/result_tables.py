@@ -38,8 +38,9 @@ def _by_part(values: Mapping[str, float], digits: str, unit: str) -> str:
 
 def _bare(model: str, bare: dict[str, Any]) -> Iterator[str | Table]:
     yield (
-        f"\n[bold]{model}[/], decoding and model without the service: {bare['images_per_second']:.1f} images/s,"
-        f" {bare['cpu_ms_per_image']:.1f} CPU ms per image; {bare['lone_ms']:.1f} ms for a single image"
+        f"\n[bold]{model}[/], decoding and model without the service:"
+        f" {bare['images_per_second']:.1f} images/s, {bare['cpu_ms_per_image']:.1f} CPU ms per image;"
+        f" {bare['lone_ms']:.1f} ms for a single image"
     )
     speeds = dict(bare.get("in_turn") or {})
     table = Table("images/s of the model, by batch size", *bare["sizes"])
@@ -58,7 +59,8 @@ def _comparison(result: dict[str, Any]) -> Iterator[str]:
     rounds = ", ".join(f"{each['served']:.1f} / {each['bare']:.1f}" for each in turns)
     yield f"speed of the service / engine: {result['served_to_bare']:.2f} (images/s in each round: {rounds})"
     rounds = ", ".join(f"{each['served_lone_ms']:.1f} - {each['bare_lone_ms']:.1f}" for each in turns)
-    yield f"the service adds {result['lone_adds_ms']:.1f} ms to the time of a single image (ms in each round: {rounds})"
+    added = f"the service adds {result['lone_adds_ms']:.1f} ms to the time of a single image"
+    yield f"{added} (ms in each round: {rounds})"
 
 
 def _runs(runs: list[dict[str, Any]]) -> Table:

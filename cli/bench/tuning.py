@@ -13,7 +13,7 @@ from cli.bench.measured_models import Subject
 PRECISIONS = ("float32", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ENOUGH = 0.97
-"""Minimum share of the best speed that fewer threads or a smaller batch must reach to be chosen."""
+"""Minimum speed, as a share of the best speed, at which fewer threads or a smaller batch are chosen."""
 
 MIN_BFLOAT16_GAIN = 1.1
 """Minimum speed of bfloat16, divided by the speed of float32, at which bfloat16 is chosen."""
@@ -61,8 +61,8 @@ def _name(choice: dict[str, Any]) -> str:
 def propose(tried: list[dict[str, Any]]) -> dict[str, str]:
     """Return the settings to use: the fewest threads and the smallest batch that are nearly the fastest.
 
-    In a small batch, a caller waits less time for the answer. The precision is float32, unless bfloat16 is more
-    than 10 % faster than float32.
+    In a small batch, a caller waits less time for the answer. The precision is float32, unless bfloat16 is
+    more than 10 % faster than float32.
     """
     float32, bfloat16 = (_measured(tried, precision) for precision in PRECISIONS)
     choices = bfloat16 if _best(bfloat16) > MIN_BFLOAT16_GAIN * _best(float32) else float32

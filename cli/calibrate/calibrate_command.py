@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
         from cli.calibrate.calibration import calibrate
         from cli.calibrate.choose_thresholds import write
     except ImportError as error:
-        raise CommandError(f"{error}. Install it: {install_hint('people,worker')}.") from None
+        raise CommandError(f"{error}. Install the package: {install_hint('people,worker')}.") from None
     from cli.calibrate.labelled_images import CalibrationError
     from worker.classes_file import read_classes
     from worker.model_allowlist import ModelError
@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
             found = calibrate(settings, classes, images, _method(options, settings), step)
     except (ModelError, CalibrationError) as error:
         raise CommandError(str(error)) from None
-    # The thresholds are written before the report, so that an error in the report cannot discard the thresholds.
+    # The thresholds are written before the report, so that they are kept if the report fails.
     with _command_errors():
         write(found.rows, options.output, replace=options.force)
     report = calibration_report.page(found)

@@ -35,7 +35,7 @@ STYLE: Any = {
 
 
 def reliability(bins: Sequence[dict[str, Any]]) -> str:
-    """Draw the share of correct answers by score (a reliability diagram), and the number of images by score."""
+    """Draw a reliability diagram: the share of correct answers by score, and the images by score."""
     with _figure(4.4, 4.2) as (figure, data_url):
         upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
         upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle="--", label="perfect calibration")

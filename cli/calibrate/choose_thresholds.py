@@ -5,10 +5,10 @@ class's threshold t and accepts scores above t:
 
     t = top1_min - (1 - correct) * (top1_min - top2_max) / 2
 
-This module writes `top1_min` and `top2_max` into the row. `top1_min` is the lowest score to accept. Among the
-scores below `top1_min` of wrong answers and of second answers, `top2_max` is the highest score. For each value
-of `correct`, the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the chosen
-answers.
+This module writes `top1_min` and `top2_max` into the row. `top1_min` is the lowest score to accept.
+`top2_max` is the highest score, below `top1_min`, of a wrong answer or of a second answer. For each value of
+`correct`, the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the
+answers that this module has chosen.
 """
 
 import csv
@@ -31,8 +31,8 @@ Counts = NDArray[np.intp]
 MAX_INTERVAL = 0.2
 """Maximum width of the 95 % confidence interval of a class's precision.
 
-A class with a wider interval has too few answers. Enough are 16 answers if all are correct, or 24 answers if
-one answer is wrong.
+A class with a wider interval has too few answers. A class has enough answers with 16 correct answers, or with
+24 answers of which one is wrong.
 """
 
 UNREACHABLE = "1.0000"
@@ -44,8 +44,8 @@ class Goal:
     """The precision that thresholds must reach among the answers above the service's minimum threshold.
 
     With a `confidence`, the lower bound of the precision's confidence interval must reach `precision`. With
-    `plain`, no threshold is chosen: the file contains the statistics of all answers, like the original server's
-    files.
+    `plain`, no threshold is chosen: the rows contain the statistics of all answers, as in the original
+    server's files.
     """
 
     precision: float = 0.95
@@ -54,7 +54,7 @@ class Goal:
     plain: bool = False
 
     def reached(self, right: Counts, answers: Counts) -> NDArray[np.bool_]:
-        """Return whether `right` correct answers among `answers` answers reach the precision, for arrays [n]."""
+        """Return whether the precision `right` / `answers` (correct answers, all answers) is reached, [n]."""
         if self.confidence is None:
             return np.asarray(right / answers >= self.precision)
         z = NormalDist().inv_cdf(self.confidence)
@@ -63,7 +63,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """A class's row of thresholds.csv with its cells as text, and the basis of its threshold.
+    """A class's row of thresholds.csv, with cells as text, and the `basis` of the class's threshold.
 
     `basis` is 'own' (the class's own answers), 'common' (all classes' answers, because the class has too few
     answers), 'shut' (no score reaches the precision, so no answer is accepted) or 'plain' (no threshold was
@@ -101,7 +101,7 @@ class _Chosen:
         """Return `top1_min` and `top2_max`, with the fewest decimals that keep the threshold between them."""
         for digits in range(4, 20):
             unit = Decimal(1).scaleb(-digits)
-            # `top1_min` is below the lowest score, because the service accepts only scores above the threshold.
+            # `top1_min` is below the lowest score, because only scores above the threshold are accepted.
             high = Decimal(self.lowest).quantize(unit, ROUND_CEILING) - unit
             low = high if self.below is None else Decimal(self.below).quantize(unit, ROUND_CEILING)
             if low <= high:
@@ -111,7 +111,7 @@ class _Chosen:
 
 @dataclass(frozen=True)
 class _Scores:
-    """A class's scores where the class is the correct best answer, a wrong best answer, or the second answer."""
+    """A class's scores where it is the correct best answer, a wrong best answer, or the second answer."""
 
     right: Floats
     wrong: Floats
@@ -191,8 +191,8 @@ def _cells(scores: _Scores, common: str, goal: Goal) -> tuple[str, str, str]:
 def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
     """Return the lowest score for which the answers with at least this score reach the goal, or None.
 
-    The score is that of a correct answer. The next lower score belongs to a wrong answer, because a correct
-    answer would raise the precision.
+    It is the score of a correct answer. The answer with the next lower score is wrong, because a correct
+    answer would raise the precision and would be returned instead.
     """
     right = np.sort(scores.right[scores.right > goal.minimum])
     every = np.sort(np.concatenate([right, scores.wrong[scores.wrong > goal.minimum]]))
@@ -211,7 +211,7 @@ def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
 def _rounded_range(scores: Floats) -> tuple[str, str]:
     """Return the lowest score, rounded down, and the highest score, rounded up, with four decimals.
 
-    The rounded value is below the lowest score, because the service accepts only scores above the threshold.
+    The rounded value is below the lowest score, because only scores above the threshold are accepted.
     """
     if not len(scores):
         return "", ""

@@ -77,7 +77,7 @@ def metrics(answers: Answers, evaluation: Evaluation, rows: Sequence[Row], goal:
 
 
 def share(mask: Mask) -> dict[str, Any]:
-    """Return the share of true items in `mask` with its 95 % interval (None if `mask` is empty)."""
+    """Return the share of true items with its 95 % interval. Without items, the `value` is None."""
     count, of = int(mask.sum()), len(mask)
     low, high = wilson(count, of)
     return {"value": count / of if of else None, "low": low, "high": high, "count": count, "of": of}
@@ -95,7 +95,7 @@ def reliability_bins(scores: NDArray[np.float64], right: Mask) -> list[dict[str,
 
 
 def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
-    """Return the expected calibration error: the mean difference of score and accuracy over the bins."""
+    """Return the expected calibration error: the mean |score - accuracy| over bins, weighted by images."""
     total = sum(each["of"] for each in bins)
     distances = (each["of"] * abs(each["value"] - each["score"]) for each in bins if each["of"])
     return float(sum(distances) / total) if total else 0.0
@@ -138,7 +138,7 @@ def _confusions(answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _accepted(answers: Answers, rows: Sequence[Row], goal: Goal) -> Mask:
-    """Return whether each answer's score exceeds its class's threshold and the service's minimum threshold."""
+    """Return whether each answer's score exceeds its class's threshold and the minimum threshold."""
     limits = np.array([max(row.value, goal.minimum) for row in rows])
     return np.asarray(answers.scores[:, 0].astype(np.float64) > limits[answers.best[:, 0]])
 

@@ -84,8 +84,8 @@ def _missed_precision(facts: dict[str, Any]) -> Iterator[str]:
     if facts["method"]["rule"] == "precision" and found["of"] and found["high"] < goal:
         yield (
             f"On images that were not used to choose the thresholds, {100 * found['value']:.1f} % of the"
-            f" accepted answers are correct, less than the requested {100 * goal:g} %. If there are few images per"
-            " class, add --confidence or raise --precision."
+            f" accepted answers are correct, less than the requested {100 * goal:g} %. If there are few"
+            " images per class, add --confidence or raise --precision."
         )
 
 

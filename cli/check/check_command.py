@@ -46,7 +46,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and report; return the exit status, which is 1 if a worker would not start.
+    """Check the model with its files, print a report, and return the exit status.
+
+    The exit status is 1 if a worker would not start.
 
     Raises:
         CommandError: the packages that load models are not installed.
@@ -54,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from cli.check.serving_check import check
     except ImportError as error:
-        raise CommandError(f"{error}. Install it: {install_hint('worker')}.") from None
+        raise CommandError(f"{error}. Install the package: {install_hint('worker')}.") from None
     import demo
 
     with _status(options.quiet):
@@ -93,13 +95,13 @@ def _print_conclusion(report: "Report") -> None:
     if not report.serves:
         _print("\nA worker would not start because of the faults marked ✗ above.", "bold red")
         return
-    advice = ", with the advice above" if report.advised else ""
+    advice = " with the advised settings" if report.advised else ""
     _print(f"\nThis command serves the model{advice}:", "bold")
     _print(f"  {report.command}", "")
 
 
 def _print(text: str, style: str) -> None:
-    """Print a line, in colour on a terminal if rich is installed."""
+    """Print a line; if stdout is a terminal and rich is installed, print the line in colour."""
     if style and sys.stdout.isatty():
         with contextlib.suppress(ImportError):
             from rich.console import Console

@@ -21,7 +21,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """The findings in their order; `facts` are values for JSON, `advised` are settings to change."""
+    """The findings, the values for the JSON output (`facts`), and the settings to change (`advised`)."""
 
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Report:
 
     @contextmanager
     def faults_in(self, part: str) -> Iterator[None]:
-        """Add a ModelError or ImageError that the block raises as a fault of this part."""
+        """If the block raises a ModelError or ImageError, add it to the findings as a fault of `part`."""
         try:
             yield
         except (ModelError, ImageError) as error:
@@ -48,7 +48,7 @@ class Report:
 
 @contextmanager
 def captured_warnings(name: str) -> Iterator[list[str]]:
-    """Yield a list of the warnings that a module's logger receives in the block, instead of logging them."""
+    """Collect a logger's warnings in a list during the block, instead of logging them; yield the list."""
     warnings: list[str] = []
     logger = logging.getLogger(name)
 

@@ -1,4 +1,4 @@
-"""Describes a model file without TensorFlow, whether the model is supported or not."""
+"""Reads the format and layers of a model file without TensorFlow, even if the model is not supported."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ MODELS = ("Functional", "Model", "Sequential")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the model, or of a model inside the model."""
+    """A layer of the model, or of a model that is nested in the model."""
 
     kind: str
     name: str
@@ -28,7 +28,7 @@ class Layer:
 
     @property
     def activation(self) -> str:
-        """The name of the layer's activation function, 'linear' if it has none."""
+        """The name of the layer's activation function; 'linear' if the layer has none."""
         if self.kind == "Softmax":
             return "softmax"
         value = self.config.get("activation") or "linear"
@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Format, origin and layers of a model file; `parameters` is None if only the loaded model shows it."""
+    """Format, origin and layers of a model file, and its number of parameters (None if unknown)."""
 
     form: str
     saved_by: str
@@ -54,7 +54,7 @@ class ModelFile:
 
     @property
     def kinds(self) -> Counter[str]:
-        """The number of layers of each kind, without input layers."""
+        """The number of layers of each Keras class, without input layers."""
         return Counter(layer.kind for layer in self.layers if layer.kind not in INPUTS)
 
 
@@ -78,7 +78,7 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def exported_by(folder: Path) -> str:
-    """Return the TensorFlow version that wrote a SavedModel: field 5 of the first part of its protobuf."""
+    """Return the TensorFlow version that wrote a SavedModel, from field 5 in the SavedModel's protobuf."""
     try:
         start = (folder / "saved_model.pb").read_bytes()
     except OSError:
@@ -98,7 +98,7 @@ def _saved_by(version: str) -> str:
 
 
 def layers_of(model: dict[str, Any]) -> Iterator[Layer]:
-    """Yield the layers of a model's configuration in order. An inner model's layers follow that model."""
+    """Yield the layers of a model's configuration in order, including the layers of nested models."""
     config = model.get("config", {})
     # The configuration of an old Sequential model is only a list of layers.
     for each in config if isinstance(config, list) else config.get("layers", []):
@@ -128,7 +128,7 @@ def _count_weights(group: Any) -> int:
     def add(name: str, item: Any) -> None:
         nonlocal total
         parts = name.split("/")
-        # Random layers store their generator's state with the weights.
+        # Layers such as Dropout store the state of their random generator with the weights.
         if isinstance(item, h5py.Dataset) and "optimizer" not in parts[0] and "seed_generator" not in parts:
             total += item.size
 

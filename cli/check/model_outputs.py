@@ -6,7 +6,7 @@ from worker.model_allowlist import inspect_model
 
 
 def count_outputs(model: Path) -> int | None:
-    """Return the number of the model's scores; None if only running the model would show this number.
+    """Return the number of scores in a model's output; None if the model does not specify the number.
 
     Raises:
         ModelError: the model is not supported.

@@ -1,4 +1,4 @@
-"""Guesses the preprocessing of a model's training from the model's layers."""
+"""Guesses from a model's layers which preprocessing the model was trained with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,10 @@ KNOWN_LAYERS = {
     "block_16_project": "mobilenet_v2",
     "normal_conv_1_12": "nasnet",
 }
-"""Layer names that identify a model of tf.keras.applications, with its module. The first match decides."""
+"""Modules of tf.keras.applications, by the name of a layer that identifies their models.
+
+If a model has several of these layers, the first layer in this table decides.
+"""
 
 _CALCULATIONS = ("TFOpLambda", "TensorFlowOpLayer", "TrueDivide", "Divide", "Multiply", "Subtract")
 
@@ -66,7 +69,7 @@ def guess(layers: Sequence[Layer]) -> Guess | None:
 
 
 def same_effect(one: str, other: str) -> bool:
-    """Return whether two modules preprocess pixels in the same way, as many modules do."""
+    """Return whether two modules of tf.keras.applications preprocess pixels in the same way."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3)).astype(np.float32)
     return bool(np.allclose(preprocessor(one)(pixels.copy()), preprocessor(other)(pixels.copy()), atol=1e-4))
 

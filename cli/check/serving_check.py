@@ -1,6 +1,7 @@
 """Checks model, classes, thresholds and settings as a worker does at its start, and reports all findings.
 
-A worker stops at the first fault. The check continues with each part that does not depend on the faulty part.
+A worker stops at the first fault. After a fault, the check still examines all parts that do not depend on
+the faulty part.
 """
 
 import os
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 def check(environ: Mapping[str, str], image: Path) -> Report:
-    """Check the settings and the files that environment variables name, and classify the image."""
+    """Check the settings in `environ` and the files that they name, and classify the image."""
     report = Report()
     for warning in unknown_names(environ):
         report.add("settings", "warning", warning)
@@ -102,7 +103,7 @@ def _classify(report: Report, settings: Settings, engine: Engine, decider: Decid
         raise ImageError("unsupported", f"--image: {image} can't be read: {error.strerror}.") from None
     spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
     pixels, decode_ms = _timed(lambda: decode(data, None, spec))
-    engine.run(pixels)  # The first run is slower; a worker makes this run in its warm-up.
+    engine.run(pixels)  # The first run is slower, so it is not timed; a worker makes it in its warm-up.
     scores, model_ms = _timed(lambda: engine.run(pixels))
     predictions = decider.decide(scores, Options())["regions"][0]["predictions"]
     total = float(scores.sum())
@@ -126,7 +127,7 @@ def _timed(function: Callable[[], T]) -> tuple[T, float]:
 
 
 def _command(environ: Mapping[str, str], advised: Mapping[str, str]) -> str:
-    """Return the command that serves the model. Secrets are left out: a shell's history would store them."""
+    """Return the command that serves the model, without secrets, which the shell's history would store."""
     values = {
         setting.name: environ[setting.name].strip()
         for _, setting in table()

@@ -7,9 +7,9 @@ from cli.classes.ordered_names import ClassNames, NamesError, ordered_names
 from cli.classes.pickled_names import MAX_BYTES, TOO_LONG, read_pickle
 
 HIDDEN = (
-    "the hidden folder {} is not a class, as in Keras' image_dataset_from_directory. Keras' older function"
-    " flow_from_directory counts hidden folders as classes. If the model has more outputs than there are"
-    " names, add the folder's name to the list."
+    "the hidden folder {} is not counted as a class. Keras' image_dataset_from_directory ignores hidden"
+    " folders; Keras' older flow_from_directory counts them as classes. If the model has more outputs than"
+    " there are names, add the folder's name to the list."
 )
 
 
@@ -17,7 +17,7 @@ def read_class_names(path: Path) -> ClassNames:
     """Read the names from a folder of images, a JSON index, or a pickled label binarizer.
 
     Raises:
-        NamesError: the file has another form, or the service would not accept its names.
+        NamesError: the file has another format, or the service would not accept the names in the file.
     """
     try:
         return _checked(_from_folders(path) if path.is_dir() else _from_file(path))
@@ -51,7 +51,9 @@ def _from_file(path: Path) -> ClassNames:
     except NamesError:
         raise
     except (ValueError, RecursionError) as error:
-        raise NamesError(f"expected JSON because of its first character, got invalid JSON: {error}") from None
+        raise NamesError(
+            f"expected JSON because the file starts with a bracket, got invalid JSON: {error}"
+        ) from None
 
 
 def _checked(found: ClassNames) -> ClassNames:

@@ -35,13 +35,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace an existing output file")
     parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="model that must have as many outputs as there are names"
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="model whose number of outputs must match the number of names",
     )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the names; return the exit status, which is 1 if the model has another number of outputs.
+    """Write the names; return the exit status: 1 if the numbers of names and of model outputs differ.
 
     Raises:
         CommandError: the file contains no usable names, or the output can't be written.

@@ -1,10 +1,11 @@
 """An unpickler that imports no module, creates no object and calls no function that the pickle names.
 
-Each name in the pickle must be in an allowlist, and is replaced by an inert `Stub` class. When the pickle
-calls a stub or sets its state, the stub only stores the values. All other values of the result are text,
-numbers, lists and dicts.
+Each class or function that the pickle names must be in an allowlist; the unpickler replaces it with an inert
+`Stub` class. When the pickle calls a stub or sets a stub's state, the stub only stores the values. Apart from
+stubs, the unpickled result contains only plain values, such as text, numbers, lists and dicts.
 
-A hostile pickle can still need unlimited memory or time, so `pickled_names` reads it in a limited process.
+A hostile pickle can still need unlimited memory or time, so `pickled_names` runs the unpickler in a process
+with limited memory and CPU time.
 """
 
 import copyreg
@@ -29,11 +30,14 @@ _NAMES = {
     **dict.fromkeys(("builtins", "__builtin__"), ("object",)),
     "_codecs": ("encode",),
 }
-"""The allowed names of each module. scikit-learn, numpy and joblib moved these names between releases."""
+"""The allowed names of each module.
+
+Some names have several modules, because scikit-learn, numpy and joblib moved these names between releases.
+"""
 
 
 class _Reconstructor(Stub):
-    """Stands for `copyreg._reconstructor`, which creates objects in old pickle protocols."""
+    """Replaces `copyreg._reconstructor`, which creates objects in old pickle protocols."""
 
     def __new__(cls, made: type[Stub], *unused: Any) -> Any:
         if not issubclass(made, Stub):
@@ -42,7 +46,7 @@ class _Reconstructor(Stub):
 
 
 class _Encode(Stub):
-    """Stands for `_codecs.encode`, which creates bytes in old pickle protocols."""
+    """Replaces `_codecs.encode`, which creates bytes in old pickle protocols."""
 
     def __new__(cls, text: str, codec: Any) -> Any:
         if text_of(codec) not in ("latin1", "latin-1"):
@@ -51,7 +55,7 @@ class _Encode(Stub):
 
 
 class InertUnpickler(pickle.Unpickler):
-    """Reads one pickle; `inner` is set for a pickle inside a joblib file."""
+    """Reads one pickle. With `inner`, this pickle is nested in a joblib file."""
 
     def __init__(self, file: io.BytesIO, *, inner: bool = False) -> None:
         super().__init__(file, encoding="bytes")  # Text from Python 2 may be UTF-8 or Latin-1.
@@ -77,14 +81,14 @@ def unpickle(data: bytes) -> Any:
 
     Raises:
         NamesError: the pickle needs something outside the allowlist.
-        Exception: the pickle is damaged; its errors have no common class.
+        Exception: the pickle is damaged; the possible errors have no other common class.
     """
-    copyreg.clear_extension_cache()  # Cached objects would not pass through `find_class`.
+    copyreg.clear_extension_cache()  # A cached object would bypass `find_class`.
     return InertUnpickler(io.BytesIO(data)).load()
 
 
 def _array_wrapper(file: io.BytesIO) -> type[Stub]:
-    """Return a stub class that reads the array after its description in a joblib file: bytes or a pickle."""
+    """Return a stub class for an array in a joblib file; the class also reads the array's data."""
 
     class NumpyArrayWrapper(Stub):
         def __setstate__(self, state: Any) -> None:

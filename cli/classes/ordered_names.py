@@ -24,7 +24,7 @@ def ordered_names(value: Any) -> list[str]:
     In `{index: [id, name]}`, the form of ImageNet's class index, only the name is used.
 
     Raises:
-        NamesError: the value has another form, or the indexes are not 0, 1, 2 …
+        NamesError: the value has another format, or the indexes are not 0, 1, 2 …
     """
     if isinstance(value, list | tuple):
         return [name_of(each) for each in value]
@@ -37,7 +37,7 @@ def ordered_names(value: Any) -> list[str]:
 
 
 def name_of(value: Any) -> str:
-    """Return a class name as text, because Python 2 pickles text as bytes.
+    """Return a class name as text, even if Python 2 pickled the text as bytes.
 
     Raises:
         NamesError: the value is neither text nor a number.
@@ -73,7 +73,7 @@ def _is_index(value: Any) -> bool:
 
 
 def _without_ids(values: list[Any]) -> list[str]:
-    """Return the names of `[id, name]` pairs. Equal names, such as ImageNet's two cranes, get their ids."""
+    """Return the names of `[id, name]` pairs. Equal names, such as ImageNet's two cranes, get an id."""
     if not all(isinstance(each, list | tuple) and len(each) == 2 for each in values):
         return list(map(name_of, values))
     names = [name_of(name) for _, name in values]

@@ -9,8 +9,8 @@ from cli.classes.ordered_names import NamesError, name_of
 class Stub:
     """Replaces an object of the pickle; stores the object's class name, arguments and state.
 
-    If joblib wrote an array after the array's description, `raw` has the array's bytes, or a stub of the
-    array.
+    In a joblib file, an array's data follow its description. `raw` then contains the data: bytes, or a stub
+    of the array.
     """
 
     arguments: tuple[Any, ...]
@@ -24,17 +24,17 @@ class Stub:
         return stub
 
     def __setstate__(self, state: Any) -> None:
-        """Store the object's state, whose keys Python 2 pickles as bytes."""
+        """Store the object's state, with keys as text even if Python 2 pickled the keys as bytes."""
         self.state = {text_of(k): v for k, v in state.items()} if isinstance(state, dict) else state
 
     @property
     def name(self) -> str:
-        """The name of the class or function in the file."""
+        """The name of the class or function that the stub replaces."""
         return type(self).__name__
 
 
 def text_of(value: Any) -> Any:
-    """Return text that Python 2 may have pickled as bytes."""
+    """Return bytes as text, because Python 2 pickles text as bytes; return other values unchanged."""
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
@@ -82,7 +82,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _decode(data: Any, dtype: Stub) -> list[Any]:
-    """Return the items in an array's bytes. numpy is not used: it raises SystemError for bad code points."""
+    """Decode an array's bytes without numpy, which raises SystemError for invalid code points."""
     size, decode = item_format(dtype)
     if len(data) % size:
         raise NamesError(f"expected an array with {size} bytes per item, got {len(data)} bytes")

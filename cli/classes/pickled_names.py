@@ -14,10 +14,10 @@ from cli.classes.ordered_names import ClassNames, NamesError, ordered_names
 from cli.classes.pickle_stubs import Stub, plain
 
 MAX_BYTES = 64 * 2**20
-"""Maximum size of a file in bytes; a pickle of ten thousand names has less than one MiB."""
+"""Maximum size of a file with class names, in bytes; a pickle of ten thousand names has less than one MiB."""
 
 CPU_SECONDS = 10
-"""Maximum CPU time for one pickle in seconds."""
+"""Maximum CPU time to read one pickle, in seconds."""
 
 TOO_LONG = f"expected at most {MAX_BYTES} bytes of class names, got more"
 _MAX_MEMORY = 2**30
@@ -39,7 +39,7 @@ def read_pickle(data: bytes) -> ClassNames:
     if done.returncode:
         raise NamesError(
             f"expected a label binarizer, got a file that can't be read within {CPU_SECONDS} s of CPU time"
-            f" (exit status {done.returncode}). It is damaged or hostile, and nothing in it was run."
+            f" (exit status {done.returncode}). The file is damaged or hostile, and nothing in it was run."
         )
     found = json.loads(done.stdout)
     if "error" in found:
@@ -48,7 +48,7 @@ def read_pickle(data: bytes) -> ClassNames:
 
 
 def parse_pickle(data: bytes) -> ClassNames:
-    """Read the names from a pickle in this process, whose memory and CPU time should be limited.
+    """Read the names from a pickle in this process. The caller limits the process's memory and CPU time.
 
     Raises:
         NamesError: the pickle is refused or damaged, or contains no names.
@@ -60,7 +60,8 @@ def parse_pickle(data: bytes) -> ClassNames:
         )
     try:
         found = _names(unpickle(data))
-        if sum(map(len, found.names)) + len(found.names) > MAX_BYTES:  # A pickle may repeat a long name.
+        # A small pickle can repeat a long name.
+        if sum(map(len, found.names)) + len(found.names) > MAX_BYTES:
             raise NamesError(TOO_LONG)
         return found
     except NamesError:

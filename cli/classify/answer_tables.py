@@ -1,4 +1,4 @@
-"""Writes the answers to many photos as CSV, JSON lines or Parquet, by the output file's extension."""
+"""Writes the answers to many photos as CSV, JSON lines or Parquet; the file extension selects the format."""
 
 import csv
 import itertools
@@ -37,7 +37,7 @@ def check(path: Path) -> None:
         except ImportError:
             hint = install_hint("parquet")
             raise CommandError(
-                f"--output: .parquet needs pyarrow. Install it: {hint}; or use .csv."
+                f"--output: a .parquet file needs pyarrow. Install pyarrow: {hint}; or name a .csv file."
             ) from None
 
 
@@ -65,7 +65,7 @@ def rows(record: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_csv(path: Path, records: Records) -> None:
-    # With `surrogateescape`, the table contains the bytes of file names that are not UTF-8.
+    # `surrogateescape` writes the bytes of a file name unchanged, even if they are not UTF-8.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -15,9 +15,9 @@ DESCRIPTION = """\
 Classifies all photos in FOLDER and its subfolders, on the server at --url. Without --url, the command starts
 a server for this run, with INFERENCE_MODEL and the other settings (see `serve`).
 
-Press Ctrl-C to stop; the same command continues the run. For a damaged file or a file that is not a photo,
-the output has the reason instead of an answer. Hidden files are skipped. Files with the extension of another
-type (.json, .txt, .mp4) are skipped too.
+Press Ctrl-C to stop; run the same command again to continue. For a damaged file or a file that is not a
+photo, the output has the reason instead of an answer. Hidden files are skipped. Files with the extension of
+another type (.json, .txt, .mp4) are skipped too.
 
   classification-server classify photos
   classification-server classify photos --output answers.parquet --html answers.html
@@ -41,16 +41,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, metavar="FILE", help=output)
     add("--html", type=Path, metavar="FILE", help="write a contact sheet: a page with all photos and answers")
     add("--url", help="the server's address (default: a server is started for this run)")
-    add("--key", help=f"the server's API key; if set in the variable {KEY}, other users cannot see the key")
-    regions = "squares of each photo to classify, in pixels (default: the whole photo)"
+    add(
+        "--key", help=f"the server's API key; set the variable {KEY} instead to hide the key from other users"
+    )
+    regions = "squares to classify in each photo: left, top and side in pixels (default: the whole photo)"
     add("--regions", type=_regions, metavar="X,Y,SIDE;…", help=regions)
     top_n = "number of predictions for each photo or region (default: 1)"
     add("--top-n", type=_NUMBER, default=1, metavar="N", help=top_n)
-    in_flight = "maximum number of photos in flight (default: 64)"
+    in_flight = "maximum number of photos that wait for an answer at the same time (default: 64)"
     add("--in-flight", type=_NUMBER, default=64, metavar="N", help=in_flight)
-    patience = "retry time while the server is unreachable or full, in seconds (default: 300)"
+    patience = "retry time of a request while the server is unreachable or full, in seconds (default: 300)"
     add("--patience", type=_NUMBER, default=300, metavar="SECONDS", help=patience)
-    add("--restart", action="store_true", help="discard an unfinished run with the same output")
+    add("--restart", action="store_true", help="discard the unfinished run of the same output file")
     add("--quiet", action="store_true", help="print no progress and no summary")
 
 
@@ -64,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         import httpx  # noqa: F401
         import rich  # noqa: F401
     except ImportError as error:
-        raise CommandError(f"{error}. Install it: {install_hint('people')}.") from None
+        raise CommandError(f"{error}. Install the package: {install_hint('people')}.") from None
     if not options.folder.is_dir():
         raise CommandError(f"FOLDER: {options.folder} is not a folder. Name the folder of the photos.")
     options.output = options.output or Path(f"{options.folder.resolve().name or 'photos'}.csv")
@@ -101,6 +103,6 @@ def _regions(text: str) -> list[tuple[int, int, int]]:
     squares = [(int(each[1]), int(each[2]), int(each[3])) for each in found if each]
     if len(squares) != len(found):
         raise argparse.ArgumentTypeError(
-            f"expected squares x,y,side separated by semicolons, got {text!r}. Put them in quotes."
+            f"expected squares x,y,side separated by semicolons, got {text!r}. Put the squares in quotes."
         )
     return squares

@@ -17,11 +17,14 @@ from cli.classify.answer_tables import printable
 from cli.classify.summary import Summary, format_score
 
 MAX_EMBEDDED = 500
-"""Maximum number of thumbnails inside the page. More thumbnails are written to a folder beside the page."""
+"""Maximum number of thumbnails that are embedded in the HTML page.
+
+If a page has more photos, all thumbnails are files in a folder next to the page.
+"""
 
 THUMBNAIL_PIXELS = 320
 MAX_PIXELS = 2**28
-"""Maximum size of an image that gets a thumbnail, in pixels."""
+"""Maximum number of pixels of a photo that gets a thumbnail."""
 
 PHOTOS_AT_ONCE = 64
 
@@ -31,14 +34,14 @@ Record = dict[str, Any]
 
 
 def thumbnail_folder(page: Path) -> Path:
-    """Return the folder for the thumbnails of a large page."""
+    """Return the path of the folder for thumbnails that are not embedded in the page."""
     return page.with_name(f"{page.stem}_files")
 
 
 def write(
     page: Path, folder: Path, records: Iterable[Record], summary: Summary, advance: Callable[[int], None]
 ) -> None:
-    """Write the contact sheet of a folder from its photos' records, which `summary` has counted.
+    """Write a folder's contact sheet from its photos' records; `summary` contains the records' counts.
 
     Raises:
         OSError: the page or a thumbnail cannot be written.
@@ -159,7 +162,7 @@ def _class_and_score(prediction: Record) -> str:
 
 
 def _squares(regions: list[Record], thumbnail: Thumbnail) -> str:
-    """Draw the regions over the thumbnail, in pixels of the upright photo."""
+    """Return an SVG that draws the regions over the thumbnail, in pixels of the upright photo."""
     squares = "".join(
         '<rect x="{}" y="{}" width="{}" height="{}"/>'.format(*region["region"], region["region"][2])
         for region in regions

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from classification_client import Client, Outcome
 
 CONNECT_SECONDS = 10.0
-"""Retry time in seconds for the first connection to the server; later requests use --patience."""
+"""Retry time of the first request to the server, in seconds; --patience sets that of later requests."""
 
 FINGERPRINTS = ("model", "thresholds")
-"""Fields of `/cfg` and of each answer, which show whether all answers come from the same files."""
+"""Fields of `/cfg` and of each answer: fingerprints, which must be equal in all answers of a run."""
 
 
 class FolderRun:
@@ -38,7 +38,7 @@ class FolderRun:
         self._outputs = {each.absolute() for each in outputs}
 
     def run(self) -> int:
-        """Classify the photos that have no outcome, then write the output; return the exit status.
+        """Classify the photos without an outcome in the journal, write the output; return the status.
 
         Raises:
             CommandError: the server cannot be used, there are no photos, or the output cannot be written.
@@ -91,7 +91,7 @@ class FolderRun:
         return total
 
     def _classify(self, journal: Journal, total: int) -> int | None:
-        """Classify the photos without an outcome; return the exit status if the run was interrupted."""
+        """Classify the photos without an outcome in the journal; if interrupted, return the exit status."""
         from classification_client import ClientError
 
         if journal.done:
@@ -115,7 +115,7 @@ class FolderRun:
         for name in FINGERPRINTS if outcome.answer else ():
             if getattr(outcome.answer, name) != journal.request[name]:
                 raise CommandError(
-                    f"the server's {name} changed during the run. Restore it and run the same command,"
+                    f"the server's {name} changed during the run. Restore the file and run the same command,"
                     " or start again with --restart."
                 )
 
@@ -132,7 +132,7 @@ class FolderRun:
             )
 
     def _photos(self, skipped: Counter[str] | None = None) -> Iterator[Path]:
-        """Yield all photos except this run's own output; `skipped` counts skipped files by extension."""
+        """Yield all photos except this run's output files; count skipped files in `skipped` by extension."""
         from classification_client.photos import files
 
         for photo in files(self._folder, skipped):

@@ -10,10 +10,11 @@ from cli import CommandError
 
 
 class Journal:
-    """A file of JSON lines: the run's request, then each photo's job and its outcome.
+    """A file of JSON lines: first the run's options, then lines with the job or the outcome of a photo.
 
-    Lines are only appended. Only the photos' names are in memory, not their answers. After a full disk or a
-    power failure, an incomplete last line is removed.
+    New lines are appended; existing lines are never changed. The answers stay in the file; only the photos'
+    names are in memory. When a journal is opened, an incomplete last line is removed; a full disk or a power
+    failure can cause such a line.
     """
 
     def __init__(self, path: Path, request: dict[str, Any]) -> None:
@@ -24,9 +25,9 @@ class Journal:
         """
         self.path, self.request = path, request
         self.jobs: dict[str, str] = {}
-        """Ids of the jobs that have not ended, by photo."""
+        """Job ids of the submitted photos that have no outcome, by the name of the photo."""
         self.done: dict[str, int] = {}
-        """Position in the file of each photo's outcome, by photo."""
+        """Byte position of each photo's outcome in the file, by the name of the photo."""
         try:
             self._file = path.open("a+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

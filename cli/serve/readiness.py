@@ -11,11 +11,11 @@ from shared.settings import Settings
 
 POLL_SECONDS = 0.25
 REPORT_SECONDS = 15.0
-"""Seconds between two messages about the parts that are not ready."""
+"""Minimum time between two messages that the service is not ready, in seconds."""
 
 
 class ReadinessReporter:
-    """Polls the gateway on each call until the service is ready; then prints an example request."""
+    """Polls the gateway when called; once the service is ready, prints an example request."""
 
     def __init__(self, settings: Settings, *, is_demo: bool) -> None:
         self._host = local_host(settings.server_host)
@@ -60,7 +60,7 @@ class ReadinessReporter:
 
 def missing_for_readiness(host: str, port: int) -> str | None:
     """Return None if the service at this address is ready; otherwise describe the part that is not ready."""
-    # urllib would send the request to a proxy that the environment names.
+    # urllib is not used, because it would send the request to a proxy that the environment names.
     connection = http.client.HTTPConnection(host, port, timeout=2)
     with contextlib.closing(connection):
         try:

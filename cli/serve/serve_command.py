@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Commands:
-    """The command of each process. `-P` prevents imports from a worker/ or shared/ in the current folder."""
+    """The command of each process; `-P` prevents imports from the current folder."""
 
     worker: Sequence[str] = (sys.executable, "-P", "-m", "worker")
     gateway: Sequence[str] = (
@@ -59,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, commands: Commands | None = None) -> int:
-    """Serve until a signal; return the exit status.
+    """Run the service until a signal stops it; return the exit status.
 
     Raises:
         CommandError: settings are wrong, the port is in use, or there is no Redis server.
@@ -87,7 +87,7 @@ def _read(environ: Mapping[str, str]) -> Settings:
 
 
 def check_port(host: str, port: int) -> None:
-    """Check that the gateway can listen.
+    """Check that the gateway can listen on this address and port.
 
     Raises:
         CommandError: the port is in use, or the address is not usable.
@@ -119,7 +119,7 @@ def demo_model(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def python_path() -> dict[str, str]:
-    """Return the variable PYTHONPATH, with which processes find the packages of a clone of the project."""
+    """Return PYTHONPATH for child processes, so that they find the project's packages in a clone."""
     if not (ROOT / "pyproject.toml").exists():
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
@@ -135,7 +135,8 @@ def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
 
     embedded = EmbeddedRedis(data_folder(settings.data_dir, settings.server_port), settings.fsync)
     if not embedded.is_persistent:
-        echo("SERVER_DATA_DIR: no writable folder was found, so jobs and results end with the service")
+        lost = "jobs and results are lost when the service stops"
+        echo(f"SERVER_DATA_DIR: no writable folder was found, so {lost}")
     with contextlib.closing(embedded):
         yield embedded.url, [embedded.process_spec()]
 
@@ -146,7 +147,7 @@ def _specs(
     def spec(name: str, command: Sequence[str], stage: int) -> ProcessSpec:
         return ProcessSpec(name=name, command=command, environ=environ, stage=stage, fatal_status=2)
 
-    # The gateway stops first, so that the workers still answer the requests that it accepted.
+    # The gateway stops first, so that the workers still answer the requests that the gateway accepted.
     yield spec("gateway", commands.gateway, 2)
     for number in range(1, workers + 1):
         yield spec("worker" if workers == 1 else f"worker {number}", commands.worker, 1)

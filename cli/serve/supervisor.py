@@ -49,7 +49,7 @@ class Supervisor:
         return self.status
 
     def step(self, now: float) -> None:
-        """Handle processes that have ended, and start processes whose pause is over."""
+        """Handle processes that have ended, and start processes whose restart pause is over."""
         for each in self._processes:
             if each.process is not None and each.has_ended():
                 self._handle_end(each, each.process.wait(), now)

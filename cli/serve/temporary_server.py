@@ -15,10 +15,10 @@ from cli.serve.readiness import POLL_SECONDS, missing_for_readiness
 from cli.serve.serve_command import python_path
 
 EXCLUDED_SETTINGS = ("REDIS_URL", "API_KEYS", "API_KEYS_FILE", "RATE_LIMIT", "WEBHOOK_SECRET")
-"""Environment variables that a service with a single caller on this machine must not inherit."""
+"""Environment variables that a temporary service does not inherit: it has its own Redis and one caller."""
 
 STOP_SECONDS = 60.0
-"""Maximum time in seconds in which the service must stop."""
+"""Maximum time for the service to stop, in seconds."""
 
 
 @contextlib.contextmanager

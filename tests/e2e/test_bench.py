@@ -53,7 +53,7 @@ def test_a_run_measures_the_model_and_the_service_around_it(
         "16 clients",
         "busy",
         "speed of the service / engine",
-        "float32 / model.predict",
+        "float32 / speed of model.predict",
         "memory: gateway",
     )
     assert all(each in text for each in texts)

@@ -260,7 +260,7 @@ def test_without_readable_images_the_first_reason_is_reported(
     (tmp_path / "images" / NAMES[0]).mkdir(parents=True)
     (tmp_path / "images" / NAMES[0] / "notes.txt").write_text("not an image")
     assert run(folder=tmp_path / "images") == 2
-    assert "got 1 unreadable files. The first file is " in capsys.readouterr().err
+    assert "got 1 unreadable files. The first unreadable file is " in capsys.readouterr().err
 
 
 def test_a_missed_precision_is_reported() -> None:

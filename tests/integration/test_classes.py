@@ -18,7 +18,7 @@ def test_folders_are_in_the_order_of_keras(tmp_path: Path) -> None:
     dataset = keras.utils.image_dataset_from_directory(tmp_path, image_size=(8, 8), verbose=False)
     found = read_class_names(tmp_path)
     assert found.names == dataset.class_names
-    assert any(".ipynb_checkpoints is not a class" in note for note in found.notes)
+    assert any(".ipynb_checkpoints is not counted as a class" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("by", ["option", "setting"])
