@@ -355,7 +355,7 @@ def test_the_contact_sheet_sorts_and_filters(
     page.click("button")
     page.fill("#min-score", "0.9")
     assert sorted(names()) == ["3.png", HOSTILE]
-    assert page.locator("article:not([hidden]) p data").first.inner_text() == "0.999"  # not quite 1
+    assert page.locator("article:not([hidden]) p data").first.text_content() == "0.999"  # not quite 1
     page.click("button")
     page.fill("#name", "NOTES")
     assert names() == ["notes"] and "not an image" in str(
