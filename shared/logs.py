@@ -30,7 +30,6 @@ def setup_logging(log_format: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
-    logging.raiseExceptions = (
-        False  # otherwise, if a log write fails, Python prints the log record's arguments
-    )
+    # Otherwise, if a log write fails, Python prints the log record's arguments.
+    logging.raiseExceptions = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
