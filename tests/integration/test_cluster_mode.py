@@ -35,7 +35,7 @@ def node(tmp_path: Path) -> Iterator[Redis]:
 def test_the_keys_of_one_script_are_in_different_slots(node: Redis) -> None:
     with pytest.raises(ClusterCrossSlotError):
         JobQueue(node, Settings()).reap()
-    (row,) = re.findall(r"^\| slots of (.+) \| (.+) \|$", (ROOT / "docs/scaling.md").read_text(), re.M)
+    (row,) = re.findall(r"^\| hash slots of (.+) \| (.+) \|$", (ROOT / "docs/scaling.md").read_text(), re.M)
     keys, slots = re.findall(r"`(\S+)`", row[0]), [int(each) for each in row[1].split(", ")]
     assert len(keys) >= 5
     assert [node.execute_command("CLUSTER", "KEYSLOT", key) for key in keys] == slots
