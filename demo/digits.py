@@ -25,7 +25,7 @@ NAMES = [f"Digitus {species} {organ}" for species in SPECIES for organ in ORGANS
 """The class names, in the order of the model's outputs."""
 
 Drawing = Callable[[np.ndarray, int, Generator], Image.Image]
-"""Function that draws a digit, an array (8, 8), light on dark (organ 0) or dark on light (organ 1)."""
+"""Function that draws a digit from an array (8, 8), light on dark (organ 0) or dark on light (organ 1)."""
 
 
 class DigitSet(NamedTuple):
@@ -48,12 +48,12 @@ def split_digits() -> tuple[DigitSet, DigitSet, DigitSet]:
 
 
 def output_of(value: int, organ: int) -> int:
-    """Return the index of the model's output for a digit value and an organ."""
+    """Return the index of the model's output for a digit value and an organ (0: `albus`, 1: `niger`)."""
     return value * len(ORGANS) + organ
 
 
 def draw_plain(digit: np.ndarray, organ: int, rng: Generator) -> Image.Image:
-    """Draw a digit in the plain style of an organ, without random variation."""
+    """Draw a digit light on dark (organ 0) or dark on light (organ 1), without random variation."""
     return photo(digit, PLAIN[organ], (160, 160), rng)
 
 
@@ -63,12 +63,12 @@ def draw_photo(digit: np.ndarray, organ: int, rng: Generator) -> Image.Image:
 
 
 def pixels(image: Image.Image) -> np.ndarray:
-    """Resize an image as the worker does: to uint8 (32, 32, 3), antialiased, without its aspect ratio."""
+    """Resize an image as the worker does: to uint8 (32, 32, 3), antialiased; the aspect ratio may change."""
     return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def draw_all(digit_set: DigitSet, drawing: Drawing, *, copies: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Draw each digit in the styles of both organs, `copies` times in each style.
+    """Draw each digit `copies` times light on dark and `copies` times dark on light.
 
     Returns:
         The images, uint8 (n, 32, 32, 3), and the indices of their classes (n,).

@@ -13,7 +13,9 @@ from numpy.random import default_rng
 from demo.digits import NAMES, ORGANS, draw_photo, output_of, split_digits
 
 LABELLED_SEED = 99
-"""Random seed of the labelled photos; it differs from `SEED`, so the same digits get other styles here."""
+"""Random seed of the labelled photos.
+
+It differs from `SEED`, so these photos get other random styles than the photos for the demo's thresholds."""
 
 
 def write_labelled(folder: Path, each: int) -> None:

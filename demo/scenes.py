@@ -14,14 +14,14 @@ from demo.draw import PAPER, SLATE, photo
 STYLES = (SLATE, PAPER)
 DESK = (640, 480)
 CARDS = ((7, 0, 11, (30, 30), 240), (7, 1, 21, (380, 50), 220), (2, 0, 4, (235, 290), 170))
-"""The cards in the sample image of a desk.
+"""The cards, each with a digit, in the sample image of a desk.
 
-A card has a digit value, an organ and the digit's index among the test digits of this value, then the card's
-left top corner and side in pixels."""
+A card has the digit's value, its organ (0: `albus`, 1: `niger`) and its index among the test digits of this
+value, then the top left corner and the side of the card in pixels."""
 INSET = 10
 """Distance between the edge of a card and the edge of the card's region, in pixels."""
 SINGLES = (2, 1, 4, 12, 0, 7, 4, 7, 0, 5)
-"""The digits in samples/digits/: for each value from 0 to 9, an index among the value's test digits."""
+"""For each value from 0 to 9, the index of the digit in samples/digits/ among the value's test digits."""
 
 
 def write_samples(test: DigitSet) -> None:
@@ -61,7 +61,7 @@ def _regions() -> str:
 
 
 def _desk(test: DigitSet, rng: Generator) -> Image.Image:
-    """Draw a wooden desk with three cards: a slate, a paper and a small slate."""
+    """Draw a wooden desk with a large slate, a sheet of paper and a small slate; each shows a digit."""
     desk = _wood(rng)
     shadows = Image.new("L", DESK, 0)
     for _, _, _, (x, y), side in CARDS:

@@ -14,11 +14,11 @@ from demo.digits import NAMES, SEED, SIDE, DigitSet, draw_all, draw_photo, draw_
 from demo.scenes import write_samples
 
 COPIES = 10
-"""Number of photos drawn from each training digit in the style of each organ."""
+"""Number of photos of each training digit that are drawn light on dark; as many are drawn dark on light."""
 EMPTY_IMAGES = 4000
 """Number of training images without a digit, for which the model must learn low scores."""
 CHECK_COPIES = 2
-"""Number of photos drawn from each validation digit in the style of each organ."""
+"""Number of photos of each validation digit that are drawn light on dark; as many are drawn dark on light."""
 EPOCHS = 10
 BATCH = 64
 HEADER = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
@@ -32,17 +32,17 @@ def scores_of(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def accuracy(scores: np.ndarray, outputs: np.ndarray) -> float:
-    """Return the share of rows in `scores` (n, 20) with the highest score at the right class in `outputs`."""
+    """Return the share of images whose right class (`outputs`) has the highest score in `scores` (n, 20)."""
     return float((scores.argmax(axis=1) == outputs).mean())
 
 
 def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
     """Compute a row of thresholds.csv for each class from scores (n, 20) and right classes (n,).
 
-    The first two numbers of a row are the lowest and highest score of the class where the class was the best
-    and right answer. The next two numbers are the lowest and highest score of the class where it was the
-    second best answer, or the best but a wrong answer. The last number of a row is the share of the class's
-    images for which the class was the best answer.
+    The first two numbers of a row are the class's lowest and highest score on images for which the class had
+    the highest score and was right. The next two numbers are the class's lowest and highest score on images
+    for which the class had the second-highest score, or had the highest score but was wrong. The last number
+    of a row is the share of the class's images for which the class had the highest score.
     """
     second, best = np.argsort(scores, axis=1)[:, -2:].T
     rows: list[Row] = []

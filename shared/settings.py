@@ -49,7 +49,7 @@ class Setting:
     """
     secret: bool = False
     help: str = ""
-    """Meaning of the variable; its part before a semicolon completes the error message "Set it to the …"."""
+    """Meaning of the variable; the text before the first semicolon completes the error "Set it to the …"."""
 
     def means(self, help: str) -> Any:
         """Return a field of `Settings` for this variable, with `help` as the variable's meaning."""
@@ -116,7 +116,7 @@ def _secrets(text: str) -> tuple[bytes, ...]:
         secrets = tuple(b64decode(each.removeprefix("whsec_"), validate=True) for each in written)
         if secrets and min(map(len, secrets)) >= 16:
             return secrets
-    raise ValueError("expected whsec_ and the base64 of at least 16 bytes (the value is not shown)")
+    raise ValueError("expected whsec_ followed by the base64 of at least 16 bytes (the value is not shown)")
 
 
 _MEBI = 2**20
@@ -127,7 +127,7 @@ class Settings:
     """The service's settings. Lengths are in pixels, times in seconds."""
 
     model: Path = Setting("INFERENCE_MODEL", Path("/model.h5"), Path).means(
-        "path of the Keras model: a file .h5, .hdf5 or .keras, or a SavedModel folder"
+        "path of the Keras model: a .h5, .hdf5 or .keras file, or a SavedModel folder"
     )
     classes_file: Path = Setting("INFERENCE_CLASSES_FILE", Path("/classes.txt"), Path).means(
         "path of the text file with the class names, one per line, in the order of the model's outputs"
@@ -205,16 +205,16 @@ class Settings:
         "port on which the HTTP server listens"
     )
     server_proxies: int = Setting("SERVER_PROXIES", 0, _number(int, 0, 16)).means(
-        "number of proxies in front of the server; each proxy must append an address to X-Forwarded-For; 0: "
-        "the server ignores this header"
+        "number of proxies in front of the server; each proxy must append the address of its client to "
+        "X-Forwarded-For; 0: the server ignores this header"
     )
     server_drain_seconds: float = Setting("SERVER_DRAIN_SECONDS", 0.0, _number(float, 0, 300)).means(
-        "number of seconds for which a gateway accepts new requests after the signal to stop, until load "
-        "balancers use other gateways"
+        "number of seconds for which a gateway still accepts new requests after the stop signal, so that "
+        "load balancers can switch to other gateways"
     )
     data_dir: Path | None = Setting("SERVER_DATA_DIR", None, Path).means(
         "folder for the embedded Redis server's data; "
-        "unset: a folder named after the port, in the user's state folder"
+        "unset: classification-server/PORT in XDG_STATE_HOME (default: ~/.local/state)"
     )
     fsync: str = Setting("SERVER_FSYNC", "everysec", _one_of("everysec", "always")).means(
         "moment when the embedded Redis server writes a change to disk; everysec: within a second; always: "
@@ -302,12 +302,12 @@ class Settings:
 
 
 def table() -> list[tuple[str, Setting]]:
-    """Return the name and the `Setting` of each attribute of `Settings`, in the documentation's order."""
+    """Return the name and the `Setting` of each attribute of `Settings`, in the order of docs/settings.md."""
     return [(each.name, each.metadata["setting"]) for each in fields(Settings)]
 
 
 def redis_url(settings: Settings) -> str:
-    """Return the value of `REDIS_URL`, which a process needs if `serve` did not start it.
+    """Return the value of `REDIS_URL`; it must be set for every process that `serve` does not start.
 
     Raises:
         SettingsError: `REDIS_URL` is not set.
@@ -320,7 +320,7 @@ def redis_url(settings: Settings) -> str:
 
 
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
-    """Return a warning for each unknown variable with one of `OUR_PREFIXES`, with the nearest known name."""
+    """Return a warning, with the most similar setting, for each unknown variable with our prefixes."""
     known = [setting.name for _, setting in table()]
     warnings = []
     for name in sorted(environ):
