@@ -1,6 +1,7 @@
 """Checks API keys.
 
-If the settings contain an API key, only the health checks and the web page need no key.
+If the settings contain an API key, every request must contain a key, except requests for the health checks
+and the web page.
 """
 
 import hmac
@@ -15,15 +16,15 @@ from gateway.request import current_request
 from shared.api_keys import ApiKey, digest
 
 PUBLIC_ENDPOINTS = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
-"""Endpoints that need no API key. Health probes have no key, and the user of the web page enters a key in the
-page. An unknown path has no endpoint, so it needs a key too: callers without a key cannot find out which
-paths exist."""
+"""Endpoints that need no API key. Health probes send no key. The web page loads without a key, and its user
+then enters a key in the page. An unknown path has no endpoint, so it needs a key too: callers
+without a key cannot find out which paths exist."""
 
 _ACTION = "Send an API key in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
 def register_auth(app: Flask, keys: Sequence[ApiKey]) -> None:
-    """Refuse requests without one of the API keys `keys`. The key's name becomes the request's `owner`."""
+    """Refuse requests that contain no API key from `keys`. The key's name becomes the request's `owner`."""
     app.before_request(partial(_authenticate, keys))
 
 

@@ -42,12 +42,14 @@ _ROUTES = (
 )
 
 _FREQUENT_BLUEPRINTS = frozenset({"health", "metrics", "status"})
-"""Flask blueprints whose endpoints are requested every few seconds. Their requests are logged at level
-DEBUG."""
+"""Flask blueprints whose endpoints receive requests every few seconds. Requests to these endpoints are logged
+at level DEBUG."""
 
 
 def create_app(settings: Settings | None = None, queue: GatewayQueue | None = None) -> Flask:
-    """Create the gateway's Flask app. By default, `REDIS_URL` and other environment variables configure it.
+    """Create the gateway's Flask app.
+
+    By default, `REDIS_URL` and other environment variables configure the app.
 
     Raises:
         SettingsError: an environment variable has an invalid value, or `REDIS_URL` is not set.
@@ -56,7 +58,7 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
         settings = Settings.from_environ()
         setup_logging(settings.log_format)
     if queue is None:
-        # Each HTTP request may need a Redis connection. One more connection receives the replies to all jobs.
+        # Each HTTP request may need a Redis connection. A separate connection receives the workers' replies.
         redis = connect(redis_url(settings), retries=1, max_connections=settings.queue_size + 64)
         queue = GatewayQueue(redis, settings)
     app = Flask(__name__, static_folder=None)
@@ -77,14 +79,15 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
 
 
 def _register_guards(app: Flask, settings: Settings) -> None:
-    """Register the checks of callers (API key, rate limit) that the settings switch on."""
+    """Register the API key check and the rate limit, if the settings switch them on."""
     if settings.server_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server_proxies, x_proto=0)  # type: ignore[method-assign]
     if keys := api_keys(settings):
         register_auth(app, keys)
     check_rate_limit(settings)
     if settings.rate_limit:
-        from gateway.rate_limit import RateLimit  # needs 2 MB: import it only if it is used
+        # This module needs 2 MB of memory, so it is imported only if there is a rate limit.
+        from gateway.rate_limit import RateLimit
 
         RateLimit(app, settings, settings.rate_limit)
 

@@ -73,7 +73,10 @@ def _answer(reply: Reply, cache_outcome: str) -> Response:
 
 
 def _preferred_wait() -> float | None:
-    """Return N of the header `Prefer: wait=N` (RFC 7240), 0 for `Prefer: respond-async`, or else None."""
+    """Return for how many seconds the caller wants to wait, as the header `Prefer` (RFC 7240) specifies.
+
+    `wait=N` means N seconds, and `respond-async` means 0. Return None if the header contains neither.
+    """
     # gunicorn joins repeated headers into one header, with commas
     header = current_request().headers.get("Prefer", "")
     for preference in header.replace(";", ",").split(","):

@@ -1,4 +1,7 @@
-"""Returns the OpenAPI document at /openapi.json and Swagger UI at /docs. Swagger UI's files are local."""
+"""Returns the OpenAPI document at /openapi.json and Swagger UI at /docs.
+
+Browsers load Swagger UI's files from this server, not from the internet.
+"""
 
 from importlib.resources import files
 from pathlib import Path

@@ -1,6 +1,6 @@
 """gunicorn's configuration: `gunicorn -c python:gateway.gunicorn_conf 'gateway.app:create_app()'`.
 
-gunicorn's own variable WEB_CONCURRENCY sets the number of gateway processes (default 1).
+gunicorn's environment variable WEB_CONCURRENCY sets the number of gateway processes (default 1).
 """
 
 import gc
@@ -21,7 +21,7 @@ try:
     check(_settings)
 except SettingsError as error:
     refuse_start(str(error))
-    # After the exception SystemExit, gunicorn would print a second error message.
+    # End without the exception SystemExit, because gunicorn would print a second error message for it.
     sys.stderr.flush()
     os._exit(2)
 
@@ -29,8 +29,8 @@ bind = f"{_settings.server_host}:{_settings.server_port}"
 
 # With gevent, each waiting request needs only a greenlet, which is cheaper than a thread (docs/decisions.md).
 worker_class = "gevent"
-# Maximum number of connections of one process: a waiting request for each place in the interactive queue, and
-# 4,096 others. At the maximum, a new connection waits until an idle connection is closed.
+# Maximum number of connections of one process: one connection for each place in the interactive queue, plus
+# 4,096 other connections. At the maximum, a new connection must wait until another connection is closed.
 worker_connections = _settings.queue_size + 4096
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _wanted = worker_connections + 512
@@ -53,8 +53,8 @@ control_socket_disable = True
 loglevel = "warning"
 
 GARBAGE_THRESHOLD = 20_000
-"""Number of new Python objects after which Python's garbage collector runs. At Python's default of 700, it
-would search the objects of waiting requests again and again."""
+"""Number of new Python objects after which Python's garbage collector runs. With Python's default of
+700, the collector would examine the objects of waiting requests again and again."""
 
 
 def on_starting(server: Any) -> None:
@@ -66,14 +66,18 @@ def when_ready(server: Any) -> None:
     """Create an empty folder for the metrics of the gateway's processes.
 
     The new folder contains no counts of an earlier run. The counts of an ended process stay in the folder, so
-    that no counter decreases. gunicorn's hook `child_exit` would only remove gauges; the gateway has none.
+    that no counter decreases. There is no hook `child_exit`, which would only remove the gauges of an ended
+    process, because the gateway has no gauges.
     """
     folder = tempfile.mkdtemp(prefix="classification-metrics-", dir=worker_tmp_dir)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Create the metrics folder again if it is missing: at a logout, systemd deletes files in /dev/shm."""
+    """Create the metrics folder again if systemd has deleted it.
+
+    When a user logs out, systemd deletes the user's files in /dev/shm.
+    """
     folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
     os.makedirs(folder, mode=0o700, exist_ok=True)
     os.chown(folder, server.cfg.uid, server.cfg.gid)

@@ -23,8 +23,8 @@ def live() -> dict[str, str]:
 def ready() -> dict[str, object]:
     """Report whether the service can classify images: Redis, a worker and this gateway must be ready.
 
-    Each health check reads the current state from Redis. The response also lists the reasons why workers did
-    not start in the last hour.
+    Each health check reads the current state from Redis. The response also lists the workers
+    that failed to start in the last hour, and the reasons.
     """
     shared = resources()
     if shared.draining():

@@ -12,8 +12,8 @@ MAX_JOBS_PER_COMMAND = 64
 """Maximum number of jobs that one Redis command submits."""
 
 EAGER_JOBS = 8
-"""Number of not yet submitted jobs at which a request submits them itself, without waiting for the thread. A
-worker can then begin these jobs earlier."""
+"""Minimum number of unsent jobs at which a request submits the jobs itself, instead of waiting for the
+submitter's thread. Workers can then begin these jobs earlier."""
 
 Submission = tuple[NewJob, float | None, PendingReply]
 
@@ -23,8 +23,8 @@ class JobSubmitter:
 
     Jobs that arrive while a Redis command runs are submitted together by the next command.
 
-    The thread of the submitter starts with the first job, after gunicorn's fork. Under gevent, this thread is
-    a greenlet.
+    The submitter's thread starts at the first job, so never before gunicorn forks its processes. Under
+    gevent, this thread is a greenlet.
     """
 
     def __init__(self, jobs: GatewayQueue) -> None:

@@ -39,8 +39,8 @@ _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "starte
 def submit() -> Response:
     """Queue one job for each image of the form, and return 202 with the jobs' URLs.
 
-    If one job is refused, no job of the form is queued. If a caller repeats a form with the same
-    `Idempotency-Key`, the response has the jobs of the first form.
+    If one job is refused, no job of the form is queued. If a caller sends the same form again
+    with the same `Idempotency-Key`, the response lists the jobs of the first submission.
     """
     shared = resources()
     form = read_form(current_request(), shared.settings, max_images(shared.settings))
@@ -78,7 +78,7 @@ def poll(job_id: str) -> Response:
 def poll_many() -> dict[str, Any]:
     """Return the states of the jobs in `?ids=a,b,c`.
 
-    With `wait=SECONDS`, first wait for the end of any job.
+    With `wait=SECONDS`, first wait at most SECONDS until at least one of these jobs has ended.
     """
     ids = _requested_ids()
     jobs = zip(ids, _states(ids), strict=True)
@@ -110,9 +110,9 @@ def _requested_ids() -> list[str]:
 
 
 def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | None]:
-    """Wait as requested, and return the jobs' states.
+    """Wait for at most the seconds in the URL parameter `wait`, and return the jobs' states.
 
-    The state is None if a job is unknown or belongs to another caller.
+    A job's state is None if the job is unknown or belongs to another caller.
     """
     shared, seconds, owner = resources(), _wait_seconds(), current_request().owner
     if seconds > 0:

@@ -93,5 +93,5 @@ def accepted(ids: Sequence[str], statuses: Sequence[str]) -> Response:
 
 
 def cache_status(outcome: str) -> str:
-    """Return the header `Cache-Status` (RFC 9211) for a result cache's outcome: hit, collapsed or stored."""
+    """Return the header `Cache-Status` (RFC 9211) for a job's cache outcome: hit, collapsed or stored."""
     return f"classification-server; {_CACHE_STATUS[outcome]}"

@@ -17,7 +17,10 @@ FILES = tuple(sorted(path.name for path in _FOLDER.iterdir() if path.name != "in
 
 @bp.get("/")
 def page() -> Response:
-    """Return the web page. Its links are relative, so the page also works behind a proxy's path prefix."""
+    """Return the web page.
+
+    The page's links are relative, so the page also works behind a proxy's path prefix.
+    """
     return send_from_directory(_FOLDER, "index.html")
 
 

@@ -1,4 +1,7 @@
-"""The error class of all HTTP endpoints: HTTP status, cause, and the action that the caller should take."""
+"""The exception class for the error responses of all HTTP endpoints.
+
+Each exception contains the HTTP status, the cause, and the action that the caller should take.
+"""
 
 RETRY_SECONDS = 5
 """Default value of the header `Retry-After`, in seconds."""
@@ -27,6 +30,6 @@ def field_problem(status: int, field: str, detail: str) -> Problem:
 
 
 def no_worker(reasons: str = "") -> Problem:
-    """Return the error 503, which reports that no worker has a warm model."""
+    """Return the error 503, which reports that no worker is ready to classify images."""
     action = f"Send the request again in {RETRY_SECONDS} s."
     return Problem(503, f"No worker with a model is ready. {reasons or action}", retry_after=RETRY_SECONDS)

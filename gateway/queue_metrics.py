@@ -19,8 +19,8 @@ MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
 """Labels of the metric `classification_model_info`; each label is a field of the model's description."""
 
 _OUTCOMES = {"": "finished", "canceled": "canceled", "expired": "expired"}
-"""The metric label `outcome` of an ended job, by the reason of the job's end. For any other reason, it is
-'failed'."""
+"""The metric label `outcome` of an ended job, by the reason why the job ended. For any other reason, the
+label is 'failed'."""
 
 
 class QueueSnapshot(NamedTuple):
@@ -31,7 +31,7 @@ class QueueSnapshot(NamedTuple):
 
 
 class QueueMetricsCollector(Collector):
-    """Converts a snapshot to Prometheus metrics. The snapshot is None if Redis did not answer."""
+    """Converts a `QueueSnapshot` to Prometheus metrics. The snapshot is None if Redis did not answer."""
 
     def __init__(self, snapshot: QueueSnapshot | None) -> None:
         self._snapshot = snapshot
@@ -78,7 +78,8 @@ def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
     """Return the counts of ended jobs.
 
-    A reason without jobs has the count 0, so that Prometheus sees its first job as an increase.
+    If no job has ended for a reason, the reason's count is 0. Prometheus then sees the first such job as an
+    increase of the count.
     """
     family = core.CounterMetricFamily(*names.JOBS_ENDED, labels=("queue", "outcome", "reason"))
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
@@ -116,7 +117,10 @@ def histogram_counts(metrics: QueueMetrics, histogram: names.Histogram, label: s
 
 
 def _buckets(counted: Mapping[str, float], bounds: tuple[float, ...]) -> list[tuple[str, float]]:
-    """Return each bucket's upper bound and cumulative count, also of buckets from another version."""
+    """Return each bucket's upper bound and cumulative count.
+
+    If workers of another version have counted values in other buckets, return these buckets too.
+    """
     amounts = {float(bound): amount for bound, amount in counted.items()}
     buckets, below = [], 0.0
     for bound in sorted({*bounds, inf, *amounts}):

@@ -47,7 +47,7 @@ class RateLimit:
             application_limits=[ApplicationLimit(limit_provider=limits, scope=_SCOPE)],
             on_breach=self._refuse,
             strategy="moving-window",
-            storage_uri="redis://",  # only selects Redis; the connection pool has the address
+            storage_uri="redis://",  # only selects Redis as the storage; the connection pool has the address
             storage_options={"connection_pool": redis.connection_pool, "key_prefix": KEY_PREFIX},  # type: ignore[dict-item]
             request_identifier=lambda: (
                 _SCOPE
@@ -73,8 +73,8 @@ class RateLimit:
         return self._limiter.limiter.get_window_stats(limit, _caller(), _SCOPE)
 
     def _store_headers(self) -> None:
-        # `current.window` reads Redis. A Redis failure becomes status 503 before the view, but 500 after the
-        # view.
+        # `current.window` reads Redis, so it is read before the view runs: a Redis failure then leads to HTTP
+        # status 503. After the view, a Redis failure would lead to status 500.
         if (current := self._limiter.current_limit) is not None:
             g.rate_limit = _headers(current.limit, current.window)
 
@@ -97,7 +97,7 @@ def _network(address: str) -> str:
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return "unknown"  # malformed addresses share a limit; an empty name would have none
+        return "unknown"  # all malformed addresses share one limit; an empty name would have no limit
     if found.version == 6 and found.ipv4_mapped is None:
         return found.packed[:8].hex()
     return str(found.ipv4_mapped if found.version == 6 else found)

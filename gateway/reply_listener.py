@@ -1,4 +1,7 @@
-"""Delivers workers' replies to waiting HTTP requests. Each gateway process has one thread for replies."""
+"""Delivers workers' replies to waiting HTTP requests.
+
+One thread of each gateway process reads the replies from Redis.
+"""
 
 import logging
 import threading
@@ -37,7 +40,10 @@ class PendingReply:
         return self._done.wait(seconds)
 
     def mark_queued(self, cache_outcome: str = "") -> None:
-        """Record that the jobs are queued. `cache_outcome` is '', 'hit', 'collapsed' or 'stored'."""
+        """Record that the jobs are queued.
+
+        `cache_outcome` is 'hit', 'collapsed' or 'stored', or '' if the result cache was not used.
+        """
         self.cache_outcome, self.queued_at = cache_outcome, time.monotonic()
         if self.replies:
             self._done.set()
@@ -63,7 +69,8 @@ class ReplyListener:
     """Delivers workers' replies to the HTTP requests that wait for these replies.
 
     `reply_to` names this process's own Redis list, to which the workers push replies. The listening thread
-    starts with the first request, after gunicorn's fork. Under gevent, this thread is a greenlet.
+    starts at the first request that waits for a job, so never before gunicorn forks its processes. Under
+    gevent, this thread is a greenlet.
     """
 
     def __init__(self, queue: GatewayQueue, reply_to: str) -> None:

@@ -15,7 +15,7 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 class Request(flask.Request):
-    """An HTTP request with its id and its time of arrival; `owner` is the name of its API key."""
+    """An HTTP request with its id and its time of arrival. `owner` is the name of the caller's API key."""
 
     def __init__(self, environ: "WSGIEnvironment", *options: bool) -> None:
         super().__init__(environ, *options)

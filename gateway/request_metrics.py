@@ -1,8 +1,8 @@
 """Counts this gateway's HTTP requests for the metrics `classification_http_…`.
 
 Each gunicorn process writes its counts to its own files in the folder PROMETHEUS_MULTIPROC_DIR, and
-`prometheus_client` adds up the counts of all processes. The environment variable must be set before
-`prometheus_client` is imported; `gateway.gunicorn_conf` sets the variable.
+`prometheus_client` adds up the counts of all processes. The environment variable
+PROMETHEUS_MULTIPROC_DIR must be set before `prometheus_client` is imported; `gateway.gunicorn_conf` sets it.
 """
 
 import os
@@ -15,13 +15,16 @@ from werkzeug.routing import Rule
 from shared.metric_names import HTTP_REQUESTS, HTTP_SECONDS
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-"""HTTP methods that the metrics name. Other methods count as `other`, because callers may invent methods."""
+"""HTTP methods that the metrics count by name. All other methods are counted as `other`, so that callers
+cannot create new metric labels."""
 
 NO_ROUTE = "(none)"
-"""The metric label `route` of all requests for unknown paths, because callers may invent paths."""
+"""The metric label `route` of all requests for unknown paths, so that callers cannot create new metric
+labels."""
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-"""Bucket bounds of the request duration histogram, in seconds. The last bound is the maximum `wait`."""
+"""Bucket bounds of the request duration histogram, in seconds. The last bound is the maximum of the
+URL parameter `wait`."""
 
 
 class RequestMetrics:
@@ -40,7 +43,7 @@ class RequestMetrics:
         self._seconds.labels(method, route).observe(seconds)
 
     def collector(self) -> Collector:
-        """Return the counts of all gunicorn processes or, without their shared folder, of this process."""
+        """Return the counts of all gunicorn processes, or only of this process without a metrics folder."""
         if os.path.isdir(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")):
             return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
         return self._registry

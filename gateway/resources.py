@@ -1,4 +1,7 @@
-"""The objects that all HTTP endpoints share: settings, queue, submitter, listener and request metrics."""
+"""The objects that all HTTP endpoints share.
+
+These objects are the settings, the queue, the job submitter, the reply listener and the request metrics.
+"""
 
 import time
 from collections.abc import Callable

@@ -7,15 +7,15 @@ from gevent import Timeout, monkey
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 GRACE_SECONDS = 30.0
-"""Seconds after an upload's start in which its speed may be below the minimum."""
+"""Seconds after an upload's start for which the upload may be slower than the minimum speed."""
 
 MIN_BYTES_PER_SECOND = 1024
 """Minimum mean speed of an upload, in bytes per second. Even a bad mobile connection is 20 times as fast as
 this minimum."""
 
 MAX_CHUNK_BYTES = 262_144
-"""Maximum size of one read of an upload, in bytes. A photo of 4 MB needed 7 ms of CPU time in reads of
-262,144 bytes, but 18 ms in reads of 16,384 bytes (docs/performance.md)."""
+"""Maximum size of one read of an upload, in bytes. Reading a photo of 4 MB took 7 ms of CPU time
+with reads of 262,144 bytes, but 18 ms with reads of 16,384 bytes (docs/performance.md)."""
 
 
 class UploadStream:
@@ -34,9 +34,10 @@ class UploadStream:
 
         Raises:
             RequestTimeout: the body's bytes arrive too slowly.
-            RequestEntityTooLarge: the body is larger than the maximum (a chunked body declares no size).
+            RequestEntityTooLarge: the body is larger than the maximum. A chunked body does not declare its
+                size, so its size is checked while it is read.
         """
-        # After the form's end, the parser requests 0 bytes.
+        # After the form's end, the parser calls `read(0)`, which needs no time limit.
         data = self._read_in_time(size) if self._is_timed and size else self._stream.read(size)
         self._bytes_read += len(data)
         if self._bytes_read > self._max_bytes:

@@ -56,7 +56,8 @@ def check_rate_limit(settings: Settings) -> None:
     """
     if settings.rate_limit is None:
         return
-    from limits import parse_many  # the package `limits` needs 1 MB and asyncio: import it only if it is used
+    # The package `limits` needs 1 MB of memory and loads asyncio, so it is imported only for a rate limit.
+    from limits import parse_many
 
     try:
         is_valid = all(limit.amount > 0 for limit in parse_many(settings.rate_limit))

@@ -1,6 +1,6 @@
 """The endpoint GET /status: the service's load in a small response.
 
-Each open web page requests it every two seconds.
+Each open web page requests /status every two seconds.
 
 The counts are stored in Redis, so every gateway returns the same counts. A client computes rates from the
 difference between two responses. GET /metrics returns the values of /status and many more.
@@ -19,7 +19,10 @@ bp = Blueprint("status", __name__)
 
 @bp.get("/status")
 def status() -> dict[str, object]:
-    """Return the state of workers and queues, and the total counts since Redis started."""
+    """Return the state of workers and queues.
+
+    Also return the total counts of inputs, batches and answers since Redis started.
+    """
     served, metrics = resources().served(), resources().queue.metrics()
     batches = histogram_counts(metrics, BATCH_INPUTS)
     answers = histogram_counts(metrics, ANSWER, INTERACTIVE)

@@ -1,4 +1,4 @@
-"""Checks the form fields and the images' headers of an upload, before a job is created."""
+"""Checks an upload's form fields and the headers of its image files, before a job is created."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,7 +24,7 @@ _IMAGE_STATUS = {"unsupported": 415, "damaged": 422, "too-large": 413}
 
 
 def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
-    """Return the bytes of the form's only image, and its options.
+    """Return the bytes of the form's only image, and the job's options.
 
     Raises:
         Problem: the form, the image's header or a field is invalid. The error names every invalid field.
@@ -37,11 +37,11 @@ def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
 
 
 def read_uploads(form: Form, settings: Settings) -> tuple[list[bytes], Options]:
-    """Return the bytes of a form's images, and the options that apply to all images.
+    """Return the bytes of a form's images, and the job options, which are the same for all images.
 
     Raises:
-        Problem: the same errors as in `read_upload`. If there are several images, the error has the number of
-            the invalid image.
+        Problem: the same errors as in `read_upload`. If there are several images, the error names the
+            invalid image by its number.
     """
     images = _images(form)
     check_images(images, settings)
@@ -150,7 +150,7 @@ def _boolean(text: str) -> bool:
 
 
 def _whole_number(text: str) -> int | None:
-    """Parse a whole number. Return None if the text has other characters than ASCII digits."""
+    """Parse a whole number: ASCII digits after an optional sign. Return None for any other text."""
     digits = text.removeprefix("-").removeprefix("+") if text[:2] not in ("-+", "+-") else ""
     if not (digits.isascii() and digits.isdigit()):
         return None

@@ -30,7 +30,7 @@ EXAMPLE = "Send a form, for example: curl -F blob=@photo.jpg"
 class Form:
     """A form's files and text fields, by name.
 
-    A repeated field has a list of all its values, in their order.
+    Each name maps to the list of all values that the form contains under this name, in their order.
     """
 
     files: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
@@ -98,7 +98,7 @@ def _parts(request: Request, max_bytes: int, max_parts: int) -> Iterator[tuple[A
 
 def _text(part: MultipartSegment, data: bytes) -> str:
     charset = part.charset or "utf-8"
-    # Python decodes some other charsets slowly: the largest field in punycode would need a second.
+    # Python decodes some charsets slowly: a text field of the maximum size in punycode would need a second.
     if charset.lower() not in CHARSETS:
         raise ValueError(f"a field has the charset {charset[:40]!r} instead of UTF-8")
     return data.decode(charset)

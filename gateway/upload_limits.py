@@ -11,7 +11,7 @@ MAX_OTHER_PARTS = 31
 
 MAX_LARGEST_IMAGES = 10
 """Maximum total size of a form's images, as a multiple of MAX_UPLOAD_BYTES. A form may contain more images
-than this number if the images are smaller."""
+if their total size is at most this maximum."""
 
 
 def max_images(settings: Settings) -> int:
@@ -20,7 +20,7 @@ def max_images(settings: Settings) -> int:
 
 
 def max_body_bytes(settings: Settings, images: int) -> int:
-    """Return the maximum size of a request's body with a form of at most `images` images, in bytes."""
+    """Return the maximum size, in bytes, of a request's body that contains at most `images` images."""
     return min(images, MAX_LARGEST_IMAGES) * settings.max_upload_bytes + MAX_OTHER_BYTES
 
 

@@ -22,11 +22,14 @@ default: 600)."""
 
 IDLE_SECONDS = 5
 """Maximum time of one wait for a new webhook delivery, in seconds (RQ's default: 405). RQ searches for lost
-deliveries only between two waits."""
+deliveries only between two such waits."""
 
 
 class Delivery(SafeJob):
-    """RQ's job that runs only `deliver`, so that access to Redis does not allow running other code."""
+    """A subclass of RQ's `Job` that runs only the function `deliver`.
+
+    A program with access to Redis therefore cannot make the webhook sender run other functions.
+    """
 
     @property
     def func(self) -> Callable[..., Any]:
@@ -40,7 +43,7 @@ class Delivery(SafeJob):
         return deliver
 
     def perform(self) -> Any:
-        """Send the webhook. A webhook that raises `Undeliverable` is not sent again."""
+        """Send the webhook. If `deliver` raises `Undeliverable`, RQ does not send the webhook again."""
         try:
             return super().perform()
         except Undeliverable:
@@ -49,7 +52,7 @@ class Delivery(SafeJob):
 
 
 class Sender(SimpleWorker):
-    """RQ's worker class, changed to search for lost webhook deliveries every `MAINTENANCE_SECONDS`."""
+    """An RQ worker that searches for lost webhook deliveries every `MAINTENANCE_SECONDS`."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "maintenance_interval": MAINTENANCE_SECONDS})
@@ -61,7 +64,7 @@ class Sender(SimpleWorker):
 
 
 def main() -> int:
-    """Send webhooks until a signal stops the senders. Returns the program's exit status."""
+    """Send webhooks until a signal stops the senders. Return the program's exit status."""
     try:
         settings = Settings.from_environ()
         url = redis_url(settings)

@@ -19,7 +19,8 @@ from webhooks.signature import signed_headers
 logger = logging.getLogger(__name__)
 
 TIMEOUTS = Timeout(connect=5, read=10)
-"""Maximum seconds to connect, and between two parts of the response. RQ limits an attempt's total time."""
+"""Maximum time to connect, and maximum time between two received parts of the response, in seconds. RQ limits
+the total time of each delivery attempt."""
 
 NO_FOLLOW_UP: dict[str, Any] = dict.fromkeys(
     ("retries", "redirect", "assert_same_host", "preload_content"), False
@@ -84,7 +85,7 @@ def _post(
 ) -> BaseHTTPResponse:
     """Send the POST request to the first address that accepts a connection.
 
-    The addresses have been checked.
+    The caller of this function has already checked that all these addresses are allowed.
     """
     failure: Exception | None = None
     for address in addresses:
@@ -99,7 +100,7 @@ def _post_to(url: SplitResult, address: Address, body: bytes, headers: dict[str,
     host = f"[{address}]" if address.version == 6 else str(address)
     pool: HTTPConnectionPool
     if url.scheme == "https":
-        # The URL of the pool has the IP address, but the TLS certificate must be valid for the host's name.
+        # The pool connects to the IP address, but the TLS certificate must be valid for the host's name.
         names: dict[str, Any] = {"server_hostname": url.hostname, "assert_hostname": url.hostname}
         pool = HTTPSConnectionPool(host, url.port or 443, timeout=TIMEOUTS, **names)
     else:

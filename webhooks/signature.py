@@ -9,7 +9,7 @@ from collections.abc import Sequence
 def signed_headers(message_id: str, timestamp: int, body: bytes, secrets: Sequence[bytes]) -> dict[str, str]:
     """Return a webhook's HTTP headers.
 
-    The signatures are the HMAC-SHA256 of `id.timestamp.body`, one per secret.
+    The headers contain one signature for each secret: the HMAC-SHA256 of `id.timestamp.body`.
     """
     content = f"{message_id}.{timestamp}.".encode() + body
     digests = [hmac.digest(secret, content, hashlib.sha256) for secret in secrets]
