@@ -1,1 +1,1 @@
-"""Code that gateway, worker and webhook sender share. This code imports neither Flask nor TensorFlow."""
+"""Code that gateway, worker and webhook sender share. The package imports neither Flask nor TensorFlow."""

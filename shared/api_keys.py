@@ -22,7 +22,8 @@ _FORM = re.compile(
 class ApiKey:
     """An API key.
 
-    All API keys with one name belong to the same caller, so a caller can have an old and a new key.
+    API keys with the same name belong to the same caller. So a caller can use an old and a new key at the
+    same time.
     """
 
     name: str
@@ -37,7 +38,7 @@ def digest(key: str) -> bytes:
 def parse_keys(entries: list[str], noun: str) -> tuple[ApiKey, ...]:
     """Parse API keys and skip empty entries.
 
-    Error messages identify a key by `noun` and its number, for example "line 3".
+    Error messages identify a key by `noun` and the key's number, for example "line 3".
 
     Raises:
         ValueError: an API key is malformed or too short, or there is no key.

@@ -55,7 +55,9 @@ _ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 0x0142, 0x0143
 
 
 class ImageError(ValueError):
-    """An uploaded image cannot be classified. The message has the reason and an action for the sender.
+    """Raised if an uploaded image cannot be classified.
+
+    The message contains the reason and a suggested action for the sender.
 
     `kind` is 'unsupported' (file type or pixel format), 'damaged' or 'too-large'.
     """
@@ -69,7 +71,7 @@ class ImageError(ValueError):
 class OpenedImage:
     """The result of reading an image's header.
 
-    `width` and `height` are the upright image's size in pixels.
+    `width` and `height` are the image's size in pixels after the EXIF orientation is applied.
     """
 
     image: Image.Image
@@ -106,7 +108,7 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
 
 
 class _Header(io.BytesIO):
-    """An uploaded file in memory that allows `MAX_READS` reads. The next read raises `ImageError`."""
+    """An uploaded file in memory. After `MAX_READS` read calls, any further call raises `ImageError`."""
 
     reads_left: float = MAX_READS
 
@@ -118,8 +120,8 @@ class _Header(io.BytesIO):
 
 
 def _open(data: bytes) -> Image.Image:
-    # A file of at most MAX_READS bytes cannot exceed MAX_READS reads. Not counting its reads saves a third of
-    # the time.
+    # A file of at most MAX_READS bytes cannot cause more than MAX_READS reads. If the reads of such a file
+    # are not counted, reading its header takes a third less time.
     file = _Header(data) if len(data) > MAX_READS else io.BytesIO(data)
     try:
         _check_tags(data)
@@ -165,7 +167,8 @@ def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
 def _orientation(exif: bytes) -> int:
     """Return the orientation in an EXIF block, or 1 if the block is malformed or has no orientation.
 
-    Pillow's EXIF reader is not used, because it decodes all pixels of a PNG to find EXIF data behind them.
+    Pillow's EXIF reader is not used, because it decodes all pixels of a PNG to find EXIF data that follows
+    the pixels.
     """
     if not exif:
         return 1
@@ -197,6 +200,6 @@ def _first_match(patterns: dict[str, bytes], head: bytes) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """Return Pillow's error message as one line, or a general text for a message with a memory address."""
+    """Return Pillow's error message as one line, or a general text if it contains a memory address."""
     text = " ".join(str(error).split())
     return "it cannot be read" if not text or " object at 0x" in text else text[:200]

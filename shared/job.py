@@ -1,6 +1,7 @@
-"""Defines a job's options, which the caller chooses for one image, and a job's failures.
+"""Defines the options that a caller chooses for one image, and the reasons why a job can fail.
 
-RQ's job records contain options and failures as JSON. Each image is stored under a separate Redis key.
+RQ's job records contain a job's options and its failure as JSON. Each image is stored under a separate Redis
+key.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ MAX_REGIONS = 10_000
 
 
 class Region(NamedTuple):
-    """A square of the upright (EXIF-oriented) image, in pixels from its top left corner."""
+    """A square part of the upright (EXIF-oriented) image, in pixels.
+
+    `x` and `y` are the distances of the square's top left corner from the image's left and top edge.
+    """
 
     x: int
     y: int
@@ -28,7 +32,7 @@ class Options:
 
     @property
     def inputs(self) -> int:
-        """The number of model inputs of one image: the number of its regions, or 1 for the whole image."""
+        """The number of inputs that the model gets for this image: one for each region, 1 without regions."""
         return len(self.regions) if self.regions else 1
 
     def to_json(self) -> dict[str, Any]:

@@ -30,6 +30,6 @@ def setup_logging(log_format: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
-    # Otherwise, if a log write fails, Python prints the log record's arguments.
+    # By default, Python prints a log record's arguments if the record cannot be written.
     logging.raiseExceptions = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -58,7 +58,7 @@ HTTP_SECONDS = MetricName(
 class Histogram(NamedTuple):
     """A histogram that all workers add values to.
 
-    A value counts in the first bucket whose bound is not lower.
+    A value is counted in the first bucket whose upper bound is at least the value.
     """
 
     name: str

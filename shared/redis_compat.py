@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, ResponseError
 
 
 class SafeSentinel(sentinel.Sentinel):
-    """redis-py's client for Redis Sentinels, made safe for use by several threads."""
+    """A thread-safe subclass of redis-py's client for Redis Sentinels."""
 
     def discover_master(self, service_name: str) -> Any:
         """Return the address of the current Redis master."""
@@ -30,8 +30,8 @@ class MasterConnection(sentinel.SentinelManagedConnection):
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         """Read a reply of the Redis master."""
-        # Redis-py's default is False for Sentinels, but True for a single server. If it is False, a command
-        # that follows an interrupted read receives the earlier command's reply. Webhook senders then needed
+        # With Sentinels, redis-py sets `disconnect_on_error` to False. Then a command that follows an
+        # interrupted read receives the earlier command's reply. Because of this fault, webhook senders needed
         # 16 s to stop.
         options.setdefault("disconnect_on_error", True)
         try:
@@ -39,9 +39,9 @@ class MasterConnection(sentinel.SentinelManagedConnection):
         except ResponseError as error:
             if "NOREPLICAS" not in str(error):
                 raise
-            # A replica may have become the new master, which the Sentinels know before the old master does.
-            # Without this reconnection, Redis refused commands for 11 s of a failover; with it, only 3
-            # commands.
+            # During a failover, the Sentinels know the new master earlier than the old master does. Without
+            # this reconnection, Redis refused writes for 11 s. With the reconnection, only three commands
+            # fail.
             self.disconnect()  # type: ignore[no-untyped-call]
             raise ConnectionError("the Redis master has too few replicas to accept writes") from None
 
@@ -51,7 +51,7 @@ class MasterTlsConnection(MasterConnection, sentinel.SentinelManagedSSLConnectio
 
 
 class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
-    """A pool of connections to the Redis master. If all connections are in use, a caller waits for one."""
+    """A pool of connections to the Redis master. If all connections are in use, a caller waits."""
 
     def release(self, connection: Any) -> None:
         """Give a connection back to the pool."""
@@ -61,6 +61,7 @@ class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
 
     def owns_connection(self, connection: Any) -> int:
         """Return whether the connection belongs to this pool."""
-        # If a connection reached no master, redis-py's Sentinel pool answers False, but the blocking pool
-        # keeps the connection in its list. Without a master, the list would grow with every request.
+        # For a connection that reached no master, redis-py's Sentinel pool returns False here, although the
+        # blocking pool keeps the connection in its list. While no master is reachable, the list would grow
+        # with every request.
         return BlockingConnectionPool.owns_connection(self, connection)

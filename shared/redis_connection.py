@@ -20,8 +20,8 @@ BLOCK_SECONDS = 2.0
 
 SOCKET_TIMEOUT = 10.0
 """Maximum time without a received byte before a connection counts as dead, in seconds. This time must exceed
-`BLOCK_SECONDS`: redis-py silently repeats a blocking read that timed out, and a list entry that the first
-read has removed would be lost."""
+`BLOCK_SECONDS`. Otherwise redis-py would silently repeat a blocking read that timed out, and the list entry
+that the first read removed would be lost."""
 
 CONNECT_TIMEOUT = 5.0
 """Maximum time to open a connection, in seconds."""
@@ -46,7 +46,7 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
         "client_name": "classification-server",
     }
-    if not url.startswith("unix:"):  # for Unix sockets, redis-py has no such option
+    if not url.startswith("unix:"):  # redis-py has no keepalive option for Unix sockets
         options["socket_keepalive"] = True
     if is_sentinel(url):
         return _master(SentinelUrl.parse(url), options)

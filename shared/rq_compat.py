@@ -1,11 +1,11 @@
-"""The parts of the service that use RQ's private names. This code was checked with RQ 3.0.0.
+"""Contains all code of the service that uses private names of RQ. This code was checked with RQ 3.0.0.
 
 - The worker uses RQ's registration, heartbeat and signal handlers without RQ's loop, which runs one job at a
-  time. tests/e2e/test_faults.py tests this by stopping a worker.
-- The webhook sender must not run the callbacks that a job's record names. tests/integration/test_webhooks.py
-tests this with records that name other functions.
+  time. The test tests/e2e/test_faults.py checks this by stopping a worker.
+- The webhook sender must not run the callbacks that a job's record names. The test
+  tests/integration/test_webhooks.py checks this with records that name other functions.
 
-tests/unit/test_rq_compat.py fails if RQ renames one of the private attributes.
+The test tests/unit/test_rq_compat.py fails if RQ renames one of the private attributes.
 """
 
 from datetime import UTC, datetime
@@ -23,7 +23,10 @@ For example, two programs may each send a stop signal at almost the same moment.
 
 
 class QuietWorker(SimpleWorker):
-    """RQ's worker class without RQ's main loop. A subclass runs its own loop, and stops it in `on_stop`."""
+    """A subclass of RQ's worker without RQ's main loop.
+
+    A subclass of `QuietWorker` runs its own loop, and stops this loop in `on_stop`.
+    """
 
     def install_signal_handlers(self) -> None:
         """Call `on_stop` at the first SIGTERM or SIGINT, and `on_forced_stop` at the second signal."""
@@ -38,7 +41,7 @@ class QuietWorker(SimpleWorker):
         raise NotImplementedError
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
-        """End the process at the second stop signal, unless it follows the first signal almost at once."""
+        """End the process at a stop signal that arrives `REPEATED_SIGNAL_SECONDS` or more after the first."""
         first = self._shutdown_requested_date
         if first and (datetime.now(UTC) - first).total_seconds() >= REPEATED_SIGNAL_SECONDS:
             self.on_forced_stop()
@@ -52,7 +55,7 @@ class QuietWorker(SimpleWorker):
 
 
 class SafeJob(Job):
-    """RQ's job class, which ignores the callbacks and webhooks in a job's record."""
+    """A subclass of RQ's `Job` that ignores the callbacks and webhooks in a job's record."""
 
     def restore(self, raw_data: Any) -> None:
         """Read RQ's record of the job, and ignore the record's callbacks and webhooks."""

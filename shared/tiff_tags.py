@@ -13,8 +13,8 @@ TRUNCATED = (struct.error, OverflowError)
 """The exceptions that the function `tags` raises if the data is truncated."""
 
 BYTE_TYPES = (1, 2, 6, 7)
-"""TIFF tag types whose values Pillow reads as one bytes object. Any other value needs its own Python
-object."""
+"""TIFF tag types whose values Pillow reads as one bytes object. For any other type, Pillow creates one Python
+object for each value."""
 
 _SHORT, _LONG = 3, 4
 _BIG_TIFF = 43
@@ -23,7 +23,7 @@ _BIG_TIFF = 43
 class Tag(NamedTuple):
     """A TIFF tag.
 
-    `values` is its number of values; `first` is the first value of a SHORT or LONG tag, else 0.
+    `values` is the number of the tag's values; `first` is the first value of a SHORT or LONG tag, else 0.
     """
 
     id: int
@@ -33,7 +33,7 @@ class Tag(NamedTuple):
 
 
 def tags(data: bytes) -> Iterator[Tag]:
-    """Yield the tags in the first directory of a TIFF image or of an EXIF block, a TIFF image without pixels.
+    """Yield the tags in the first directory of a TIFF image or of an EXIF block, which has the TIFF format.
 
     Raises:
         struct.error, OverflowError: the data ends before the last tag.

@@ -1,4 +1,4 @@
-"""Finds this program's version, which logs, /cfg and /metrics contain."""
+"""Finds this program's version, which appears in the log, in /cfg and in /metrics."""
 
 from functools import cache
 from importlib import metadata

@@ -1,4 +1,4 @@
-"""Defines to which addresses webhooks may be sent, and RQ's job that delivers a webhook.
+"""Defines the addresses to which webhooks may be sent, and the RQ job that delivers a webhook.
 
 The gateway checks a webhook's URL when a job is submitted. The webhook sender resolves the host's name before
 each attempt, and checks the resulting addresses.
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 QUEUE = "webhooks"
-"""The name of RQ's queue of webhook deliveries."""
+"""The name of the RQ queue for webhook deliveries."""
 
 FUNCTION = "webhooks.deliver.deliver"
 
@@ -33,7 +33,7 @@ RECORD: dict[str, Any] = {
     "retries_left": len(RETRY_SECONDS),
     "retry_intervals": json.dumps(RETRY_SECONDS),
 }
-"""The constant fields of RQ's job for a webhook delivery. `lua/end_job.lua` adds times and data."""
+"""The constant fields of the RQ job that delivers a webhook. `lua/end_job.lua` adds the other fields."""
 
 MAX_URL = 2048
 """Maximum length of a webhook's URL, in characters."""
@@ -113,7 +113,7 @@ def check_url(text: str, allowed: Allowed) -> SplitResult:
 
 
 def _literal(host: str) -> list[Address]:
-    """Return the IP address of a host that is 'localhost' or an address, also an address such as 0x7f.1."""
+    """Return the IP address of a host that is 'localhost' or an IP address, also in a form such as 0x7f.1."""
     if host == "localhost" or host.endswith(".localhost"):
         return [IPv4Address("127.0.0.1")]
     try:

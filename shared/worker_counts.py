@@ -1,4 +1,6 @@
-"""The counts that all workers add to in Redis. `shared.metric_names` has the names of the exported metrics.
+"""Defines the counts in Redis to which all workers add.
+
+`shared.metric_names` has the names of the exported metrics.
 
 A count's name in Redis has the form `KIND:LABEL:REST`, for example `jobs:interactive:image-damaged` or
 `decode_seconds::0.05`.
@@ -9,14 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 JOBS = "jobs"
-"""KIND in the names of the counts of ended jobs. LABEL is the queue, and REST is the failure's code or
-empty."""
+"""The part KIND in the names of the counts of ended jobs. LABEL is the queue, and REST is the failure's code
+or empty."""
 
 LATE = "late"
-"""KIND in the names of the counts of attempts that ended after their lease. LABEL is the queue."""
+"""The part KIND in the names of the counts of attempts that ended after their lease. LABEL is the queue."""
 
 SUM = "sum"
-"""REST in the name of a histogram's sum. In the name of a bucket's count, REST is the upper bound."""
+"""The part REST in the name of a histogram's sum. In a bucket's count, REST is the bucket's upper bound."""
 
 
 class Count(NamedTuple):

@@ -2,8 +2,8 @@
 
 Jobs, registries, executions and results have RQ 3's format in Redis. RQ's tools (`rq info`, rq-dashboard,
 `rq requeue`, `rq suspend`) therefore work on a running system. RQ itself submits, claims, renews, settles and
-reaps one job at a time, with many Redis commands for each job. In this package, one atomic Lua script does
-each of these steps for a whole batch of jobs.
+reaps one job at a time, with many Redis commands for each job. In this package, each step is one atomic Lua
+script, which handles a whole batch of jobs.
 """
 
 INTERACTIVE, BULK = "interactive", "bulk"

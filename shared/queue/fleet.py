@@ -19,7 +19,9 @@ START_FAILURES_KEY = "classification:start-failures"
 
 
 class Fleet:
-    """The workers of one Redis server. A worker's status expires one lease time after its last heartbeat.
+    """The workers that use one Redis server.
+
+    A worker's status in Redis expires `JOB_LEASE` seconds after the worker's last heartbeat.
 
     Every method may raise `redis.exceptions.RedisError`.
     """
@@ -28,7 +30,7 @@ class Fleet:
         self._redis, self._lease = redis, lease
 
     def served(self) -> Served | None:
-        """Return the live workers' models and total speed, or None if no worker has a warm model."""
+        """Return the live workers' models and total speed, or None if no worker has warmed up its model."""
         alive = sorted(self.alive().values(), key=lambda each: -each["since"])
         workers = Counter(each["model"] for each in alive)  # the newest worker's model stays first
         raw = self._get([f"classification:model:{model}" for model in workers])
@@ -47,7 +49,7 @@ class Fleet:
         return sorted(recent, key=lambda each: -each.at)
 
     def alive(self) -> dict[str, dict[str, Any]]:
-        """Return the status that each live worker with a warm model has published, by the worker's name."""
+        """Return the status of each live worker that has warmed up its model, by the worker's name."""
         keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
         names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
         raw = self._get([f"classification:worker:{name}" for name in names])
@@ -59,7 +61,7 @@ class Fleet:
     def publish(self, worker: str, model: dict[str, Any], status: WorkerStatus) -> None:
         """Publish that `worker` is alive, with its model and status.
 
-        The data expires after one lease time.
+        Redis deletes the status after `JOB_LEASE` seconds unless the worker publishes its status again.
         """
         ttl = math.ceil(self._lease)
         entry = json.dumps({"model": model["id"], **asdict(status)})

@@ -29,10 +29,10 @@ REPEATABLE_SECONDS = 86_400
 """Maximum time for which a caller can repeat a submission with its idempotency key, in seconds."""
 
 RATE_SECONDS = 1.0
-"""Maximum age of the workers' speed that is used to estimate waiting times, in seconds."""
+"""Maximum age of the cached total speed of the workers, in seconds."""
 
 DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 10, 600
-"""Default and maximum of the seconds after which a refused caller may retry. The default is used when no
+"""Default and maximum time after which a refused caller may retry, in seconds. The default is used when no
 worker is alive."""
 
 _SUBMIT, _CANCEL, _WATCH = Script(*END_JOB, "submit"), Script(*END_JOB, "cancel"), Script(*RECORDS, "watch")
@@ -57,7 +57,7 @@ class GatewayQueue:
     ) -> Submitted:
         """Queue all jobs, or no job if one is refused.
 
-        A job expires if it is not begun within `timeout` seconds.
+        A job expires if no worker begins it within `timeout` seconds.
 
         Raises:
             QueueFull: one job was refused for a reason in `REFUSALS`, so no job was queued.
@@ -129,9 +129,9 @@ class GatewayQueue:
         return [wire.read_reply(each) for each in json.loads(found[1])] if found else []
 
     def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
-        """Request a reply at each job's end.
+        """Request that the Redis list `reply_to` receives a reply when a job ends.
 
-        Returns the ids of ended and unknown jobs, which send no reply.
+        Returns the ids of unknown jobs and of already ended jobs, for which no reply will come.
         """
         return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, owner, *job_ids))}
 
@@ -140,7 +140,7 @@ class GatewayQueue:
     ) -> dict[str, JobState]:
         """Return the states of the known jobs that belong to `owner` (None: to any caller), by the jobs' ids.
 
-        With `positions`, the time in Redis grows with the queue's length.
+        With `positions`, Redis searches the queue for each waiting job, which takes longer in a long queue.
         """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:

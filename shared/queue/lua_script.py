@@ -25,7 +25,7 @@ END_JOB = (*RECORDS, "end_job")
 class Script:
     """A Lua script, made of shared constants and one or more files.
 
-    Redis receives and stores its text only once.
+    The script's text is sent to Redis only once. Later calls send only the text's SHA-1 digest.
     """
 
     def __init__(self, *names: str) -> None:

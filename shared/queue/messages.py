@@ -59,7 +59,7 @@ class Submitted(NamedTuple):
 
 @dataclass(frozen=True)
 class Reply:
-    """A job's result or failure, and the time of its stages queue, decode and infer, in milliseconds."""
+    """A job's result or failure, and the durations of its stages queue, decode and infer, in milliseconds."""
 
     job_id: str
     result: dict[str, Any] | None = None
@@ -71,7 +71,7 @@ class Reply:
 class JobState:
     """The state of a job, as callers see it.
 
-    Points in time have RQ's text form. `reply` is set when the job has ended.
+    Points in time are texts in ISO 8601 format. `reply` is set when the job has ended.
 
     `position` (from 1) and `estimated_wait` (seconds) are set for queued jobs, if positions were requested.
     """
@@ -94,7 +94,7 @@ class Served:
     """The live workers: their model, their number and their total measured speed.
 
     While a model is replaced, `models` has several models with the number of workers of each model. `model`
-    is the model of the worker with the latest start.
+    is the model of the worker that started last.
     """
 
     model: dict[str, Any]
@@ -102,7 +102,7 @@ class Served:
     jobs_per_second: float
     models: tuple[tuple[dict[str, Any], int], ...]
     batch: int
-    """Maximum number of inputs in one run of the model: the lowest maximum of any worker."""
+    """Maximum number of inputs in one run of the model. If the workers' maximums differ, the lowest one."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Claims(NamedTuple):
 class Settlement(NamedTuple):
     """The end of a claimed job.
 
-    With `keep_image`, its image stays in Redis, so that `rq requeue` can run it again.
+    If `keep_image` is True, the job's image stays in Redis, so that `rq requeue` can queue the job again.
     """
 
     claim: Claim

@@ -1,6 +1,6 @@
 """Constants that Python and the Lua scripts share.
 
-`shared.queue.lua_script` inserts them into the scripts.
+`shared.queue.lua_script` inserts these constants before the text of each Lua script.
 """
 
 from shared import webhook, worker_counts

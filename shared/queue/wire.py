@@ -28,8 +28,8 @@ ENDED = ("finished", "failed", "canceled", "expired", "stopped")
 """RQ's statuses of jobs that have ended."""
 
 JOB_TIMEOUT = 600
-"""The field `timeout` of RQ's job record, in seconds. Workers do not use it: the shorter lease limits a
-job."""
+"""The field `timeout` of RQ's job record, in seconds. Workers ignore this field and use the lease
+instead."""
 
 STATE_FIELDS = (
     *("status", "origin", "enqueued_at", "started_at", "ended_at"),
@@ -42,11 +42,11 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def digest(image: bytes, options: Options, model: Mapping[str, Any], owner: str = "") -> str:
     """Return a hash of a job's owner, image, options, model and thresholds.
 
-    Jobs with one hash share an answer.
+    Jobs with the same hash share one answer.
     """
     served = [model["id"], model["fingerprint"], model["thresholds"]]
     request = json.dumps([options.to_json(), served, owner], sort_keys=True).encode()
-    # Request and image are hashed separately, because two different pairs could have the same joined bytes.
+    # Request and image are hashed separately, because different pairs can have the same concatenation.
     whole = hashlib.sha256(hashlib.sha256(request).digest() + hashlib.sha256(image).digest())
     return f"{model['id']}:{whole.hexdigest()}"
 
@@ -92,7 +92,7 @@ def settle_args(settlement: Settlement) -> tuple[Any, ...]:
 
 
 def rq_time() -> str:
-    """Return the current time in the text form of RQ's records."""
+    """Return the current time as RQ writes it in its records: an ISO 8601 text in UTC."""
     return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
@@ -129,7 +129,7 @@ def read_state(job_id: str, values: list[bytes | None], entries: list[Any] | Non
 
 def _visible_status(status: str, reply: Reply | None) -> str:
     if status == "deferred":
-        return "queued"  # RQ's status "deferred": the job waits for another job
+        return "queued"  # RQ's status "deferred": the job waits for an equal job's answer
     if reply and reply.failure and reply.failure.code == "expired":
         return "expired"  # RQ has no status 'expired', so an expired job has RQ's status 'failed'
     return status

@@ -51,7 +51,7 @@ class WorkerQueue:
         return Claims([read_claim(queue.decode(), row) for row in rows], ClaimOutcome(outcome.decode()))
 
     def wait_for_work(self, seconds: float) -> None:
-        """Wait until a job is queued, at most `seconds` and at most `BLOCK_SECONDS`."""
+        """Wait for a job, for at most `seconds` or `BLOCK_SECONDS`, whichever is shorter."""
         self._redis.blpop([WAKE_KEY], timeout=min(seconds, BLOCK_SECONDS))
 
     def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
@@ -68,7 +68,7 @@ class WorkerQueue:
     def renew(self, worker: str, claims: Iterable[Claim]) -> set[str]:
         """Renew the leases of a worker's jobs.
 
-        Returns the executions' ids of the jobs whose lease was lost.
+        Returns the execution ids of the jobs whose lease the worker has lost.
         """
         args = _leased(claims)
         lost = _RENEW(self._redis, (), (self._settings.job_lease, worker, *args)) if args else []
@@ -93,7 +93,7 @@ class WorkerQueue:
             _GIVE_BACK(self._redis, (), (worker, *args))
 
     def reap(self) -> list[tuple[str, str]]:
-        """Requeue or fail the jobs whose lease has ended.
+        """Requeue each job whose lease has ended, or fail the job if no attempt is left.
 
         Returns each job's id with 'requeued' or 'failed'.
         """
@@ -104,7 +104,7 @@ class WorkerQueue:
     def count(self, worker: str, number: int, amounts: Mapping[str, float]) -> None:
         """Add a worker's counts to the metrics.
 
-        If `number` was already received from this worker, do nothing.
+        If this worker has already sent counts with this `number`, do nothing.
         """
         args = (number, *chain.from_iterable(amounts.items()))
         _COUNT(self._redis, (METRICS_KEY, f"classification:counted:{worker}"), args)

@@ -1,4 +1,4 @@
--- Moves the next jobs of one queue into a worker's lease in one step, so that no job is lost if the worker dies.
+-- Moves the next jobs of one queue to a worker, under a lease. This is one step, so no job is lost if the worker dies.
 -- A retried job is a job whose previous worker died; the job's image may be the cause. Other jobs are fresh jobs.
 -- A batch of retried jobs contains no fresh jobs. At most MAX_RETRIED_TOGETHER jobs whose first worker died share a
 -- batch. A job whose second worker died, or whose last attempt begins, runs alone.
@@ -10,17 +10,17 @@
 --   'no-room'     no job, because the next job has more inputs than the worker can accept now
 --   'needs-idle'  no job, because the next job is a retried job and the worker has other jobs
 --   'suspended'   no job, because an operator stopped all workers with `rq suspend`
--- Uses server_time, read_fields, number, whole, write, wake_worker, LEASE_GRACE (records.lua)
--- and the constants MAX_INTERACTIVE_TURNS, WAKE_KEY (shared/queue/script_constants.py).
+-- Uses server_time, read_fields, number, whole, write, wake_worker and LEASE_GRACE from records.lua,
+-- and the constants MAX_INTERACTIVE_TURNS and WAKE_KEY from shared/queue/script_constants.py.
 local worker = ARGV[1] -- the worker's name
-local token = ARGV[2] -- unique text of this claim: the prefix of its executions' ids
+local token = ARGV[2] -- unique prefix for the ids of this claim's executions
 local lease = tonumber(ARGV[3]) -- duration of the lease in seconds
 local full_batch = tonumber(ARGV[4]) -- number of inputs in a full batch
 local room = {interactive = tonumber(ARGV[5]), bulk = tonumber(ARGV[6])} -- maximum inputs to claim from each queue
 local is_idle = ARGV[7] == '1' -- whether the worker has no claimed jobs
 local fresh_retries = tonumber(ARGV[8]) -- value of the field `retries_left` of a fresh job
-local at = ARGV[9] -- the current time in RQ's text form
-local max_image_bytes = tonumber(ARGV[10]) -- maximum size of an image that is returned with its job
+local at = ARGV[9] -- the current time as RQ writes it (ISO 8601)
+local max_image_bytes = tonumber(ARGV[10]) -- maximum size of an image that is returned with its job, in bytes
 local MAX_RETRIED_TOGETHER = 6 -- maximum number of retried jobs in one claim
 local TURNS_TTL = 3600 -- seconds for which Redis keeps the number of consecutive interactive claims
 
@@ -44,8 +44,8 @@ local function read_job(queue, id)
     request_id = record.request_id or '', submitted = number(record.submitted, now),
     bytes = whole(record.bytes, 0), is_malformed = is_malformed}
   job.deaths = fresh_retries - whole(record.retries_left, fresh_retries)
-  -- A queue entry is stale if its job was deleted, canceled or malformed, or if the entry is a second copy: RQ's own
-  -- cleanup uses no lock and can queue a job twice.
+  -- A queue entry is stale if its job was deleted, canceled or malformed, or if the entry is a duplicate: RQ's own
+  -- cleanup uses no lock, so it can queue a job twice.
   job.is_stale = job.status ~= 'queued' or (job.deaths > 0 and runs_elsewhere(queue, id))
   return job
 end
@@ -113,7 +113,7 @@ local function start_attempt(job, execution)
   redis.call('HSET', 'rq:job:' .. job.id, 'status', 'started', 'started_at', at, 'last_heartbeat', at,
     'worker_name', worker, 'attempts', job.attempts + 1)
   if job.attempts > 0 then
-    redis.call('PERSIST', 'rq:job:' .. job.id) -- needed because `rq requeue` keeps the expiry of a failed job's record
+    redis.call('PERSIST', 'rq:job:' .. job.id) -- `rq requeue` does not remove the expiry of a failed job's record
   end
   redis.call('HSET', 'rq:execution:' .. member, 'id', execution, 'job_id', job.id, 'created_at', now,
     'last_heartbeat', now, 'worker_name', worker)
@@ -152,8 +152,8 @@ local function passes_over()
   return redis.call('LLEN', 'rq:queue:interactive') > 0 or (first and read_job('bulk', first).deaths > 0)
 end
 
--- Wakes the next worker if jobs are left in a queue. Otherwise deletes unread wake-ups, so that no worker wakes without
--- need.
+-- Wakes the next worker if jobs are left in a queue. Otherwise deletes unread wake-up messages, so that no worker is
+-- woken unnecessarily.
 local function update_wake()
   if redis.call('LLEN', 'rq:queue:interactive') + redis.call('LLEN', 'rq:queue:bulk') == 0 then
     redis.call('DEL', WAKE_KEY)
@@ -188,7 +188,7 @@ for _, queue in ipairs(order) do
   end
   outcome = reason or outcome
   if reason == 'needs-idle' then
-    break -- if it received jobs of the other queue, the worker would never become idle
+    break -- a worker that receives jobs of the other queue would never become idle
   end
 end
 return {outcome, '', {}}

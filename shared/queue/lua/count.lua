@@ -2,7 +2,7 @@
 local metrics = KEYS[1] -- Redis key of the hash with all counts
 local last_number = KEYS[2] -- Redis key that stores the number of this worker's last message
 local number = ARGV[1] -- the number of this message; a worker's first message has the number 1
-local FIRST_COUNT = 2 -- index of the first argument with a count; each count has a name and an amount
+local FIRST_COUNT = 2 -- index of the first count in ARGV; each count is two arguments: name and amount
 local LAST_NUMBER_TTL = 86400 -- seconds for which Redis keeps the last message's number
 
 if tonumber(number) > tonumber(redis.call('GET', last_number) or '0') then

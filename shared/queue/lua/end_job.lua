@@ -1,16 +1,17 @@
 -- Ends jobs: writes results, registries and counters, sends replies and queues webhooks.
--- Also ends a job's followers: equal jobs that wait for the answer of one job, their leader.
+-- Also ends the followers of a job, their leader. Followers are equal jobs that wait for the leader's answer.
 -- `shared.queue.lua_script` inserts this file before the text of submit.lua, settle.lua, cancel.lua and reap.lua.
--- Uses read_fields, whole, write, try, wake_worker (records.lua)
--- and the constants IMAGE_TTL, METRICS_KEY, JOBS_COUNT, WEBHOOKS_QUEUE (shared/queue/script_constants.py).
+-- Uses read_fields, whole, write, try and wake_worker from records.lua,
+-- and the constants IMAGE_TTL, METRICS_KEY, JOBS_COUNT and WEBHOOKS_QUEUE from shared/queue/script_constants.py.
 --
--- Provides end_job(queue, id, ending) and write_pending(), which must be the script's last step. `ending` is a table:
+-- Provides end_job(queue, id, ending) and write_pending(). A script must call write_pending() after its last end_job().
+-- `ending` is a table:
 --   status      RQ's status: 'finished', 'failed' or 'canceled'
 --   outcome     the status that callers see: RQ's status or 'expired'
 --   result, timing, error   JSON texts; 'null': the job has no such value
 --   stream      fields and values of RQ's result; nil: no result is written
 --   code        the failure's code; nil or '': the job did not fail
---   at          the current time in RQ's text form
+--   at          the current time as RQ writes it (ISO 8601)
 --   now         the time in seconds since 1970
 --   keep        seconds for which the job's records are kept
 --   keep_image  true: the job's image is kept too, so that the job can be requeued
@@ -20,7 +21,8 @@ local MAX_RESULTS = 10 -- maximum number of entries in RQ's stream of a job's re
 local MAX_ARGUMENTS = 1000 -- maximum number of list entries in one Redis command; Lua can pass at most 8,000 arguments
 
 local end_job -- declared here because share_end calls it; defined below
-local pending = {replies = {}, registries = {}, counts = {}, deleted = {}, bytes = 0} -- written by write_pending
+-- the changes that write_pending writes
+local pending = {replies = {}, registries = {}, counts = {}, deleted = {}, bytes = 0}
 
 local function append(lists, name, ...)
   local list = lists[name] or {}

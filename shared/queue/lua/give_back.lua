@@ -1,7 +1,8 @@
--- Puts claimed jobs that the worker has not begun back to the front of their queues. These attempts do not count. Uses
--- read_fields, whole, write, wake_worker, MAX_WAKES (records.lua), WAKE_KEY (shared/queue/script_constants.py).
+-- Puts claimed jobs that the worker has not begun back to the front of their queues. A job that is given back does not
+-- lose an attempt. Uses read_fields, whole, write, wake_worker and MAX_WAKES from records.lua,
+-- and the constant WAKE_KEY from shared/queue/script_constants.py.
 local worker = ARGV[1] -- the worker's name
-local FIRST_CLAIM = 2 -- index of the first job's arguments: queue, job id, execution; jobs in claim order
+local FIRST_CLAIM = 2 -- index of the first job in ARGV; each job is queue, job id and execution, in claim order
 
 for i = #ARGV - 2, FIRST_CLAIM, -3 do
   local queue, id, execution = ARGV[i], ARGV[i + 1], ARGV[i + 2]

@@ -1,13 +1,13 @@
--- Requeues the jobs of dead workers: their leases have ended. A job without attempts left fails instead.
+-- Requeues jobs whose worker died: the leases of these jobs have ended. A job without attempts left fails instead.
 -- Returns {{job id, 'requeued' or 'failed'}, …}.
--- Uses server_time, read_fields, whole, write, try, wake_worker, MAX_WAKES (records.lua),
--- end_job, promote_follower, write_pending (end_job.lua), WAKE_KEY (shared/queue/script_constants.py).
+-- Uses server_time, read_fields, whole, write, try, wake_worker and MAX_WAKES from records.lua, and end_job,
+-- promote_follower and write_pending from end_job.lua, and the constant WAKE_KEY from shared/queue/script_constants.py.
 local queues = KEYS -- the queues' names
 local max_jobs = ARGV[1] -- maximum number of jobs that one call reaps from each queue
 local keep = tonumber(ARGV[2]) -- seconds for which a failed job's records are kept
 local failure = ARGV[3] -- the failure of a job without attempts left, as JSON
 local exc_string = ARGV[4] -- the same failure in the form in which RQ stores it
-local at = ARGV[5] -- the current time in RQ's text form
+local at = ARGV[5] -- the current time as RQ writes it (ISO 8601)
 local MAX_DEFERRED = 100 -- maximum number of followers in each queue that one call checks
 local MAX_FOLLOWERS = 1000 -- maximum number of followers that one call moves from an ended leader to a new leader
 
@@ -16,8 +16,8 @@ local exhausted = {status = 'failed', outcome = 'failed', code = cjson.decode(fa
   result = 'null', timing = 'null', error = failure, keep = keep, keep_image = true,
   stream = {'type', 2, 'exc_string', exc_string, 'worker_name', ''}}
 
--- Checks the leader of a follower, an equal job that waits for the leader's answer. If RQ's tools ended the leader, or
--- the leader's record is gone, the follower is queued.
+-- Checks the leader of a follower. A follower is a job that waits for the answer of an equal job, its leader. If RQ's
+-- tools ended the leader, or the leader's record is gone, the follower is queued.
 local function free_follower(queue, id)
   local job = read_fields('rq:job:' .. id, 'status', 'leader', 'digest')
   if job.status ~= 'deferred' then
@@ -74,6 +74,6 @@ end
 write_pending()
 redis.call('LTRIM', WAKE_KEY, 0, MAX_WAKES - 1)
 if not is_busy then
-  redis.call('DEL', 'classification:bytes', WAKE_KEY) -- the byte count still includes deleted jobs' images
+  redis.call('DEL', 'classification:bytes', WAKE_KEY) -- the count of image bytes may still include deleted jobs
 end
 return outcomes

@@ -23,7 +23,7 @@ local function read_fields(key, ...)
   if is_wrong_type(values) then
     return {}, true
   elseif values.err then
-    values = redis.call('HMGET', key, ...) -- an error for another reason ends the script
+    values = redis.call('HMGET', key, ...) -- any other error ends the script
   end
   local record = {}
   for i, name in ipairs({...}) do

@@ -1,13 +1,13 @@
 -- Ends attempts. For each attempt that has not lost its lease, writes the job's result and status, deletes the lease
 -- and the image, and sends the reply, in one step.
 -- Returns 1 for each ended attempt. For an attempt that has lost its lease, writes nothing and returns 0.
--- Uses server_time, read_fields (records.lua), append, pending, end_job, write_pending (end_job.lua).
+-- Uses server_time and read_fields from records.lua, and append, pending, end_job and write_pending from end_job.lua.
 local worker = ARGV[1] -- the worker's name
-local at = ARGV[2] -- the current time in RQ's text form
+local at = ARGV[2] -- the current time as RQ writes it (ISO 8601)
 local keep = tonumber(ARGV[3]) -- seconds for which the job's records are kept
 local cache_ttl = tonumber(ARGV[4]) -- seconds for which the result cache keeps an answer; 0: the cache is off
 local digest_prefix = ARGV[5] .. ':' -- ARGV[5]: id of the worker's model
-local FIRST_ATTEMPT, ATTEMPT_FIELDS = 6, 9 -- index of the first attempt's arguments: the parameters of `settle`
+local FIRST_ATTEMPT, ATTEMPT_FIELDS = 6, 9 -- index of the first attempt in ARGV; an attempt has `settle`'s parameters
 
 local now, settled, counts, members = server_time(), {}, {finished = 0, failed = 0}, {}
 

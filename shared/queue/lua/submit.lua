@@ -1,22 +1,23 @@
 -- Submits jobs: writes RQ's record of each job and pushes the jobs' ids to RQ's queue, in one step.
 -- Returns one of these tables:
 --   {'accepted', number of jobs that waited before the submission, an outcome for each job}
---       The outcome of a job with a digest is 'stored', 'collapsed' or 'hit'; without a digest, the outcome is ''.
+--       For a job with a digest (its key in the result cache), the outcome is 'stored', 'collapsed' or 'hit'.
+--       For a job without a digest, the outcome is ''.
 --       In the mode 'each', the outcome of a refused job is the reason: 'jobs', 'bytes' or 'image'.
 --   {'replayed', 0, ids of the first submission's jobs}: the same submission was accepted before
 --   {'conflict', 0, {}}: the idempotency key belongs to another submission; no job was accepted
 --   {reason ('jobs', 'bytes' or 'image'), number of jobs that waited, {}}: no job was accepted
--- Uses server_time, read_fields, number, write, wake_worker (records.lua), end_job, write_pending (end_job.lua)
--- and the constants IMAGE_TTL, WAKE_KEY (shared/queue/script_constants.py).
+-- Uses server_time, read_fields, number, write and wake_worker from records.lua, end_job and write_pending from
+-- end_job.lua, and the constants IMAGE_TTL and WAKE_KEY from shared/queue/script_constants.py.
 local queue = ARGV[1] -- the queue's name
 local max_jobs = tonumber(ARGV[2]) -- maximum number of waiting jobs
 local max_bytes = tonumber(ARGV[3]) -- maximum total size of the images of all jobs in flight, in bytes
-local all_or_none = ARGV[4] == 'all' -- 'all': if one job is refused, all are; 'each': each job separately
+local all_or_none = ARGV[4] == 'all' -- 'all': refuse all jobs if one job is refused; 'each': decide on each job
 local repeat_key = ARGV[5] -- Redis key made from the caller's idempotency key, or ''
 local repeat_hash = ARGV[6] -- hash of the submission's content
 local repeat_ttl = ARGV[7] -- seconds for which the caller may repeat the submission
 local keep = tonumber(ARGV[8]) -- seconds for which a job's result is kept
-local at = ARGV[9] -- the current time in RQ's text form
+local at = ARGV[9] -- the current time as RQ writes it (ISO 8601)
 local common_count = tonumber(ARGV[10]) -- number of arguments that follow: fields and values common to all jobs
 local common_fields = {unpack(ARGV, 11, 10 + common_count)}
 -- The other arguments are, for each job: id, image ('' if Redis has it already), size of the image in bytes, seconds
@@ -72,7 +73,7 @@ local leaders, waiting, bytes = {}, waiting_before, 0
 
 -- Decides whether a job is accepted, without writing to Redis. If the job is refused, job.refused is the reason.
 local function decide(job)
-  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the gateway repeats a command after a lost reply
+  if redis.call('EXISTS', 'rq:job:' .. job.id) == 1 then -- the gateway has repeated a command whose reply was lost
     job.is_known, job.cache = true, redis.call('HGET', 'rq:job:' .. job.id, 'cache') or ''
     return
   end

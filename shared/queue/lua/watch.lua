@@ -1,6 +1,6 @@
 -- Adds a gateway process's reply list to jobs, so that this gateway process receives the jobs' replies.
 -- Returns the ids of the jobs that have ended or are unknown: no reply will come for these jobs.
--- Uses read_fields (records.lua).
+-- Uses read_fields from records.lua.
 local reply_to = ARGV[1] -- the Redis list that receives the replies
 local owner = ARGV[2] -- the caller's name; other callers' jobs count as unknown
 local FIRST_ID = 3 -- index of the first job id in ARGV
