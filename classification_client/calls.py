@@ -31,7 +31,7 @@ RETRIED = frozenset({429, 502, 503, 504})
 """HTTP statuses after which the client sends the same request again."""
 
 IMAGE_ERRORS = frozenset({400, 413, 415, 422, 500})
-"""HTTP error statuses that one image may cause in a request with several images."""
+"""HTTP error statuses that a single image may cause for its whole request of several images."""
 
 MAX_FORM_IMAGES = 16
 MAX_FORM_BYTES = 8 * 2**20
@@ -40,7 +40,7 @@ MAX_FORM_BYTES = 8 * 2**20
 MAX_IMAGE_BYTES = 512 * 2**20
 """Maximum size of an image file, in bytes.
 
-The client does not read a larger file, because no server accepts such an image."""
+The client does not read a larger file, because the server's upload limit is at most 512 MiB."""
 
 MAX_IDS = 100
 """Maximum number of job ids in one status request."""
@@ -66,7 +66,7 @@ class Send:
     fields: dict[str, str] = field(default_factory=dict)
     images: Sequence[bytes] = ()
     wait: float = 0.0
-    """Maximum seconds for which the server delays its answer while it waits for a job's end."""
+    """Maximum seconds for which the server waits for a job's end before it answers the request."""
     left: float = math.inf
     """Seconds until the caller's deadline."""
 
@@ -140,7 +140,7 @@ def form_fields(options: Options) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo, its bytes while it waits to be sent, and the number of times that it was sent."""
+    """A photo, its bytes (empty after the upload), and the number of times that it was submitted."""
 
     source: Source
     image: bytes = b""
@@ -157,18 +157,18 @@ def has_room(form: Sequence[Photo], image: bytes) -> bool:
 class Calls:
     """The operations that both clients offer, as generators of steps.
 
-    `patience` is the retry time in seconds. During this time, the client repeats a request after a broken
+    `patience` is the number of seconds for which the client keeps retrying a request, after a broken
     connection or an HTTP status in `RETRIED`.
     """
 
     patience: float
 
     def call(self, send: Send, deadline: float = math.inf) -> Call[httpx.Response]:
-        """Send a request; repeat it during the retry time if the server is unreachable or overloaded.
+        """Send a request; retry it for up to `patience` seconds if the server is unreachable or overloaded.
 
         Raises:
             Problem: the server answered with an error.
-            Unreachable: the server could not be reached within the retry time.
+            Unreachable: the server could not be reached within `patience` seconds.
             TimedOut: the server gave no answer before `deadline`, a time of the monotonic clock.
         """
         end = time.monotonic() + self.patience
@@ -258,7 +258,7 @@ class Calls:
         """Wait until all jobs have ended; return the jobs in the order of `ids`.
 
         Raises:
-            TimedOut: some jobs had not ended within `timeout` seconds; these jobs continue.
+            TimedOut: some jobs had not ended within `timeout` seconds; these jobs are not canceled.
         """
         deadline = time.monotonic() + (math.inf if timeout is None else timeout)
         ended: dict[str, Job] = {}
@@ -274,7 +274,7 @@ class Calls:
         return [ended[each] for each in ids]
 
     def cancel(self, job_id: str, deadline: float = math.inf) -> Call[bool]:
-        """Cancel a queued job; return False if the job is no longer queued."""
+        """Cancel a queued job; return False if the job has already started or ended."""
         try:
             yield from self.call(Send("DELETE", f"/jobs/{job_id}"), deadline)
         except Problem as problem:

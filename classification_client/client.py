@@ -24,8 +24,8 @@ class _Base(Generic[HttpClient]):
     """The settings and the HTTP connections of a client.
 
     `url` is the server's address, and `key` is the API key. `timeout` is the maximum time in seconds to
-    connect, or to wait for more data from the server. `patience` is the retry time in seconds. During this
-    time, the client repeats a request after a broken connection or an HTTP status 429, 502, 503 or 504.
+    connect, or to wait for more data from the server. `patience` is the number of seconds for which the
+    client keeps retrying a request, after a broken connection or an HTTP status 429, 502, 503 or 504.
 
     Raises:
         ValueError: `url` or `key` is malformed.
@@ -112,7 +112,7 @@ class Client(_Base[httpx.Client]):
         """Wait until all jobs have ended; return the jobs in the order of `ids`.
 
         Raises:
-            TimedOut: some jobs had not ended within `timeout` seconds; these jobs continue.
+            TimedOut: some jobs had not ended within `timeout` seconds; these jobs are not canceled.
         """
         return self._run(self._calls.wait(ids, timeout))
 
@@ -121,7 +121,7 @@ class Client(_Base[httpx.Client]):
         return self._run(self._calls.job(job_id))
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a queued job; return False if the job is no longer queued."""
+        """Cancel a queued job; return False if the job has already started or ended."""
         return self._run(self._calls.cancel(job_id))
 
     def config(self) -> dict[str, Any]:
@@ -140,14 +140,14 @@ class Client(_Base[httpx.Client]):
         """Classify any number of photos, or all photos in a folder and its subfolders.
 
         Yields an outcome for each photo, in the order in which the jobs end. If a photo has no answer, the
-        `error` of its outcome has the reason. At most `in_flight` jobs are queued or running at a time. At
-        most the photos of one request are in memory.
+        `error` of its outcome has the reason. At most `in_flight` jobs are queued or running at a time. The
+        photos of only one request at a time are in memory.
 
         After a photo is submitted, `submitted` is called with the photo and its job's id. To continue an
-        interrupted call of `map`, set `jobs` to a mapping of these photos to their job ids.
+        interrupted call of `map`, pass these job ids as `jobs`, a mapping from photo to job id.
 
         Raises:
-            ClientError: the server cannot be reached, or its error is not due to a single photo.
+            ClientError: the server can't be reached, or answered with an error not due to a single photo.
         """
         stream = PhotoStream(self._calls, photos(sources), options, in_flight, jobs, submitted)
         while outcomes := self._run(stream.next_outcomes()):

@@ -1,7 +1,7 @@
 """The exceptions that the client raises.
 
 ClientError
-  Unreachable      the server could not be reached, or connections broke, until the retry time ended
+  Unreachable      the server could not be reached, or connections broke, for `patience` seconds
   Problem          the server answered with an HTTP error, which has a `status` and a `detail`
   JobFailed        the job ended without an answer: failed, canceled, expired, or unknown
   TimedOut         the job had not ended within the `timeout` of the call
@@ -18,7 +18,7 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """The server could not be reached, or connections broke, until the retry time (`patience`) ended."""
+    """The server could not be reached, or connections broke, in all attempts within `patience` seconds."""
 
 
 class TimedOut(ClientError):
@@ -46,7 +46,7 @@ class Problem(ClientError):
 
     @classmethod
     def of(cls, response: httpx.Response) -> "Problem":
-        """Build the error from the server's answer, or from a proxy's answer in any format."""
+        """Build the exception from an HTTP error response; a proxy's response may have any format."""
         try:
             body: Any = response.json()
         except ValueError:

@@ -27,9 +27,9 @@ MAX_SENT = 3
 class PhotoStream:
     """Submits more photos whenever earlier jobs end, and collects the outcome of each photo.
 
-    At most `in_flight` jobs are queued or running at a time. At most the photos of one request are in memory.
-    `jobs` has the job ids of photos that an earlier, interrupted stream submitted. A photo in `jobs` is
-    submitted again only if the server no longer knows its job. `submitted` is called with each submitted
+    At most `in_flight` jobs are queued or running at a time. The photos of only one request at a time are in
+    memory. `jobs` has the job ids of photos that an earlier, interrupted stream submitted. A photo in `jobs`
+    is submitted again only if the server no longer knows its job. `submitted` is called with each submitted
     photo and its job's id.
     """
 
@@ -55,7 +55,7 @@ class PhotoStream:
 
         Raises:
             Problem: the server answered with an error that is not due to a single photo.
-            Unreachable: the server could not be reached within the retry time.
+            Unreachable: the server could not be reached in all attempts within `patience` seconds.
         """
         while self._has_more or self._open or self._lost:
             outcomes = yield from self._fill()
@@ -66,7 +66,7 @@ class PhotoStream:
         return []
 
     def _fill(self) -> Call[list[Outcome]]:
-        """Submit photos if `in_flight` permits a full request; return the outcomes of rejected photos."""
+        """Submit photos if `in_flight` permits a full request; return outcomes of photos without a job."""
         outcomes: list[Outcome] = []
         if self._open and self._in_flight - len(self._open) < min(MAX_FORM_IMAGES, self._in_flight):
             return outcomes

@@ -9,7 +9,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     """Read one class name per line, in the order of the model's outputs.
 
     Raises:
-        ModelError: a line is empty or repeats the name in another line.
+        ModelError: the file or a line is empty, or a line repeats the class name of an earlier line.
     """
     return parse_classes(read_text(path, "INFERENCE_CLASSES_FILE"), str(path))
 
@@ -18,7 +18,7 @@ def parse_classes(text: str, where: str) -> tuple[str, ...]:
     """Return the class names in a classes file's text; `where` is the file's name for error messages.
 
     Raises:
-        ModelError: a line is empty or repeats the name in another line.
+        ModelError: the file or a line is empty, or a line repeats the class name of an earlier line.
     """
     text = text.rstrip()
     names = [line.strip() for line in text.split("\n")] if text else []
@@ -52,7 +52,7 @@ def read_text(path: Path, setting: str) -> str:
     """Read a file of UTF-8 text.
 
     Raises:
-        ModelError: the file can't be read; the message begins with `setting`, which names the file.
+        ModelError: the file can't be read; the message begins with `setting`, the name of the file's setting.
     """
     try:
         return path.read_text("utf-8-sig")

@@ -1,4 +1,7 @@
-"""The worker's stage four: turns the model's scores into answers; docs/decisions.md explains the rules."""
+"""The worker's stage four: turns the model's scores into answers.
+
+In this module, thresholds decide which predictions are accepted. docs/decisions.md explains the rules.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -49,7 +52,7 @@ class Decider:
             raise ValueError("the model's scores: expected finite numbers, got nan or inf")
 
     def _accepted(self, scores: NDArray[np.float32]) -> list[tuple[str, float]]:
-        """Return the best class of each input with its score, if the class is accepted.
+        """Return the best class and its score for each input whose best class is accepted.
 
         The scores are not rounded, because rounding could make two species' sums equal.
         """

@@ -14,21 +14,21 @@ from shared.settings import Settings
 from worker.orientation import Box, stored_box, turn_upright, upright_box
 
 _OVERSAMPLING = 2
-"""Minimum side of a region in a JPEG decoded at a reduced scale, as a multiple of the model input's side.
+"""Minimum ratio of a region's side to the model input's side in a JPEG that is decoded at a reduced scale.
 
 At a reduced scale, pixel values differ from those at full scale by at most 1 of 255 on average."""
 
 _REDUCING_GAP = 3.0
-"""Minimum side of a region after the first step of Pillow's resize, as a multiple of the model input's side.
+"""Minimum ratio of a region's side to the model input's side after the first step of Pillow's resize.
 
 Pillow's first step shrinks the region by a whole-number factor, and its second step applies the filter. A
-resize in two steps takes half the time of a resize with the filter alone. Pixel values after a resize in two
-steps differ from those after the filter alone by at most 1 of 255 on average."""
+resize in two steps takes half the time of a resize with the filter alone. Compared with the filter alone,
+the two steps change pixel values by at most 1 of 255 on average."""
 
 
 @dataclass(frozen=True)
 class PixelSpec:
-    """The model's input: its size, channels (1 or 3), color order and resize filter.
+    """The image format that the model expects: size, channels (1 or 3), color order and resize filter.
 
     `max_pixels` is the maximum number of pixels of a submitted image.
     """
@@ -92,7 +92,7 @@ def _load(opened: OpenedImage, boxes: Sequence[Box], spec: PixelSpec) -> int:
 
 
 def _draft_scale(boxes: Sequence[Box], spec: PixelSpec) -> int:
-    """Return the largest factor by which libjpeg can reduce the image and leave enough pixels per region."""
+    """Return the largest factor by which libjpeg can reduce the image and keep each region large enough."""
     if spec.resize != "antialias":
         return 1
     enough = min(

@@ -76,7 +76,7 @@ class Engine:
         return self.sizes[-1]
 
     def run(self, pixels: Pixels, /) -> Scores:
-        """Score uint8 [n, height, width, channels]; return float32 [n, outputs] in the same order, n ≥ 1.
+        """Return the scores, float32 [n, outputs], of n ≥ 1 inputs, uint8 [n, height, width, channels].
 
         If a run fails because there is not enough memory, later runs have at most half as many inputs.
         """

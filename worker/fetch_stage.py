@@ -22,10 +22,10 @@ MAX_IDLE_SECONDS = 1.0
 RQ's own tools queue jobs without waking a worker, so the worker must also poll for jobs."""
 
 GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS = 0.00025, 0.002
-"""Pause before the next claim, in seconds per job of the last claim; maximum pause, in seconds.
+"""Pause before the next claim: seconds for each job of the last claim, and the maximum in seconds.
 
-When many jobs arrive, the pause lets more jobs collect for one batch. After a claim of a single job, the
-worker does not pause (docs/performance.md)."""
+While many jobs arrive, the pause makes batches larger. After a claim of a single job, the worker
+does not pause (docs/performance.md)."""
 
 GROUP_BYTES = 65_536
 """Minimum total size of the images that a decoding thread receives at once, in bytes.
@@ -33,7 +33,7 @@ GROUP_BYTES = 65_536
 Passing a single small image to a thread would cost more time than it saves."""
 
 MAX_FULL_SECONDS = 0.05
-"""Maximum wait for room in the next batch, in seconds; meanwhile, the other queue may get jobs."""
+"""Maximum wait for room in the next batch, in seconds; short, because the other queue may get jobs."""
 
 Group = list[tuple[Claim, bytes | None]]
 
@@ -119,7 +119,7 @@ class FetchStage:
 
 
 def _groups(fetched: Group) -> list[Group]:
-    """Split the jobs into groups; all groups but the last have at least `GROUP_BYTES` of images."""
+    """Group jobs for the decoding threads; every group but the last has at least `GROUP_BYTES` of images."""
     groups: list[Group] = []
     room = 0
     for claim, image in fetched:

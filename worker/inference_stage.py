@@ -1,4 +1,4 @@
-"""The worker's stage three: runs the model once for a whole batch."""
+"""The worker's stage three: runs the model on the images of many jobs at once."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Model(Protocol):
-    """The members of the engine that the inference stage uses."""
+    """The interface through which the inference stage uses the engine."""
 
     @property
     def input_batch(self) -> int:
@@ -52,7 +52,7 @@ class Throughput:
     def update(self, jobs: int, start: float, end: float) -> None:
         """Include a batch in the average speed.
 
-        The pause before the batch counts only if it is below 50 ms; in a longer pause, there was no work.
+        A pause of less than 50 ms before the batch counts as working time; a longer pause was idle time.
         """
         since = self._last_end if start - self._last_end < 0.05 else start
         self._last_end = end

@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parent.parent
 
 
 def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspection:
-    """Inspect a model file as `inspect_model` does, within `seconds` of processor time.
+    """Call `inspect_model` in a separate process that may use `seconds` of processor time.
 
     Raises:
         ModelError: the file fails the inspection, or the inspecting process crashes or exceeds its limits.
@@ -44,7 +44,7 @@ def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspect
 
 def _reason(status: int) -> str:
     if status == -signal.SIGXCPU:
-        return "reading the file does not end"
+        return "reading the file takes too long"
     name = signal.Signals(-status).name if status < 0 else f"status {status}"
     return f"the process that read the file ended with {name}"
 

@@ -3,9 +3,9 @@
 Checked with keras 3.15.1 and tf-keras 2.21.0.
 
 - Environment variables: during the import, Keras reads KERAS_BACKEND and TensorFlow reads its log level.
-- Hidden packages: Keras imports matplotlib, scipy and sklearn if they are installed, for pictures and
-  training. Without these packages, the import of Keras takes 2.0 s instead of 4.3 s (docs/performance.md).
-  Guarded by
+- Hidden packages: if matplotlib, scipy and sklearn are installed, Keras imports these packages, which only
+  plots and training need. Without these packages, the import of Keras takes 2.0 s instead of 4.3 s
+  (docs/performance.md). Guarded by
   tests/integration/test_model_loader.py::test_what_serving_does_not_need_is_not_imported_and_can_be_later.
 - Silenced standard error: TensorFlow's import prints messages that no log level suppresses.
 - Layers from `keras.src` and `tf_keras.src`: Keras can't find its own layers of ConvNeXt and
@@ -27,7 +27,7 @@ NOT_FOR_SERVING = ("matplotlib", "scipy", "sklearn")
 
 
 def import_keras() -> None:
-    """Import Keras and TensorFlow quickly and without output. A failed import raises its error."""
+    """Import Keras and TensorFlow quickly and without output; raise an exception if the import fails."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -53,7 +53,7 @@ def _hidden(packages: Sequence[str]) -> Iterator[None]:
 
 
 def keras_layers() -> dict[str, Any]:
-    """Return a map from name to class of the layers that Keras 3 can't find by their names."""
+    """Return the layer classes, by name, that Keras 3 itself can't find when it loads a model."""
     from keras.src.applications import convnext
     from keras.src.applications import inception_resnet_v2 as inception
 
@@ -61,7 +61,7 @@ def keras_layers() -> dict[str, Any]:
 
 
 def tf_keras_layers() -> dict[str, Any]:
-    """Return a map from name to class of the layers that tf_keras can't find by their names."""
+    """Return the layer classes, by name, that tf_keras itself can't find when it loads a model."""
     from tf_keras.src.applications import convnext
 
     return {"LayerScale": convnext.LayerScale}

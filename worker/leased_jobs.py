@@ -41,7 +41,7 @@ class LeasedJobs:
             self._lost.update(each for each in executions if each in self._claims)
 
     def is_lost(self, claim: Claim) -> bool:
-        """Return whether a claim's lease has ended; the answer would then be discarded."""
+        """Return whether a claim's lease has ended; Redis then discards this worker's answer to the job."""
         return claim.execution in self._lost
 
     def wait_empty(self, seconds: float) -> bool:

@@ -1,10 +1,11 @@
 """The security check of model files: refuses unknown layers, functions and operations before loading.
 
-Loading a model file can run code. tf_keras runs Python code that an H5 file has in a Lambda layer or in a
-recurrent cell's wrapper. tf_keras calls any TensorFlow function that a TFOpLambda layer names. tf_keras
+Loading a model file can run code. tf_keras runs Python code that an H5 file stores in a Lambda layer or in
+a recurrent cell's wrapper. tf_keras calls any TensorFlow function that a TFOpLambda layer names. tf_keras
 also imports any module that a model's configuration names. So a model file is loaded only if
-`model_allowlist.json` has all names in the file's configuration. The allowlist has only Keras' own layers,
-whose configurations consist of numbers and names. The check itself does not import TensorFlow.
+`model_allowlist.json` lists all layers and functions in the file's configuration. The allowlist has only
+Keras' own layers, whose configurations consist of numbers and names. The check itself does not import
+TensorFlow.
 """
 
 import hashlib
@@ -19,7 +20,9 @@ from typing import Any
 import h5py
 
 MAX_CONFIG_BYTES = 64 * 2**20
-"""Maximum size of a configuration in a .keras file, in bytes; EfficientNetV2L's has half a megabyte."""
+"""Maximum size of a configuration in a .keras file, in bytes.
+
+For comparison, the configuration of EfficientNetV2L has half a megabyte."""
 
 MAX_MESSAGE_LENGTH = 2000
 """Maximum length of an error message, in characters; a list of many unknown layers is cut off."""
@@ -29,7 +32,7 @@ class ModelError(Exception):
     """The model, its classes or its thresholds are invalid; the message is one line for the operator."""
 
     def __init__(self, message: str) -> None:
-        # The message has text from the model file, which must not begin a log line or control a terminal.
+        # The message may quote the model file; this text must not begin a log line or control a terminal.
         shown = "".join(each if each.isprintable() else " " for each in message[:MAX_MESSAGE_LENGTH])
         super().__init__(" ".join(shown.split()))
 
@@ -58,7 +61,7 @@ file. A test compares this list with both libraries."""
 DENIED_OPERATIONS = _NAMES["denied_operations"]
 """Refused operations of TensorFlow graphs: operations that access files, the network or Python.
 
-A test finds operations that are missing from this list."""
+A test fails if this list lacks an operation of TensorFlow that has a parameter for a path or an address."""
 
 _TF_INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
 """The only allowed module outside of Keras; tf_keras' EfficientNetV2 uses an initializer of this module."""
@@ -103,7 +106,7 @@ def _file_type(head: bytes) -> str:
 
 
 def read_configuration(path: Path) -> tuple[str, str]:
-    """Return the model's configuration (JSON) and Keras version from an H5 or .keras file, unchecked.
+    """Read the unchecked configuration (JSON) of the model and the Keras version from an H5 or .keras file.
 
     Raises:
         ModelError: the file is damaged or has no architecture.
@@ -175,8 +178,9 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
         calculation = ". A .keras file of Keras 3 can store a calculation such as x / 255, an H5 file cannot"
         hint = calculation if form == "h5" and version.startswith("3") else ""
         raise ModelError(
-            f"{path} is refused: it names {', '.join(refused)}, which is not a layer of Keras' own. Where the"
-            f" layer's code is installed, export the model as a SavedModel folder, and use that folder{hint}"
+            f"{path} is refused: it names {', '.join(refused)}, which is not a layer of Keras' own. On a"
+            " machine that has the layer's code, export the model as a SavedModel folder, and use that folder"
+            f"{hint}"
         )
     return Inspection(form, version, tuple(sorted(names)), _sha256(path))
 
@@ -213,7 +217,7 @@ def _is_allowed(found: dict[str, Any]) -> bool:
 
 def _is_allowed_by_module(name: str, submodules: list[str]) -> bool:
     """Return whether a class is an operation of Keras 3, or a nested model's loss, metric or optimizer."""
-    # Only class names are allowed, because a Keras module also contains the names of modules that it imports.
+    # Only capitalized names (classes) are allowed, because a Keras module also contains imported modules.
     if not (name.isidentifier() and name[0].isupper()):
         return False
     if submodules[:1] == ["ops"]:

@@ -20,7 +20,7 @@ from worker.model_allowlist import Inspection, ModelError
 class LoadedModel:
     """A model whose `call` turns inputs, float32 [n, height, width, channels], into scores [n, classes].
 
-    In the shapes, None is a variable size.
+    In `input_shape` and `output_shape`, None means any size.
     """
 
     call: Callable[[Any], Any]
@@ -62,7 +62,7 @@ def _read_tf_keras(path: str) -> Any:
     import tf_keras
 
     with TemporaryDirectory() as folder:
-        if path.endswith(".keras"):  # tf_keras opens the file for writing, but it may be read-only.
+        if path.endswith(".keras"):  # tf_keras opens the file for writing; the original may be read-only.
             path = shutil.copy(path, folder)
         return tf_keras.models.load_model(path, tf_keras_layers(), compile=False)
 

@@ -1,4 +1,7 @@
-"""Collects decoded jobs while the model is busy, and chooses the jobs of the model's next batch."""
+"""Collects decoded jobs while the model is busy, and chooses the jobs and the size of the next batch.
+
+`worker/run_plan.py` then splits a batch into runs of the model.
+"""
 
 import threading
 import time
@@ -25,7 +28,7 @@ class DecodedJob:
     decoded_at: float = field(default_factory=time.monotonic)
 
     def seconds_waited(self, moment: float) -> float:
-        """Return the seconds for which the job waited in the queue, and from its decoding until `moment`."""
+        """Return the seconds that the job waited: in the queue, and after its decoding until `moment`."""
         return self.claim.seconds_waited + moment - self.decoded_at
 
 
@@ -84,12 +87,12 @@ class NextBatch:
         return batch
 
     def wait_for_room(self, seconds: float) -> None:
-        """Return when the next batch has changed, or after `seconds`."""
+        """Wait up to `seconds` until jobs are added to the next batch or taken from it."""
         with self._changed:
             self._changed.wait(seconds)
 
     def close(self) -> list[DecodedJob]:
-        """Let `take` return no more jobs; return the decoded jobs that were in no batch."""
+        """Let `take` return no more jobs; return the decoded jobs that `take` has not returned."""
         with self._changed:
             self._closed = True
             rest = [job for jobs in self._jobs.values() for job in jobs]

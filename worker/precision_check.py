@@ -21,7 +21,7 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
     if not has_bfloat16():
         logger.warning("this processor has no bfloat16 instructions: bfloat16 may be no faster than float32")
     difference = float(np.abs(exact - reduced).max())
-    # A changed top answer counts as the same if the float32 scores of the two classes are almost equal.
+    # Another best class in bfloat16 counts as the same if both classes have almost equal float32 scores.
     chosen = exact[np.arange(len(exact)), reduced.argmax(1)]
     same = 100 * float((chosen >= exact.max(1) - 0.01).mean())
     found = f"scores differ by up to {difference:.4f}, {same:.0f} % of the top answers are the same"
@@ -31,7 +31,7 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
 
 
 def has_bfloat16() -> bool:
-    """Return whether /proc/cpuinfo lists bfloat16 instructions; return True if it can't be read."""
+    """Return whether /proc/cpuinfo lists bfloat16 instructions; return True if the file can't be read."""
     with suppress(OSError):
         return "bf16" in Path("/proc/cpuinfo").read_text()
     return True

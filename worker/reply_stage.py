@@ -55,7 +55,7 @@ class ReplyStage:
 
     def _settle(self, endings: Sequence[Settlement]) -> None:
         try:
-            # To settle a job twice changes nothing, because the job's lease ends the first time.
+            # A retry is harmless: a job is settled only once, because settling the job ends its lease.
             written = self.retry.call(lambda: self.queue.settle(self.worker, endings, self.description_id))
             self.metrics.count_late(each.claim for each, ok in zip(endings, written, strict=True) if not ok)
         finally:

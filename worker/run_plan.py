@@ -1,16 +1,16 @@
-"""Plans the runs of the model that score a batch in the shortest time."""
+"""Splits a batch into runs of the model that together score the batch in the shortest time."""
 
 from collections.abc import Mapping
 
 
 def run_sizes(maximum: int) -> tuple[int, ...]:
-    """Return the sizes to which runs of the model are padded: 1, 2, 3, 4, 6, 8, 12 etc. up to `maximum`."""
+    """Return the possible numbers of inputs in one run: 1, 2, 3, 4, 6, 8, 12 etc. up to `maximum`."""
     sizes = sorted({2**n for n in range(11)} | {3 * 2**n for n in range(10)})
     return (*(size for size in sizes if size < maximum), maximum)
 
 
 def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
-    """For each number of inputs up to the largest run size, return the sizes of the fastest runs.
+    """Return a plan for each number of inputs up to the largest run size: the sizes of the fastest runs.
 
     `costs` maps the size of a run, in inputs, to the run's seconds. For 17 inputs, a large model may need
     less time for a run of 16 inputs and a run of 1 input than for one run padded to 24 inputs. For a small
@@ -22,7 +22,7 @@ def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
         choices: list[tuple[float, tuple[int, ...]]] = [(costs[padded], (padded,))]
         for size in (each for each in costs if each < count):
             seconds, runs = best[count - size]
-            # Measured times vary, so several runs are only used if they save 3 % of the time of one run.
+            # Measured times vary, so several runs are used only if they are about 3 % faster than one run.
             choices.append((1.03 * (costs[size] + seconds), (size, *runs)))
         best[count] = min(choices)
     del best[0]

@@ -1,12 +1,12 @@
 """Contains all uses of private and outdated parts of TensorFlow. Checked with tensorflow 2.21.0.
 
-- `convert_variables_to_constants_v2` is private. A session needs the graph without variables
-  that this function returns.
+- `convert_variables_to_constants_v2` is private. This function replaces the variables of a graph with
+  constants; a session needs such a graph.
 - `compat.v1.Session` runs the model's graph on a CPU. In a session, a batch of 8 inputs takes 0.66 ms of CPU
-  time. In a direct call of the function, the batch takes 1.85 ms (docs/performance.md), because TensorFlow
-  formats every batch for an unused error message. Each session has its own precision and inter-op threads.
-  Guarded by tests/integration/test_model.py (the scores are those of `predict`) and by
-  tests/integration/test_engine.py (precision and threads).
+  time. Without a session, the same batch takes 1.85 ms (docs/performance.md), because TensorFlow formats
+  every batch as text for an error message that is never shown. Each session has its own precision and
+  inter-op threads. Guarded by tests/integration/test_model.py (the scores equal those of Keras' `predict`)
+  and by tests/integration/test_engine.py (precision and threads).
 - `malloc_trim` of glibc returns the freed memory to the operating system after the model was loaded. With
   `malloc_trim`, a worker with InceptionV3 uses 1.76 GB of memory instead of 2.21 GB, even after more batches.
   Guarded by tests/unit/test_tensorflow_compat.py.
@@ -39,7 +39,7 @@ def prepare_devices(threads: int) -> None:
 
 
 def freeze(function: Any) -> Any:
-    """Return a concrete function with its weights as constants of the graph."""
+    """Return a copy of a concrete function in which constants replace the model's weights."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     return convert_variables_to_constants_v2(function)

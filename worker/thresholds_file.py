@@ -28,7 +28,7 @@ class Threshold:
 
     @property
     def value(self) -> float:
-        """The score that a prediction must exceed, by the original server's formula."""
+        """The score above which a prediction is accepted, calculated with the original server's formula."""
         distance = self.top1_min - self.top2_max
         return self.top1_min - (1 - self.correct) * distance / 2
 

@@ -10,7 +10,7 @@ from worker.run_plan import plan_runs
 from worker.tensorflow_compat import release_freed_memory
 
 SHORT_SECONDS = 0.05
-"""Maximum duration of a run that is timed repeatedly, in seconds; times of short runs vary more."""
+"""Maximum duration of a short run, in seconds; short runs are timed repeatedly, as their times vary more."""
 
 ROUNDS = 5
 """Number of further rounds in which short runs are timed again.

@@ -142,7 +142,7 @@ class BatchWorker(QuietWorker):
             logger.warning("Redis unreachable: %s; this worker's registration expires later", error)
 
     def _repeat(self, step: Callable[[], bool]) -> None:
-        """Call `step` until it returns False; if it raises, exit, so that other workers get the jobs."""
+        """Call `step` until it returns False. If it raises, end the process; other workers get its jobs."""
         try:
             while step():
                 pass

@@ -17,7 +17,7 @@ Amounts = Mapping[str, float]
 
 
 class WorkerMetrics:
-    """Collects counts in memory until `send` passes on the counts; each call counts a whole batch.
+    """Collects counts in memory until `send` is called; each `count_…` method counts a whole batch.
 
     Several threads may use one object at once.
     """
@@ -30,7 +30,7 @@ class WorkerMetrics:
         self._sending = threading.Lock()
 
     def count_started(self, jobs: Sequence[DecodedJob], start: float) -> None:
-        """Count decoding times and queue waits of jobs whose run in the model begins at the time `start`."""
+        """Count decoding times and queue waits of jobs that the model begins to score at the time `start`."""
         with self._counting:
             for job in jobs:
                 self._observe(metric_names.DECODE, job.decode_seconds)
@@ -67,9 +67,9 @@ class WorkerMetrics:
         self._new[histogram.name, label, worker_counts.SUM] += value
 
     def send(self, count: Callable[[int, Amounts], None]) -> None:
-        """Call `count` with the number of this message and all new amounts by name.
+        """Call `count` with a message number and with all counts since the last message, by name.
 
-        If `count` raises, the next call sends the same amounts under the same number. If only the reply was
+        If `count` raises, the next call sends the same counts under the same number. If only the reply was
         lost, the receiver recognises the repeated message by this number and does not count it again.
         """
         with self._sending:
