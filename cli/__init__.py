@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 
 class CommandError(Exception):
-    """An error that the user can fix. The message has a line for each problem; the exit status is 2."""
+    """An error that the user can fix. Its message has a line per problem; the command exits with status 2."""
 
 
 def install_hint(extra: str) -> str:
     """Return the command that installs an optional extra from a clone of the project."""
-    return f"in a clone of the project, pip install '.[{extra}]'"
+    return f"run pip install '.[{extra}]' in a clone of the project"
 
 
 def echo(text: str) -> None:
-    """Print each line of `text` on stderr after the command's name; ignore a closed stderr."""
+    """Print `text` on stderr, each line prefixed with the command's name; ignore a closed stderr."""
     with contextlib.suppress(OSError, ValueError):
         for line in text.splitlines():
             print(f"classification-server: {line}", file=sys.stderr, flush=True)

@@ -40,7 +40,7 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that lists its arguments with a path as value; `completion` needs this list."""
+    """A parser that lists the arguments whose values are paths; `completion` needs this list."""
 
     def __init__(self, **options: Any) -> None:
         self.path_arguments: list[argparse.Action] = []

@@ -16,7 +16,7 @@ Advance = Callable[[int], None]
 
 @contextlib.contextmanager
 def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> Iterator[Advance]:
-    """Yield a function. The caller calls it with the number of items completed since the last call.
+    """Yield a function that the caller calls with the number of items completed since the last call.
 
     An earlier run completed `done` items; the rate and the remaining time do not include these items.
     """
@@ -39,7 +39,7 @@ def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> It
 
 @contextlib.contextmanager
 def step_progress(total: int, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Yield a function. Before each of the `total` steps, the caller calls it with the step's name."""
+    """Yield a function that the caller calls with a step's name before each of the `total` steps."""
     number = itertools.count()
     if quiet:
         yield lambda step: None

@@ -1,8 +1,8 @@
 """Measures the speed of image decoding and of the model, without HTTP and Redis.
 
-`python -m cli.bench.bare_engine < plans` runs this module as a process. `bench` compares the service with
-this process: both use the same decoding, engine and CPU cores. The process decodes the next batch while the
-model runs the current batch.
+`python -m cli.bench.bare_engine < plans` makes the measurements that JSON plans request. `bench` compares
+the service with the engine alone: both use the same decoding, engine and CPU cores. As in the service, the
+next batch is decoded while the model processes the current batch.
 """
 
 import json
@@ -48,7 +48,7 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class BareEngine:
-    """An engine that has been warmed up, and the test images of its measurements."""
+    """An inference engine after its warm-up, and the images with which its speed is measured."""
 
     engine: Engine
     spec: PixelSpec
@@ -56,13 +56,13 @@ class BareEngine:
 
     @classmethod
     def build(cls, settings: Settings, images: Sequence[bytes]) -> "BareEngine":
-        """Load the model, and run the model once on each batch size."""
+        """Load the model, and warm it up with one run of each batch size."""
         engine = Engine.build(settings)
         warm_up(engine)
         return cls(engine, PixelSpec.of((engine.height, engine.width, engine.channels), settings), images)
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        """Measure images/s in full batches, the time of a single image, and the model alone by batch size."""
+        """Measure images/s in full batches, a single image's time, and the model's speed by batch size."""
         engine, cores = self.engine, os.cpu_count() or 1
         cpu, started = time.process_time(), time.perf_counter()
         together = self.pipelined(seconds)
@@ -131,7 +131,7 @@ Run = Callable[[Any], object]
 def compare_with_keras(
     settings: Settings, engine: Engine, seconds: float, sizes: Sequence[int]
 ) -> dict[str, dict[int, float]]:
-    """Return the images per second, by batch size, of the engine, the engine in bfloat16, and Keras.
+    """Return the images per second for each batch size: with float32, with bfloat16, and with Keras.
 
     Engine and Keras run alternately, so that changes of the machine's speed affect both equally.
     """
@@ -156,7 +156,7 @@ def _by_turns(runs: Mapping[str, Run], pixels: NDArray[np.uint8], seconds: float
 
 
 def _bfloat16(settings: Settings) -> dict[str, Run]:
-    """Return the run function of a bfloat16 engine; an empty dict if bfloat16 changes the model's answers."""
+    """Return a dict with a bfloat16 engine's `run`, or an empty dict if bfloat16 changes the answers."""
     try:
         return {"bfloat16": Engine.build(replace(settings, precision="bfloat16")).run}
     except ModelError:

@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of the images to send (default: generated images)",
     )
-    clients = "numbers of simultaneous clients to measure (default: 1,8,32,128)"
+    clients = "numbers of simultaneous clients, one measurement for each number (default: 1,8,32,128)"
     add("--clients", type=_counts, default=[1, 8, 32, 128], metavar="N,N,…", help=clients)
     add("--seconds", type=float, default=10.0, help="duration of each measurement in seconds (default: 10)")
     add("--json", type=Path, metavar="FILE", help="write all measurements to this JSON file")
@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, and print a report; return the exit status: 1 if an answer was wrong or missing.
+    """Print the measurements; return the exit status, which is 1 if an answer was wrong or missing.
 
     Raises:
         CommandError: a package is missing, there are no images, or a process did not start.

@@ -3,10 +3,10 @@
 `python -m cli.bench.load_generator` reads a plan from stdin, and prints the measurements as JSON.
 
 In a closed loop, each client sends its next request as soon as its previous request is answered. In an open
-loop, requests are sent at random times (a Poisson process), whether earlier requests are answered or not. The
-latency of a request in an open loop counts from its planned time, even if the request was sent later. The
-bytes of all requests are built before the first request is sent. The load generator checks the status,
-length and best classes of each answer.
+loop, requests are sent at random times (a Poisson process), whether earlier requests are answered or not. In
+an open loop, latency is measured from a request's planned time, even if the request was sent later. The bytes
+of all requests are built before the first request is sent. The load generator checks the status, length and
+best classes of each answer.
 """
 
 import asyncio
@@ -41,16 +41,19 @@ class Plan:
     rate: float = 0.0
     key: str = ""
     expected: list[list[str]] = field(default_factory=list)
-    """Expected best classes by image and region. If empty, all answers for an image must equal the first."""
+    """For each image, the expected best class of each region.
+
+    If the list is empty, all answers to an image must have the same best classes as the first answer.
+    """
 
 
 @dataclass
 class Outcome:
-    """Measurements of the answers: each answer's latency in milliseconds (`times`), and counts."""
+    """Each answer's latency in milliseconds (`times`), and the numbers of answers and of errors."""
 
     times: list[float] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
-    """Arrival times in seconds after the start, without answers that arrive after the plan's duration."""
+    """When answers arrived, in seconds after the start; answers after the plan's duration are left out."""
     stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
@@ -78,11 +81,11 @@ class Connection(asyncio.Protocol):
         self.due, self.number = 0.0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport, which `send` needs."""
+        """Store the asyncio transport, through which `send` writes requests."""
         self.transport: Any = transport
 
     def send(self, due: float, number: int) -> None:
-        """Send the request with index `number`; its latency counts from the time `due`."""
+        """Send the request with index `number`; its latency is measured from the time `due`."""
         self.due, self.number = due, number
         self.transport.write(self.generator.requests[number])
 

@@ -12,7 +12,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "classi
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to measure, the environment variables with its files, and the images to classify."""
+    """A model to measure, the environment variables that name its files, and the images to classify."""
 
     name: str
     environ: dict[str, str]

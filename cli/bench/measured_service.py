@@ -25,12 +25,12 @@ PUBLISH_SECONDS = 2.5
 """Maximum time to wait for the workers' metrics after the last answer, in seconds."""
 
 COMMANDS = {"gateway": "gunicorn", "redis": "valkey", "worker": "-m worker"}
-"""Text in the command line of each part's processes, by which `bench` finds these processes."""
+"""For each part of the service, a text that identifies the command lines of the part's processes."""
 
 
 @dataclass
 class MeasuredService:
-    """A service to measure, and its `processes` by part (empty if `bench` did not start the service)."""
+    """A service to measure; `processes` contains the processes of each part if `bench` started it."""
 
     url: str
     key: str = ""
@@ -67,7 +67,7 @@ class MeasuredService:
 
     def idle(self, seconds: float) -> dict[str, float]:
         """Return the percentage of one CPU core that each part uses while no requests arrive."""
-        time.sleep(2)  # The service's start may still use the CPU.
+        time.sleep(2)  # A service that has just started may still use the CPU.
         before = self._cpu()
         time.sleep(seconds)
         return {part: 100 * (used - before[part]) / seconds for part, used in self._cpu().items()}
@@ -82,7 +82,7 @@ class MeasuredService:
         return {part: sum(map(_bytes, processes)) / 1e6 for part, processes in self.processes.items()}
 
     def _model_work(self, before: tuple[float, float, float], answered: int) -> list[float]:
-        """Wait until the workers' metrics include all answers; return the increase of `_model_totals`."""
+        """Wait until the workers' metrics include all answers; return how much each total has grown."""
         end = time.monotonic() + PUBLISH_SECONDS
         while True:
             work = [now - then for now, then in zip(self._model_totals(), before, strict=True)]
@@ -91,7 +91,7 @@ class MeasuredService:
             time.sleep(0.1)
 
     def _model_totals(self) -> tuple[float, float, float]:
-        """Return the totals of all workers: inputs, runs of the model, and seconds of these runs."""
+        """Return totals of all workers: inputs, runs of the model, and the runs' duration in seconds."""
         headers = {"X-API-Key": self.key} if self.key else {}
         request = urllib.request.Request(f"{self.url}/metrics", headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -115,7 +115,7 @@ def started(environ: dict[str, str]) -> Iterator[MeasuredService]:
 
 
 def _bytes(process: psutil.Process) -> int:
-    """Return a process's memory in bytes; on Linux, memory that n processes share counts as 1/n."""
+    """Return a process's memory in bytes; on Linux, memory shared by n processes is divided by n."""
     memory = process.memory_full_info()
     return int(getattr(memory, "pss", 0) or memory.rss)
 
@@ -132,8 +132,8 @@ def generate_load(plan: Plan) -> dict[str, Any]:
 def _rate(moments: Sequence[float], seconds: float) -> float:
     """Return answers per second: the slope of a line fitted to the number of answers over time.
 
-    Dividing the number of answers by `seconds` would leave out the batch that still runs at the end. With two
-    seconds per batch, for example, a measurement of ten seconds would then report 10 % less speed.
+    Dividing the number of answers by `seconds` would leave out the batch that still runs at the end. For
+    example, with 2 s per batch, a measurement of 10 s would report a speed that is 10 % too low.
     """
     if len(set(moments)) < 2:
         return len(moments) / seconds

@@ -15,7 +15,7 @@ CAPACITY_SHARES = (0.5, 0.8)
 """Request rates of the open-loop measurements, as shares of the highest speed in the closed loops."""
 
 ROUNDS = 3
-"""Number of measurements of engine and service in alternation: a machine's speed changes within minutes."""
+"""Number of rounds that measure the engine and then the service, because a machine's speed varies."""
 
 
 def steps(clients: list[int], *, bare: bool) -> int:
@@ -34,7 +34,7 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
             step(f"{subject.name}: idle service")
             idle = service.idle(seconds)
             runs = loads(service, subject, clients, seconds, step)
-            step(f"{subject.name}: measuring alternately without and with the service")
+            step(f"{subject.name}: measuring the engine and the service alternately")
             best = max(runs[: len(clients)], key=lambda run: run["per_second"])["clients"]
             turns = [_turn(measure_engine, service, subject, best, seconds) for _ in range(ROUNDS)]
     served, alone = (sum(each[name] for each in turns) for name in ("served", "bare"))
@@ -52,7 +52,7 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
 def _turn(
     measure_engine: Measure, service: MeasuredService, subject: Subject, clients: int, seconds: float
 ) -> dict[str, float]:
-    """Measure images per second and the time of a single image: of the engine, then of the service."""
+    """Measure the engine, then the service: images per second, and the time of a single image."""
     bare = measure_engine({"seconds": seconds})
     many = service.load(subject.images, seconds, clients=clients)
     one = service.load(subject.images, seconds / 2, clients=1)

@@ -64,7 +64,7 @@ def _latency(axes: Axes, closed: list[dict[str, Any]], opened: list[dict[str, An
 
 
 def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
-    """Draw the mean time of a request's stages, with `network` for the time outside the server."""
+    """Draw the mean time of each stage of a request; `network` is the time outside the server."""
     labels = [str(run["clients"]) for run in closed]
     bottom = [0.0] * len(closed)
     for name in ("queue", "decode", "infer", "gateway", "network"):

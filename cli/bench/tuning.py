@@ -16,13 +16,13 @@ ENOUGH = 0.97
 """Minimum speed, as a share of the best speed, at which fewer threads or a smaller batch are chosen."""
 
 MIN_BFLOAT16_GAIN = 1.1
-"""Minimum speed of bfloat16, divided by the speed of float32, at which bfloat16 is chosen."""
+"""Minimum ratio of bfloat16's speed to float32's speed at which bfloat16 is chosen."""
 
 
 def tune(subject: Subject, seconds: float, step: Callable[[str], None]) -> list[dict[str, Any]]:
     """Measure the engine with each combination of settings.
 
-    If a worker would refuse a combination, the result has an `error`.
+    For a combination that a worker would refuse, the result contains an `error` instead of measurements.
     """
     return [_try(subject, seconds, step, precision, threads) for precision, threads in _choices()]
 
@@ -59,10 +59,10 @@ def _name(choice: dict[str, Any]) -> str:
 
 
 def propose(tried: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the settings to use: the fewest threads and the smallest batch that are nearly the fastest.
+    """Return the settings to use: the fewest threads and the smallest batch with nearly the best speed.
 
-    In a small batch, a caller waits less time for the answer. The precision is float32, unless bfloat16 is
-    more than 10 % faster than float32.
+    With smaller batches, callers wait a shorter time for their answers. The precision is float32, unless
+    bfloat16 is more than 10 % faster than float32.
     """
     float32, bfloat16 = (_measured(tried, precision) for precision in PRECISIONS)
     choices = bfloat16 if _best(bfloat16) > MIN_BFLOAT16_GAIN * _best(float32) else float32

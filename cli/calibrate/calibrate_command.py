@@ -21,8 +21,8 @@ HELP = "choose thresholds from labelled images, and report the model's accuracy"
 DESCRIPTION = """\
 Runs the model on images whose class is known, exactly as the service does, and writes two files:
 
-  thresholds.csv    the file for INFERENCE_THRESHOLDS_FILE. Each class's threshold is its lowest score S
-                    for which the answers with a score of at least S reach the precision of --precision
+  thresholds.csv    the file for INFERENCE_THRESHOLDS_FILE. Each class gets the lowest threshold at
+                    which the share of correct answers among its accepted answers reaches --precision
   thresholds.html   a report in one file: accuracy, reliability, confusion, and each class's precision at
                     its threshold. The precision is evaluated on images that were not used to
                     choose the threshold
@@ -69,7 +69,7 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         "--confidence",
         type=_share,
         metavar="C",
-        help="require that the lower bound of the precision, at this confidence level, reaches --precision",
+        help="confidence level at which the lower bound of the precision must reach --precision",
     )
     parser.add_argument(
         "--plain", action="store_true", help="choose no thresholds; write the statistics of all answers"
@@ -78,7 +78,7 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         "--holdout",
         type=_share,
         metavar="S",
-        help="evaluate on this share of the images (default: cross-validation)",
+        help="evaluate the thresholds on this share of the images (default: cross-validation)",
     )
     parser.add_argument(
         "--folds", type=_folds, default=5, metavar="N", help="number of cross-validation folds (default: 5)"
@@ -148,7 +148,7 @@ def _check_outputs(options: argparse.Namespace, page: Path) -> None:
     """Check the output files before the model runs, because the run may take hours."""
     if page == options.output:
         raise CommandError(
-            f"--output: expected a .csv file, got {page}, the name of the report. Name a .csv file."
+            f"--output: expected a .csv file, got {page}, where the report is written. Name a .csv file."
         )
     if not page.parent.is_dir():
         raise CommandError(

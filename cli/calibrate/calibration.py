@@ -1,4 +1,4 @@
-"""Computes thresholds from labelled images, and metrics of the accuracy of model and thresholds."""
+"""Computes thresholds from labelled images, and measures how accurate the model and the thresholds are."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

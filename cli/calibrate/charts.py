@@ -30,12 +30,12 @@ STYLE: Any = {
     "axes.labelcolor": "#333b47",
     "xtick.color": "#333b47",
     "ytick.color": "#333b47",
-    "svg.hashsalt": "calibration",  # A fixed salt makes equal results give equal files.
+    "svg.hashsalt": "calibration",  # With a fixed salt, equal results give identical files.
 }
 
 
 def reliability(bins: Sequence[dict[str, Any]]) -> str:
-    """Draw a reliability diagram: the share of correct answers by score, and the images by score."""
+    """Draw a reliability diagram: the share of correct answers, and the number of images, by score."""
     with _figure(4.4, 4.2) as (figure, data_url):
         upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
         upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
@@ -52,7 +52,7 @@ def reliability(bins: Sequence[dict[str, Any]]) -> str:
 
 
 def thresholds(answers: Answers, evaluation: Evaluation) -> str:
-    """Draw precision by share of accepted answers: for thresholds common to all classes, and as chosen."""
+    """Draw precision by share of accepted answers: for common thresholds, and for the chosen thresholds."""
     with _figure(4.4, 4.2) as (figure, data_url):
         axes = figure.subplots()
         x, y = precision_by_coverage(answers)
@@ -74,7 +74,7 @@ def thresholds(answers: Answers, evaluation: Evaluation) -> str:
 
 
 def confusions(answers: Answers, names: Sequence[str]) -> str:
-    """Draw the confusion matrix: a row for each class, and a column for each answer."""
+    """Draw the confusion matrix: a row for each true class, and a column for each answered class."""
     chosen = _most_confused(answers, len(names))
     counts = np.zeros((len(chosen), len(chosen)))
     place = {index: at for at, index in enumerate(chosen)}

@@ -6,7 +6,7 @@ class's threshold t and accepts scores above t:
     t = top1_min - (1 - correct) * (top1_min - top2_max) / 2
 
 This module writes `top1_min` and `top2_max` into the row. `top1_min` is the lowest score to accept.
-`top2_max` is the highest score, below `top1_min`, of a wrong answer or of a second answer. For each value of
+`top2_max` is the highest score below `top1_min` that a wrong or second-best answer has. For each value of
 `correct`, the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the
 answers that this module has chosen.
 """
@@ -43,8 +43,8 @@ UNREACHABLE = "1.0000"
 class Goal:
     """The precision that thresholds must reach among the answers above the service's minimum threshold.
 
-    With a `confidence`, the lower bound of the precision's confidence interval must reach `precision`. With
-    `plain`, no threshold is chosen: the rows contain the statistics of all answers, as in the original
+    If `confidence` is set, the lower bound of the precision's confidence interval must reach `precision`.
+    With `plain`, no threshold is chosen: the rows contain the statistics of all answers, as in the original
     server's files.
     """
 
@@ -54,7 +54,7 @@ class Goal:
     plain: bool = False
 
     def reached(self, right: Counts, answers: Counts) -> NDArray[np.bool_]:
-        """Return whether the precision `right` / `answers` (correct answers, all answers) is reached, [n]."""
+        """Return for each of n precisions, `right` / `answers`, whether it is high enough: bool [n]."""
         if self.confidence is None:
             return np.asarray(right / answers >= self.precision)
         z = NormalDist().inv_cdf(self.confidence)
@@ -87,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The `lowest` score to accept, and the highest score `below` it of a wrong or second answer.
+    """The `lowest` score to accept; `below` is the next lower score of a wrong or second-best answer.
 
     `right` is the number of correct accepted answers; `answers` is the number of all accepted answers.
     """
@@ -111,7 +111,7 @@ class _Chosen:
 
 @dataclass(frozen=True)
 class _Scores:
-    """A class's scores where it is the correct best answer, a wrong best answer, or the second answer."""
+    """A class's scores as correct best answer (`right`), wrong best answer, and second-best answer."""
 
     right: Floats
     wrong: Floats
@@ -189,10 +189,10 @@ def _cells(scores: _Scores, common: str, goal: Goal) -> tuple[str, str, str]:
 
 
 def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
-    """Return the lowest score for which the answers with at least this score reach the goal, or None.
+    """Return the lowest score at which the answers with at least this score reach the goal, or None.
 
-    It is the score of a correct answer. The answer with the next lower score is wrong, because a correct
-    answer would raise the precision and would be returned instead.
+    The returned score belongs to a correct answer. The answer with the next lower score is wrong, because a
+    correct answer would raise the precision and would be returned instead.
     """
     right = np.sort(scores.right[scores.right > goal.minimum])
     every = np.sort(np.concatenate([right, scores.wrong[scores.wrong > goal.minimum]]))
@@ -211,7 +211,7 @@ def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
 def _rounded_range(scores: Floats) -> tuple[str, str]:
     """Return the lowest score, rounded down, and the highest score, rounded up, with four decimals.
 
-    The rounded value is below the lowest score, because only scores above the threshold are accepted.
+    The first returned value is below the lowest score, because only scores above the threshold are accepted.
     """
     if not len(scores):
         return "", ""

@@ -22,7 +22,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers, and whether each is accepted. The thresholds were chosen without the evaluated answers."""
+    """Answers to test images, and whether each is accepted.
+
+    The thresholds for an image were chosen from other images.
+    """
 
     answers: Answers
     accepted: Mask
@@ -31,7 +34,7 @@ class Evaluation:
 def hold_out(
     answers: Answers, classes: Sequence[str], goal: Goal, share: float
 ) -> tuple[list[Row], Evaluation]:
-    """Choose thresholds without a `share` of each class's images; evaluate the thresholds on this share."""
+    """Hold out a `share` of each class's images; choose thresholds from the rest, evaluate on the share."""
     held = _assign(answers.truth, lambda count: (np.arange(count) + 0.5) / count < share)
     rows = choose(answers.part(~held), classes, goal)
     rest = answers.part(held)
@@ -77,7 +80,7 @@ def metrics(answers: Answers, evaluation: Evaluation, rows: Sequence[Row], goal:
 
 
 def share(mask: Mask) -> dict[str, Any]:
-    """Return the share of true items with its 95 % interval. Without items, the `value` is None."""
+    """Return the share of true values in `mask` and its 95 % interval; `value` is None if `mask` is empty."""
     count, of = int(mask.sum()), len(mask)
     low, high = wilson(count, of)
     return {"value": count / of if of else None, "low": low, "high": high, "count": count, "of": of}
@@ -144,7 +147,7 @@ def _accepted(answers: Answers, rows: Sequence[Row], goal: Goal) -> Mask:
 
 
 def _assign(truth: NDArray[np.intp], parts: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
-    """Assign each class's images to parts at random; `parts(n)` returns the parts of n images."""
+    """Assign each class's images at random to folds or to the hold-out; `parts(n)` assigns n images."""
     random = np.random.default_rng(SEED)
     assigned = np.zeros(len(truth), parts(1).dtype)
     for index in np.unique(truth):

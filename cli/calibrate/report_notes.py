@@ -62,12 +62,13 @@ def _few_answers(facts: dict[str, Any]) -> Iterator[str]:
     if few := [each["class"] for each in common if each["images"]]:
         yield (
             f"{_count(len(few), 'class')} with too few answers: {_listed(few)}. The 95 % interval of such a"
-            f" class's precision is wider than {MAX_INTERVAL:g}; 16 correct answers make it narrow enough."
+            f" class's precision is wider than {MAX_INTERVAL:g}; 16 correct answers make the interval"
+            " narrow enough."
         )
     if common:
         yield (
-            "Classes with too few answers get the common threshold of all classes. Wrong answers"
-            " with such a class can raise its threshold above the common threshold."
+            "Classes with too few answers get the common threshold of all classes. If wrong"
+            " answers name such a class, its threshold can be above the common threshold."
         )
 
 

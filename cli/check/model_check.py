@@ -19,7 +19,7 @@ def check_file(report: Report, settings: Settings) -> ModelFile | None:
     try:
         file = read_model_file(settings.model)
     except ModelError as error:
-        if report.serves:  # With a fault, the inspection has already reported the error.
+        if report.serves:  # A fault means that `inspect_model` has already reported the error.
             report.add(PART, "note", str(error))
         return None
     _describe_file(report, file)
@@ -80,7 +80,8 @@ def _check_preprocessing(report: Report, setting: str, file: ModelFile | None, c
     chosen = f"INFERENCE_PREPROCESS={setting}" + (f" {effect(setting)}" if channels == 3 else "")
     if found is None or channels != 3:
         text = (
-            "the model's layers do not show its preprocessing. If the answers look random, set another value."
+            "the model's layers do not show its preprocessing. If the answers look random, set another"
+            " INFERENCE_PREPROCESS."
         )
         report.add(PART, "note", f"{chosen}; {text}")
     elif same_effect(found.name, setting):

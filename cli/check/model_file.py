@@ -20,7 +20,7 @@ MODELS = ("Functional", "Model", "Sequential")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the model, or of a model that is nested in the model."""
+    """A layer of the model or of a nested model."""
 
     kind: str
     name: str

@@ -9,7 +9,7 @@ from cli.check.model_file import INPUTS, MODELS, Layer
 from worker.engine import preprocessor
 
 IDENTITY = "efficientnet"
-"""A module of Keras whose `preprocess_input` does nothing, because its models contain the preprocessing."""
+"""A tf.keras.applications module whose `preprocess_input` does nothing: its models preprocess the pixels."""
 
 KNOWN_LAYERS = {
     "conv_7b_bn": "inception_resnet_v2",
@@ -62,7 +62,7 @@ def guess(layers: Sequence[Layer]) -> Guess | None:
     names = {layer.name for layer in layers}
     known = next(filter(names.__contains__, KNOWN_LAYERS), None)
     return (
-        Guess(KNOWN_LAYERS[known], f"the model has a layer of Keras' {KNOWN_LAYERS[known]} ({known})")
+        Guess(KNOWN_LAYERS[known], f"the model has the layer {known} of Keras' {KNOWN_LAYERS[known]}")
         if known
         else None
     )
@@ -75,7 +75,7 @@ def same_effect(one: str, other: str) -> bool:
 
 
 def effect(name: str) -> str:
-    """Describe how a module's preprocessing changes pixels."""
+    """Describe how `preprocess_input` of a tf.keras.applications module changes pixels."""
     return next(
         (text for known, text in _EFFECTS.items() if same_effect(name, known)),
         "changes pixels in another way",

@@ -66,7 +66,8 @@ def _check_classes(report: Report, settings: Settings, engine: Engine | None) ->
 def _check_thresholds(report: Report, settings: Settings, classes: tuple[str, ...]) -> dict[str, Threshold]:
     if not settings.thresholds_file.exists():
         advice = (
-            "Create it with `classification-server calibrate FOLDER`, or write a file with the header only."
+            "Create the file with `classification-server calibrate FOLDER`, or write a file that has only the"
+            " header."
         )
         text = f"INFERENCE_THRESHOLDS_FILE: there is no file {settings.thresholds_file}. {advice}"
         report.add("thresholds", "fault", text)
@@ -103,7 +104,7 @@ def _classify(report: Report, settings: Settings, engine: Engine, decider: Decid
         raise ImageError("unsupported", f"--image: {image} can't be read: {error.strerror}.") from None
     spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
     pixels, decode_ms = _timed(lambda: decode(data, None, spec))
-    engine.run(pixels)  # The first run is slower, so it is not timed; a worker makes it in its warm-up.
+    engine.run(pixels)  # The slower first run is not timed; a worker does it during its warm-up.
     scores, model_ms = _timed(lambda: engine.run(pixels))
     predictions = decider.decide(scores, Options())["regions"][0]["predictions"]
     total = float(scores.sum())

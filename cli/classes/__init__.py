@@ -1,1 +1,1 @@
-"""`classification-server classes`: writes class names from files that a model's training has saved."""
+"""`classification-server classes`: writes class names from a pickle, a folder or a JSON file."""

@@ -31,7 +31,8 @@ def read_class_names(path: Path) -> ClassNames:
 
 
 def _from_folders(path: Path) -> ClassNames:
-    folders = sorted(each.name for each in path.iterdir() if each.is_dir())  # Keras sorts by code point too.
+    # Keras sorts folders by code point too.
+    folders = sorted(each.name for each in path.iterdir() if each.is_dir())
     names = [name for name in folders if not name.startswith(".")]
     if not names:
         raise NamesError("expected a folder for each class, got no folders")

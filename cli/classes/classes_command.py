@@ -1,4 +1,4 @@
-"""`classification-server classes FILE`: writes class names from files that a model's training has saved."""
+"""`classification-server classes FILE`: writes class names from a pickle, a folder or a JSON file."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ FILE is one of these:
   a pickle or joblib file   a LabelBinarizer, LabelEncoder or MultiLabelBinarizer of scikit-learn, or a
                             list of names. No code in the file is run. A file with other objects
                             is refused
-  a folder                  a folder for each class, as for Keras' image_dataset_from_directory
+  a folder                  a subfolder for each class, as for Keras' image_dataset_from_directory
   a JSON file               ["a", "b"], {"a": 0, "b": 1} (class_indices) or {"0": "a", "1": "b"}
 
 With --model, or INFERENCE_MODEL, the number of names must match the number of the model's outputs.
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the names; return the exit status: 1 if the numbers of names and of model outputs differ.
+    """Write the names; return the exit status, which is 1 if the model needs more or fewer names.
 
     Raises:
         CommandError: the file contains no usable names, or the output can't be written.

@@ -1,4 +1,4 @@
-"""An unpickler that imports no module, creates no object and calls no function that the pickle names.
+"""An unpickler that neither imports nor runs the classes and functions that the pickle names.
 
 Each class or function that the pickle names must be in an allowlist; the unpickler replaces it with an inert
 `Stub` class. When the pickle calls a stub or sets a stub's state, the stub only stores the values. Apart from
@@ -30,9 +30,10 @@ _NAMES = {
     **dict.fromkeys(("builtins", "__builtin__"), ("object",)),
     "_codecs": ("encode",),
 }
-"""The allowed names of each module.
+"""The allowlist: for each module, the classes and functions that a pickle may name.
 
-Some names have several modules, because scikit-learn, numpy and joblib moved these names between releases.
+Some names are listed under several modules, because scikit-learn, numpy and joblib moved them between
+releases.
 """
 
 
@@ -55,7 +56,7 @@ class _Encode(Stub):
 
 
 class InertUnpickler(pickle.Unpickler):
-    """Reads one pickle. With `inner`, this pickle is nested in a joblib file."""
+    """Reads one pickle; `inner` means that the pickle is nested in a joblib file."""
 
     def __init__(self, file: io.BytesIO, *, inner: bool = False) -> None:
         super().__init__(file, encoding="bytes")  # Text from Python 2 may be UTF-8 or Latin-1.
@@ -80,10 +81,10 @@ def unpickle(data: bytes) -> Any:
     """Return the value in a pickle or in a joblib file, with a stub in place of each object.
 
     Raises:
-        NamesError: the pickle needs something outside the allowlist.
-        Exception: the pickle is damaged; the possible errors have no other common class.
+        NamesError: the pickle names a class or function outside the allowlist, or an object outside the file.
+        Exception: the pickle is damaged; such a pickle can raise errors of many classes.
     """
-    copyreg.clear_extension_cache()  # A cached object would bypass `find_class`.
+    copyreg.clear_extension_cache()  # Objects in the extension cache would bypass `find_class`.
     return InertUnpickler(io.BytesIO(data)).load()
 
 

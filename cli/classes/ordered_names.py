@@ -73,7 +73,7 @@ def _is_index(value: Any) -> bool:
 
 
 def _without_ids(values: list[Any]) -> list[str]:
-    """Return the names of `[id, name]` pairs. Equal names, such as ImageNet's two cranes, get an id."""
+    """Return the names of `[id, name]` pairs; append the id to repeated names (ImageNet has two cranes)."""
     if not all(isinstance(each, list | tuple) and len(each) == 2 for each in values):
         return list(map(name_of, values))
     names = [name_of(name) for _, name in values]

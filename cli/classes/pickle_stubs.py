@@ -9,8 +9,8 @@ from cli.classes.ordered_names import NamesError, name_of
 class Stub:
     """Replaces an object of the pickle; stores the object's class name, arguments and state.
 
-    In a joblib file, an array's data follow its description. `raw` then contains the data: bytes, or a stub
-    of the array.
+    In a joblib file, an array's data follow its description. For such an array, `raw` contains the data:
+    bytes, or a stub of the array.
     """
 
     arguments: tuple[Any, ...]
@@ -53,7 +53,7 @@ def plain(value: Any) -> Any:
 
 
 def _array(array: Stub) -> list[Any]:
-    """Return the items of an array in any form that a release of numpy or joblib writes."""
+    """Return the items of an array in any of the formats in which numpy and joblib pickle arrays."""
     if array.name == "_reconstruct":
         _, shape, dtype, _, data = array.state
     elif array.name == "_frombuffer":
@@ -85,7 +85,7 @@ def _decode(data: Any, dtype: Stub) -> list[Any]:
     """Decode an array's bytes without numpy, which raises SystemError for invalid code points."""
     size, decode = item_format(dtype)
     if len(data) % size:
-        raise NamesError(f"expected an array with {size} bytes per item, got {len(data)} bytes")
+        raise NamesError(f"expected a multiple of {size} bytes as the array's data, got {len(data)} bytes")
     return [decode(bytes(data[at : at + size])) for at in range(0, len(data), size)]
 
 

@@ -23,7 +23,7 @@ TOO_LONG = f"expected at most {MAX_BYTES} bytes of class names, got more"
 _MAX_MEMORY = 2**30
 _ROOT = Path(__file__).parent.parent.parent
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ\0")
-_ONE_COLUMN = "a LabelBinarizer of two classes is for a model with one output, which is not supported"
+_ONE_COLUMN = "a LabelBinarizer of two classes suits a model with one output; such models are not supported"
 
 
 def read_pickle(data: bytes) -> ClassNames:
@@ -60,7 +60,7 @@ def parse_pickle(data: bytes) -> ClassNames:
         )
     try:
         found = _names(unpickle(data))
-        # A small pickle can repeat a long name.
+        # A small pickle can repeat a long name, so the result can be large.
         if sum(map(len, found.names)) + len(found.names) > MAX_BYTES:
             raise NamesError(TOO_LONG)
         return found

@@ -1,1 +1,1 @@
-"""`classification-server classify`: classifies a folder of photos into a table and a contact sheet."""
+"""`classification-server classify`: classifies a folder of photos; writes a table and a contact sheet."""

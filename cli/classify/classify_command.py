@@ -1,4 +1,4 @@
-"""`classification-server classify`: classifies a folder of photos into a table and a contact sheet."""
+"""`classification-server classify`: classifies a folder of photos; writes a table and a contact sheet."""
 
 import argparse
 import contextlib
@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--top-n", type=_NUMBER, default=1, metavar="N", help=top_n)
     in_flight = "maximum number of photos that wait for an answer at the same time (default: 64)"
     add("--in-flight", type=_NUMBER, default=64, metavar="N", help=in_flight)
-    patience = "retry time of a request while the server is unreachable or full, in seconds (default: 300)"
+    patience = "seconds for which a request is retried if the server is unreachable or busy (default: 300)"
     add("--patience", type=_NUMBER, default=300, metavar="SECONDS", help=patience)
     add("--restart", action="store_true", help="discard the unfinished run of the same output file")
     add("--quiet", action="store_true", help="print no progress and no summary")

@@ -41,7 +41,7 @@ def thumbnail_folder(page: Path) -> Path:
 def write(
     page: Path, folder: Path, records: Iterable[Record], summary: Summary, advance: Callable[[int], None]
 ) -> None:
-    """Write a folder's contact sheet from its photos' records; `summary` contains the records' counts.
+    """Write a folder's contact sheet from its photos' records; `summary` counts the photos and answers.
 
     Raises:
         OSError: the page or a thumbnail cannot be written.
@@ -100,7 +100,7 @@ def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[
 
 
 def _source(thumbnail: Thumbnail, folder: Path | None, number: int) -> str:
-    """Return the thumbnail's URL; if there is a folder, write the thumbnail to the folder first."""
+    """Return the thumbnail as a data URL, or write it to `folder` (unless None) and return its URL."""
     if not thumbnail.jpeg:
         return ""
     if folder is None:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from classification_client import Client, Outcome
 
 CONNECT_SECONDS = 10.0
-"""Retry time of the first request to the server, in seconds; --patience sets that of later requests."""
+"""Seconds for which the first request to the server is retried; --patience applies to later requests."""
 
 FINGERPRINTS = ("model", "thresholds")
-"""Fields of `/cfg` and of each answer: fingerprints, which must be equal in all answers of a run."""
+"""Names of the fingerprints in `/cfg` and in each answer; a fingerprint must not change during a run."""
 
 
 class FolderRun:
@@ -38,7 +38,7 @@ class FolderRun:
         self._outputs = {each.absolute() for each in outputs}
 
     def run(self) -> int:
-        """Classify the photos without an outcome in the journal, write the output; return the status.
+        """Classify all photos that have no outcome in the journal, write the output; return the exit status.
 
         Raises:
             CommandError: the server cannot be used, there are no photos, or the output cannot be written.
@@ -91,7 +91,7 @@ class FolderRun:
         return total
 
     def _classify(self, journal: Journal, total: int) -> int | None:
-        """Classify the photos without an outcome in the journal; if interrupted, return the exit status."""
+        """Classify all photos that have no outcome in the journal; return an exit status if interrupted."""
         from classification_client import ClientError
 
         if journal.done:
@@ -132,7 +132,7 @@ class FolderRun:
             )
 
     def _photos(self, skipped: Counter[str] | None = None) -> Iterator[Path]:
-        """Yield all photos except this run's output files; count skipped files in `skipped` by extension."""
+        """Yield all photos except this run's output files; count the skipped files by extension."""
         from classification_client.photos import files
 
         for photo in files(self._folder, skipped):

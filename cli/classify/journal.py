@@ -61,7 +61,7 @@ class Journal:
 
     def _append(self, entry: dict[str, Any]) -> int:
         position = self._end
-        # JSON escapes in ASCII preserve the bytes of any file name.
+        # JSON's ASCII escapes preserve file names even if their bytes are not UTF-8.
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
         self._file.write(line)
         self._file.flush()

@@ -11,7 +11,7 @@ MAX_CLASSES, MAX_ERRORS = 20, 10
 
 
 def format_score(score: float) -> str:
-    """Format a score with three digits. Only a score of exactly 0 or 1 is shown as 0 or 1."""
+    """Format a score with three decimals. Only the scores 0 and 1 are shown as 0.000 and 1.000."""
     if 0 < score < 0.001:
         return "< 0.001"
     return f"{min(score, 0.999) if score < 1 else score:.3f}"

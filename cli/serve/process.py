@@ -30,7 +30,7 @@ class ProcessSpec:
     inherited_files: tuple[int, ...] = ()
     """File descriptors that the process inherits."""
     hint: str = ""
-    """Text for the message about the process's end, such as the path of the process's log."""
+    """Text appended to the message that the process has ended, such as the path of its log."""
     log: Path | None = None
     """File for the process's output. If None, the process shares the supervisor's output."""
 
@@ -95,7 +95,7 @@ def describe_exit(code: int) -> str:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return a function for a new child process, which makes the child stop if the supervisor is killed."""
+    """Return a function for child processes to call, so that they stop if the supervisor is killed."""
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Commands:
-    """The command of each process; `-P` prevents imports from the current folder."""
+    """The command of each process; Python's option `-P` prevents imports from the current folder."""
 
     worker: Sequence[str] = (sys.executable, "-P", "-m", "worker")
     gateway: Sequence[str] = (
@@ -109,7 +109,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def demo_model(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return settings for the demo model, if no model is set and the default file does not exist."""
+    """Return the demo model's settings if no model is set and the default model file does not exist."""
     if environ.get("INFERENCE_MODEL", "").strip() or Settings().model.exists():
         return {}
     import demo
@@ -127,7 +127,7 @@ def python_path() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
-    """Yield the Redis server's address, and its process if the service starts the Redis server."""
+    """Yield the Redis server's address, and its process specification if the service starts the server."""
     if settings.redis_url:
         yield settings.redis_url, []
         return

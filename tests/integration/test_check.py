@@ -251,7 +251,7 @@ def test_an_application_within_a_model_is_known_and_reported(tmp_path: Path, che
     inner = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.25)
     path = model(tmp_path / "model.h5", inner, shape=(32, 32, 3))
     _, found = check(path)
-    assert "as expected because the model has a layer" in texts(found, "ok")
+    assert "as expected because the model has the layer" in texts(found, "ok")
     assert found["preprocess"] == {"set": "inception_v3", "guess": "mobilenet"}
     assert found["advised"] == {}
 

