@@ -1,1 +1,1 @@
-"""`classification-server check`: checks whether a worker can serve a model with its files."""
+"""`classification-server check`: checks whether a worker can serve a model, its class names and thresholds."""
