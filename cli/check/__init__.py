@@ -1,1 +1,1 @@
-"""`classification-server check`: checks whether a worker can serve a model, its class names and thresholds."""
+"""`classification-server check`: checks whether a worker can serve a model, its classes and thresholds."""
