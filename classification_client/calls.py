@@ -1,4 +1,4 @@
-"""The client's operations as generators without any I/O.
+"""The client's operations as generators; the clients do the input and output.
 
 A generator yields a step, for example an HTTP request, and receives the step's result. `Client` performs the
 steps with blocking calls, `AsyncClient` with asyncio. If a step raises `OSError` or `httpx.TransportError`,

@@ -252,8 +252,8 @@ class Settings:
         "maximum number of regions in one request; above it, the answer is 422"
     )
     max_jobs_per_request: int = Setting("MAX_JOBS_PER_REQUEST", 100, _number(int, 1, 1000)).means(
-        "maximum number of images in one POST /jobs request; above it, the answer is 413; maximum total "
-        "size of these images: 10 × MAX_UPLOAD_BYTES"
+        "maximum number of images in one POST /jobs request, with at most 10 × MAX_UPLOAD_BYTES in total; "
+        "above either maximum, the answer is 413"
     )
     webhook_secret: tuple[bytes, ...] | None = Setting("WEBHOOK_SECRET", None, _secrets, secret=True).means(
         "secret that signs webhooks, written as whsec_ and base64; commas separate several secrets; "

@@ -10,7 +10,7 @@ def run_sizes(maximum: int) -> tuple[int, ...]:
 
 
 def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
-    """Return a plan for each number of inputs up to the largest run size: the sizes of the fastest runs.
+    """Return, for each number of inputs up to the largest run size, the run sizes that score it fastest.
 
     `costs` maps the size of a run, in inputs, to the run's seconds. For 17 inputs, a large model may need
     less time for a run of 16 inputs and a run of 1 input than for one run padded to 24 inputs. For a small
