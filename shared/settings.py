@@ -171,8 +171,8 @@ class Settings:
     input_resize: str = Setting(
         "INPUT_RESIZE", "antialias", _one_of("antialias", "bilinear", "nearest")
     ).means(
-        "filter that resizes images to the model's input size; bilinear: OpenCV's filter; "
-        "nearest: the filter of Keras' image loader"
+        "filter that resizes images to the model's input size; bilinear: as OpenCV resizes; "
+        "nearest: as Keras' image loader resizes by default"
     )
     input_batch: int = Setting("INPUT_BATCH", 32, _number(int, 1, 1024)).means(
         "maximum number of inputs (images and regions) in one run of the model"

@@ -1,4 +1,4 @@
-"""The engine of the worker's stage three: the model as one graph that turns uint8 pixels into scores."""
+"""Runs the model in the worker's inference stage, as one graph that turns uint8 pixels into scores."""
 
 import gc
 import logging

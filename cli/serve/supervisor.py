@@ -11,7 +11,9 @@ from cli.serve.process import ManagedProcess, ProcessSpec, describe_exit
 
 TICK_SECONDS = 0.1
 SAME_INTERRUPT_SECONDS = 0.5
-"""Maximum seconds between two SIGINTs of one Ctrl-C: a terminal and a parent process may each send SIGINT."""
+"""Maximum seconds between two SIGINTs that count as one Ctrl-C.
+
+A terminal and a parent process may each send a SIGINT."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

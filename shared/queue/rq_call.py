@@ -15,7 +15,7 @@ MAX_CALL_BYTES = 2**20
 A function call with ten thousand regions needs a third of this size."""
 
 MAX_CACHED_BYTES = 256
-"""Maximum size of a compressed function call whose decoded options are cached, in bytes."""
+"""Maximum size of a compressed function call in bytes, up to which its decoded options are cached."""
 
 
 @lru_cache(maxsize=256)
