@@ -1,4 +1,4 @@
-"""The worker's stage four: turns the model's scores into answers.
+"""The worker's decide stage: turns the model's scores into answers.
 
 In this module, thresholds decide which predictions are accepted. docs/decisions.md explains the rules.
 """

@@ -1,4 +1,4 @@
-"""The worker's stage two: decodes an image's bytes into pixels for the model."""
+"""The worker's decode stage: decodes an image's bytes into pixels for the model."""
 
 import math
 from collections.abc import Sequence

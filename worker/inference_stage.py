@@ -1,4 +1,4 @@
-"""The worker's stage three: runs the model on the images of many jobs at once."""
+"""The worker's inference stage: runs the model on the images of many jobs at once."""
 
 import logging
 import time
