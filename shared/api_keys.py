@@ -38,7 +38,7 @@ def digest(key: str) -> bytes:
 def parse_keys(entries: list[str], noun: str) -> tuple[ApiKey, ...]:
     """Parse API keys and skip empty entries.
 
-    Error messages identify a key by `noun` and the key's number, for example "line 3".
+    Error messages name a key by `noun` and its position: with the noun "line", the third key is "line 3".
 
     Raises:
         ValueError: an API key is malformed or too short, or there is no key.

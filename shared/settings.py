@@ -178,8 +178,8 @@ class Settings:
         "maximum number of inputs (images and regions) in one run of the model"
     )
     region_order: str = Setting("REGION_ORDER", "xy", _one_of("xy", "yx")).means(
-        "order of the three numbers of a region; xy = x,y,side; "
-        "yx = y,x,side (as the original server's code reads them)"
+        "order of the numbers of a square region; xy = x, y, side length; "
+        "yx = y, x, side length (the order of the original server's code)"
     )
     flush_interval: float = Setting("SCHEDULER_FLUSH_INTERVAL", 0.0, _number(float, 0, 60)).means(
         "maximum number of seconds for which a batch that is not full waits for more inputs; 0: no wait"
@@ -225,8 +225,8 @@ class Settings:
         "time, the answer is 504"
     )
     batch_timeout: float = Setting("BATCH_TIMEOUT", 120.0, _number(float, 0, 86_400)).means(
-        "maximum number of seconds for decoding a batch's images, and also for the model's run on the "
-        "batch; if either step takes longer, the worker process ends; 0: no limit"
+        "maximum seconds for each of two steps: decoding a batch's images, and running the model on them; "
+        "if one step takes longer, the worker ends; 0: no limit"
     )
     job_lease: float = Setting("JOB_LEASE", 15.0, _number(float, 1, 3600)).means(
         "number of seconds without a heartbeat after which a worker counts as dead, so that other workers "

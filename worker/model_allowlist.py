@@ -171,8 +171,8 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
     names = {str(each["class_name"]) for each in objects}
     if {name.rpartition(">")[2] for name in names} & {"Lambda", "__lambda__"}:
         raise ModelError(
-            f"{path} is refused: it has a Lambda layer, which is Python code that loading would run. Save the"
-            " model with a layer of Keras' own instead, or export it as a SavedModel folder"
+            f"{path} is refused: it has a Lambda layer, and loading it would run Python code from the file."
+            " Replace the layer by a built-in Keras layer, or export the model as a SavedModel folder"
         )
     if refused := sorted(set(map(_described, filterfalse(_is_allowed, objects)))):
         calculation = ". A .keras file of Keras 3 can store a calculation such as x / 255, an H5 file cannot"
