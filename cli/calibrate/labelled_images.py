@@ -73,7 +73,7 @@ def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
         names = [name.strip().strip('"').lower() for name in header.split(delimiter)]
         if not {"file", "label"} <= set(names):
             raise CalibrationError(
-                f"{table}, line 1: expected the columns file and label, got {names}. Correct the header."
+                f"{table}, line 1: expected the columns `file` and `label`, got {names}. Correct the header."
             )
         reader = csv.reader(lines, delimiter=delimiter)
         for cells in filter(_is_filled, reader):

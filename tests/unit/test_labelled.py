@@ -74,7 +74,7 @@ def test_a_table_names_files_and_labels(text: str, tmp_path: Path) -> None:
     [
         pytest.param(
             "path,class\n1.jpg,Abies\n",
-            "line 1: expected the columns file and label, got .*'path', 'class'",
+            "line 1: expected the columns `file` and `label`, got .*'path', 'class'",
             id="header",
         ),
         pytest.param(
