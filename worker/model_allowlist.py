@@ -158,7 +158,7 @@ def _inspect_saved_model(path: Path) -> Inspection:
         # In protobuf, a NodeDef contains the operation's name after the tag 0x12 and the name's length.
         if b"\x12" + bytes([len(name)]) + name.encode() in content:
             raise ModelError(
-                f"{path} is refused: its operation {name} could use files or the network, or run code"
+                f"{path} is refused: it has the operation {name}, which could use files, the network or code"
             )
     return Inspection("savedmodel", "", (), digest.hexdigest())
 

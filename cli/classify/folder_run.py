@@ -91,7 +91,7 @@ class FolderRun:
         return total
 
     def _classify(self, journal: Journal, total: int) -> int | None:
-        """Classify all photos without an outcome in the journal; return an exit status if the run ends early."""
+        """Classify all photos that the journal lacks; return an exit status if the run ends early."""
         from classification_client import ClientError
 
         if journal.done:
