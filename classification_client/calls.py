@@ -1,9 +1,9 @@
-"""The client's operations as generators; the clients do the input and output.
+"""The client's operations as generators. `Client` and `AsyncClient` send the requests and read the files.
 
 A generator yields a step, for example an HTTP request, and receives the step's result. `Client` performs the
-steps with blocking calls, `AsyncClient` with asyncio. If a step raises `OSError` or `httpx.TransportError`,
-the client throws the error into the generator. In this way, both clients share the code for retries, upload
-forms and answers.
+steps with blocking calls. `AsyncClient` performs the steps with asyncio. If a step raises `OSError` or
+`httpx.TransportError`, the client throws the error into the generator. In this way, both clients share the
+code for retries, upload forms and answers.
 """
 
 import contextlib
@@ -31,11 +31,13 @@ RETRIED = frozenset({429, 502, 503, 504})
 """HTTP statuses after which the client sends the same request again."""
 
 IMAGE_ERRORS = frozenset({400, 413, 415, 422, 500})
-"""HTTP error statuses that a single image may cause for its whole request of several images."""
+"""HTTP error statuses with which the server may refuse a whole request because of one of its images."""
 
 MAX_FORM_IMAGES = 16
 MAX_FORM_BYTES = 8 * 2**20
-"""Maximum total size of the images in one upload form, in bytes; a larger image is sent alone."""
+"""Maximum total size of the images in one upload form, in bytes.
+
+An image that is larger than this maximum is sent alone."""
 
 MAX_IMAGE_BYTES = 512 * 2**20
 """Maximum size of an image file, in bytes.
@@ -46,13 +48,15 @@ MAX_IDS = 100
 """Maximum number of job ids in one status request."""
 
 MAX_WAIT_SECONDS = 20.0
-"""Maximum seconds for which a status request waits for a job's end; proxies may abort longer waits."""
+"""Maximum number of seconds for which a status request waits for a job's end.
+
+A proxy between client and server may abort a longer wait."""
 
 GRACE_SECONDS = 1.0
-"""Seconds after the caller's deadline for which the client continues to wait for the server's answer."""
+"""Number of seconds that the client still waits for the server's answer after the caller's deadline."""
 
 CANCEL_SECONDS = 5.0
-"""Maximum time in seconds for canceling a job whose caller no longer waits."""
+"""Maximum number of seconds for canceling a job after its caller's timeout."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Send:
     fields: dict[str, str] = field(default_factory=dict)
     images: Sequence[bytes] = ()
     wait: float = 0.0
-    """Maximum seconds for which the server waits for a job's end before it answers the request."""
+    """Maximum number of seconds that the server may wait for a job's end before its answer."""
     left: float = math.inf
     """Seconds until the caller's deadline."""
 
@@ -104,7 +108,7 @@ class Read:
         """Read the file.
 
         Raises:
-            OSError: the file cannot be read, or is larger than any server accepts.
+            OSError: the file cannot be read, or is larger than `MAX_IMAGE_BYTES`.
         """
         if self.path.stat().st_size > MAX_IMAGE_BYTES:
             raise OSError(f"expected at most {MAX_IMAGE_BYTES // 2**20} MiB, got more. Shrink the image.")
@@ -140,7 +144,7 @@ def form_fields(options: Options) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo, its bytes (empty after the upload), and the number of times that it was submitted."""
+    """A photo, its bytes, and the number of its submissions. After the upload, the bytes are empty."""
 
     source: Source
     image: bytes = b""
@@ -148,7 +152,10 @@ class Photo:
 
 
 def has_room(form: Sequence[Photo], image: bytes) -> bool:
-    """Return whether an upload form has room for one more image; an empty form accepts any image."""
+    """Return whether an upload form has room for one more image.
+
+    An empty form has room for an image of any size.
+    """
     size = sum(len(each.image) for each in form) + len(image)
     return not form or (len(form) < MAX_FORM_IMAGES and size <= MAX_FORM_BYTES)
 
@@ -157,19 +164,21 @@ def has_room(form: Sequence[Photo], image: bytes) -> bool:
 class Calls:
     """The operations that both clients offer, as generators of steps.
 
-    `patience` is the number of seconds for which the client keeps retrying a request, after a broken
-    connection or an HTTP status in `RETRIED`.
+    `patience` is the maximum number of seconds for which the client retries a request. The client retries a
+    request after a broken connection or an HTTP status in `RETRIED`.
     """
 
     patience: float
 
     def call(self, send: Send, deadline: float = math.inf) -> Call[httpx.Response]:
-        """Send a request; retry it for up to `patience` seconds if the server is unreachable or overloaded.
+        """Send a request and return the response.
+
+        If the server is unreachable or overloaded, the request is retried for up to `patience` seconds.
 
         Raises:
             Problem: the server answered with an error.
             Unreachable: the server could not be reached within `patience` seconds.
-            TimedOut: the server gave no answer before `deadline`, a time of the monotonic clock.
+            TimedOut: the server gave no answer before `deadline`, a value of `time.monotonic()`.
         """
         end = time.monotonic() + self.patience
         for attempt in itertools.count():
@@ -213,7 +222,7 @@ class Calls:
     def submit(
         self, sources: Iterable[Source], options: Options, submitted: Submitted | None = None
     ) -> Call[list[str]]:
-        """Submit any number of photos, if necessary in several requests; return the ids of their jobs."""
+        """Submit any number of photos in one or more requests; return the ids of the photos' jobs."""
         ids: list[str] = []
         form: list[Photo] = []
         fields = form_fields(options)
@@ -230,7 +239,7 @@ class Calls:
     def submit_form(
         self, form: Sequence[Photo], fields: dict[str, str], submitted: Submitted | None
     ) -> Call[list[str]]:
-        """Submit photos in one request; return the ids of their jobs.
+        """Submit photos in one request; return the ids of the photos' jobs.
 
         The request has an idempotency key, so a retry creates no second job for a photo.
         """
@@ -244,12 +253,15 @@ class Calls:
         return ids
 
     def job(self, job_id: str, wait: float = 0.0, deadline: float = math.inf) -> Call[Job]:
-        """Return the state of a job as soon as the job has ended, or after `wait` seconds."""
+        """Wait until a job has ended, or until `wait` seconds have passed; return the job's state."""
         send = Send("GET", f"/jobs/{job_id}", params=_wait(wait), wait=wait)
         return Job.of((yield from self.call(send, deadline)).json())
 
     def jobs(self, ids: Sequence[str], wait: float = 0.0, deadline: float = math.inf) -> Call[list[Job]]:
-        """Return the states of up to `MAX_IDS` jobs once one of these jobs ends, or after `wait` seconds."""
+        """Wait until a job ends, or until `wait` seconds have passed; return the states of all given jobs.
+
+        A call accepts at most `MAX_IDS` job ids.
+        """
         send = Send("GET", "/jobs", params={"ids": ",".join(ids), **_wait(wait)}, wait=wait)
         response = yield from self.call(send, deadline)
         return [Job.of(each) for each in response.json()["jobs"]]
@@ -284,7 +296,7 @@ class Calls:
         return True
 
     def get(self, path: str) -> Call[Any]:
-        """Send a GET request for a path; return the JSON of the answer."""
+        """Send a GET request for a path; return the answer's parsed JSON."""
         return (yield from self.call(Send("GET", path))).json()
 
 
@@ -298,7 +310,9 @@ def read(source: Source) -> Call[bytes]:
 
 
 def _attempt(send: Send, attempt: int) -> Call[tuple[Any, float]]:
-    """Send a request once; return the response, or the error and the seconds until the next attempt.
+    """Send a request once; return the result and the number of seconds until the next attempt.
+
+    The result is the response, or the error if the attempt failed.
 
     Raises:
         Problem: the server answered with an error that a retry would not change.

@@ -1,4 +1,4 @@
-"""The two clients: `Client` has blocking methods, `AsyncClient` has the same methods as coroutines."""
+"""The two clients: `Client` with blocking methods, and `AsyncClient` with the same methods as coroutines."""
 
 import asyncio
 import time
@@ -17,15 +17,16 @@ T = TypeVar("T")
 HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
 
 TRANSPORT_ERRORS = (httpx.TransportError, OSError)
-"""Errors that a step may raise; the client throws them into the generator that yielded the step."""
+"""Errors that a step may raise. The client throws such an error into the generator that yielded the step."""
 
 
 class _Base(Generic[HttpClient]):
     """The settings and the HTTP connections of a client.
 
-    `url` is the server's address, and `key` is the API key. `timeout` is the maximum time in seconds to
-    connect, or to wait for more data from the server. `patience` is the number of seconds for which the
-    client keeps retrying a request, after a broken connection or an HTTP status 429, 502, 503 or 504.
+    `url` is the server's address, and `key` is the API key. `timeout` is the maximum number of seconds to
+    connect, or to wait for more data from the server. `patience` is the maximum number of seconds for which
+    the client retries a request. The client retries a request after a broken connection or an HTTP status
+    429, 502, 503 or 504.
 
     Raises:
         ValueError: `url` or `key` is malformed.
@@ -67,7 +68,7 @@ class Client(_Base[httpx.Client]):
     """A client with blocking methods. Several threads may share one client.
 
     A classification has three options: `regions` (squares `(x, y, side)` in pixels), `top_n` and
-    `consolidate`. The server's defaults apply to options that are not set.
+    `consolidate`. If an option is not set, the server's default applies.
     """
 
     _http_class = httpx.Client
@@ -85,11 +86,13 @@ class Client(_Base[httpx.Client]):
         self._http.close()
 
     def classify(self, source: Source, *, timeout: float = 120.0, **options: Unpack[Options]) -> Answer:
-        """Classify one photo, or regions of the photo, through the interactive queue; return the answer.
+        """Classify one photo, or regions of the photo; return the answer.
+
+        The job is put into the interactive queue, which has priority over the bulk queue.
 
         Raises:
             OSError: the file cannot be read.
-            ClientError: the photo got no answer; `classification_client.errors` lists the reasons.
+            ClientError: the photo got no answer. Each subclass of `ClientError` stands for one reason.
         """
         return self._run(self._calls.classify(source, options, timeout))
 
@@ -98,9 +101,10 @@ class Client(_Base[httpx.Client]):
     ) -> list[str]:
         """Submit a job for each photo; return the jobs' ids.
 
-        If there are many photos, they are sent in several requests. After each accepted request, `submitted`
-        is called once per photo in the request, with the photo and its job's id. So the caller knows the ids
-        of all accepted jobs even if a later request fails.
+        If there are many photos, the client sends several requests. After the server has accepted a request,
+        the client calls `submitted` once for each photo in the request. The arguments are the photo and the
+        id of the photo's job. In this way, the caller knows the ids of all accepted jobs even if a later
+        request fails.
 
         Raises:
             OSError: a file cannot be read.
@@ -139,15 +143,16 @@ class Client(_Base[httpx.Client]):
     ) -> Iterator[Outcome]:
         """Classify any number of photos, or all photos in a folder and its subfolders.
 
-        Yields an outcome for each photo, in the order in which the jobs end. If a photo has no answer, the
-        `error` of its outcome has the reason. At most `in_flight` jobs are queued or running at a time. The
-        photos of only one request at a time are in memory.
+        Yields an `Outcome` for each photo, in the order in which the jobs end. If a photo has no answer, the
+        `error` of its `Outcome` has the reason. At most `in_flight` jobs are queued or running at a time. To
+        save memory, the client loads only the photos of one request at a time.
 
-        After a photo is submitted, `submitted` is called with the photo and its job's id. To continue an
-        interrupted call of `map`, pass these job ids as `jobs`, a mapping from photo to job id.
+        After each submission of a photo, the client calls `submitted` with the photo and the job's id. `jobs`
+        maps photos to the job ids of an earlier, interrupted call of `map`. With `jobs`, a new call continues
+        the interrupted call.
 
         Raises:
-            ClientError: the server can't be reached, or answered with an error not due to a single photo.
+            ClientError: the server can't be reached, or answered with an error that no single photo caused.
         """
         stream = PhotoStream(self._calls, photos(sources), options, in_flight, jobs, submitted)
         while outcomes := self._run(stream.next_outcomes()):
@@ -176,7 +181,7 @@ class Client(_Base[httpx.Client]):
 
 
 class AsyncClient(_Base[httpx.AsyncClient]):
-    """A client for asyncio: it has the methods of `Client` as coroutines."""
+    """A client for asyncio with the methods of `Client` as coroutines."""
 
     _http_class = httpx.AsyncClient
 

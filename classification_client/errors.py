@@ -1,7 +1,7 @@
 """The exceptions that the client raises.
 
 ClientError
-  Unreachable      the server could not be reached, or connections broke, for `patience` seconds
+  Unreachable      for `patience` seconds, all attempts to reach the server failed
   Problem          the server answered with an HTTP error, which has a `status` and a `detail`
   JobFailed        the job ended without an answer: failed, canceled, expired, or unknown
   TimedOut         the job had not ended within the `timeout` of the call
@@ -18,18 +18,18 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """The server could not be reached, or connections broke, in all attempts within `patience` seconds."""
+    """All attempts to reach the server within `patience` seconds failed."""
 
 
 class TimedOut(ClientError):
-    """The job had not ended, or the server gave no answer, within the `timeout` of the call."""
+    """Within the `timeout` of the call, the job had not ended, or the server gave no answer."""
 
 
 class Problem(ClientError):
-    """The server answered with an HTTP error in the format of RFC 9457; `detail` has the cause and remedy.
+    """The server answered with an HTTP error in the format of RFC 9457.
 
-    `fields` has an error message for each invalid form field. `retry_after` is the value of the `Retry-After`
-    header, in seconds.
+    `detail` has the cause and the remedy. `fields` has an error message for each invalid form field.
+    `retry_after` is the value of the `Retry-After` header, in seconds.
     """
 
     def __init__(

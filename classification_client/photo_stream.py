@@ -1,4 +1,4 @@
-"""Classifies any number of photos through the job API, with a limited number of jobs in flight."""
+"""Classifies any number of photos through the job API, with a limited number of jobs at a time."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -21,16 +21,18 @@ from classification_client.errors import JobFailed, Problem
 from classification_client.results import Job, Outcome, Source
 
 MAX_SENT = 3
-"""Maximum number of submissions of a photo; a photo is submitted again if the server has lost its job."""
+"""Maximum number of submissions of a photo.
+
+If the server has lost a photo's job, the client submits the photo again."""
 
 
 class PhotoStream:
     """Submits more photos whenever earlier jobs end, and collects the outcome of each photo.
 
-    At most `in_flight` jobs are queued or running at a time. The photos of only one request at a time are in
-    memory. `jobs` has the job ids of photos that an earlier, interrupted stream submitted. A photo in `jobs`
-    is submitted again only if the server no longer knows its job. `submitted` is called with each submitted
-    photo and its job's id.
+    At most `in_flight` jobs are queued or running at a time. To save memory, the stream loads only the photos
+    of one request at a time. `jobs` has the job ids of photos that an earlier, interrupted stream submitted.
+    A photo in `jobs` is submitted again only if the server no longer knows its job. After each submission of
+    a photo, the stream calls `submitted` with the photo and the job's id.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class PhotoStream:
         self._lost: list[Photo] = []
 
     def next_outcomes(self) -> Call[list[Outcome]]:
-        """Return the outcomes of the next jobs that end; return an empty list after the last outcome.
+        """Return the outcomes of the next jobs that end.
+
+        The returned list is empty if there are no more photos.
 
         Raises:
-            Problem: the server answered with an error that is not due to a single photo.
-            Unreachable: the server could not be reached in all attempts within `patience` seconds.
+            Problem: the server answered with an error that no single photo caused.
+            Unreachable: all attempts to reach the server within `patience` seconds failed.
         """
         while self._has_more or self._open or self._lost:
             outcomes = yield from self._fill()
@@ -66,7 +70,10 @@ class PhotoStream:
         return []
 
     def _fill(self) -> Call[list[Outcome]]:
-        """Submit photos if `in_flight` permits a full request; return outcomes of photos without a job."""
+        """Submit photos if `in_flight` permits a full request.
+
+        Returns the outcomes of photos that could not be read or were refused by the server.
+        """
         outcomes: list[Outcome] = []
         if self._open and self._in_flight - len(self._open) < min(MAX_FORM_IMAGES, self._in_flight):
             return outcomes
@@ -86,7 +93,7 @@ class PhotoStream:
         return outcomes
 
     def _next(self) -> Photo | None:
-        """Return the next photo to submit; skip photos in `jobs`, whose jobs already exist."""
+        """Return the next photo to submit. Photos in `jobs` are skipped, because their jobs already exist."""
         if self._lost:
             return self._lost.pop()
         while len(self._open) < self._in_flight:
@@ -102,8 +109,8 @@ class PhotoStream:
     def _send(self, form: list[Photo]) -> Call[list[Outcome]]:
         """Submit photos in one request; return the outcomes of refused photos.
 
-        If the server refuses a request, each half of its photos is sent separately, until the invalid photo
-        is alone in a request.
+        If the server refuses a request, the client sends each half of its photos in a separate request. This
+        is repeated until each invalid photo is alone in a request.
         """
         try:
             ids = yield from self._calls.submit_form(form, self._fields, self._submitted)
@@ -120,13 +127,19 @@ class PhotoStream:
         return []
 
     def _collect(self) -> Call[list[Outcome]]:
-        """Wait up to `MAX_WAIT_SECONDS` until one of the oldest jobs ends; return ended jobs' outcomes."""
+        """Wait until one of the oldest jobs ends, but at most `MAX_WAIT_SECONDS`.
+
+        Returns the outcomes of the jobs that have ended.
+        """
         oldest = [job_id for job_id, _ in zip(self._open, range(MAX_IDS), strict=False)]
         jobs = yield from self._calls.jobs(oldest, MAX_WAIT_SECONDS)
         return [outcome for job in jobs if job.ended and (outcome := self._outcome(job))]
 
     def _outcome(self, job: Job) -> Outcome | None:
-        """Return the outcome of an ended job, or None if the photo must be submitted again."""
+        """Return the outcome of an ended job.
+
+        Returns None if the server has lost the job, so that the photo must be submitted again.
+        """
         photo = self._open.pop(job.id)
         if job.status == "unknown" and photo.sent < MAX_SENT:
             self._lost.append(photo)

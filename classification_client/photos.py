@@ -9,7 +9,9 @@ from pathlib import Path
 from classification_client.results import Source
 
 _TYPES = mimetypes.MimeTypes()
-"""Python's built-in MIME types by file extension, because the operating system's list may be wrong."""
+"""Python's built-in list of MIME types by file extension.
+
+The operating system's list is not used, because it may be wrong."""
 
 
 def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
@@ -25,11 +27,11 @@ def photos(sources: Source | Iterable[Source]) -> Iterator[Source]:
 
 
 def files(folder: Path, skipped: Counter[str] | None = None) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders that may be photos, sorted by name.
+    """Yield all possible photos in a folder and its subfolders, sorted by name.
 
-    Hidden files are skipped. Files with the extension of another file type, such as `.json` or `.mp4`,
-    are skipped too; `skipped` counts these files by extension. If a folder cannot be opened, the folder's
-    path is yielded instead of its files.
+    Hidden files are skipped. Files with the extension of another file type, such as `.json` or `.mp4`, are
+    skipped too; `skipped` counts these files by extension. If a folder cannot be opened, the function yields
+    the folder's path.
     """
     # `Path.rglob` would yield unsorted files. Links to folders are not followed, because a link may
     # lead back to a parent folder.

@@ -25,7 +25,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The predictions for the whole photo or for one square `(x, y, side)` of it, best score first."""
+    """The predictions for the whole photo or for a square region `(x, y, side)`, best score first."""
 
     square: tuple[int, int, int] | None
     predictions: tuple[Prediction, ...]
@@ -82,7 +82,7 @@ def _region(data: dict[str, Any]) -> Region:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The state of a job; the job's times are strings in ISO 8601 format, in UTC."""
+    """The state of a job. All times are strings in ISO 8601 format, in UTC."""
 
     id: str
     status: str

@@ -53,7 +53,10 @@ def main() -> int:
 
 
 def _announce_start(queue: WorkerQueue, description: dict[str, Any]) -> None:
-    """Log the version and the model; warn if other workers have another model or other settings."""
+    """Log the version and the model.
+
+    If other workers have another model or other settings, a warning is logged.
+    """
     model = description["fingerprint"][:12]
     logger.info("version %s, model %s, thresholds %s", version(), model, description["thresholds"][:12])
     with suppress(RedisError):
@@ -69,7 +72,9 @@ def _announce_start(queue: WorkerQueue, description: dict[str, Any]) -> None:
 
 
 def _load(settings: Settings) -> "Service":
-    """Read the classes and thresholds files, which is fast; then load and warm up the model.
+    """Read the classes and thresholds files; then load and warm up the model.
+
+    The files are read first, because reading them is fast and may already show an error.
 
     Raises:
         ModelError: the model, classes or thresholds are invalid, or do not match each other or the settings.
@@ -98,7 +103,7 @@ def _load(settings: Settings) -> "Service":
 
 
 def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the model's description for gateways, with an `id` that is a hash of all other values."""
+    """Return the model's description, which the gateways read. Its `id` is a hash of all other values."""
     description = {
         "classes": list(classes),
         "height": engine.height,

@@ -15,7 +15,9 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def parse_classes(text: str, where: str) -> tuple[str, ...]:
-    """Return the class names in a classes file's text; `where` is the file's name for error messages.
+    """Return the class names in the text of a classes file.
+
+    `where` is the file's name for error messages.
 
     Raises:
         ModelError: the file or a line is empty, or a line repeats the class name of an earlier line.
@@ -52,7 +54,7 @@ def read_text(path: Path, setting: str) -> str:
     """Read a file of UTF-8 text.
 
     Raises:
-        ModelError: the file can't be read; the message begins with `setting`, the name of the file's setting.
+        ModelError: the file can't be read. The error message begins with the file's setting (`setting`).
     """
     try:
         return path.read_text("utf-8-sig")

@@ -18,10 +18,11 @@ UNKNOWN = "Especie desconocida"
 
 @dataclass(frozen=True)
 class Decider:
-    """Turns scores into predictions, which are accepted if their score is above the class's threshold.
+    """Turns scores into predictions.
 
-    `classes` has the class names in the order of the model's outputs. A class without an entry in
-    `thresholds` has the threshold `minimum`; a lower threshold is raised to `minimum`.
+    A prediction is accepted if its score is above the threshold of its class. `classes` has the class names
+    in the order of the model's outputs. A class without an entry in `thresholds` has the threshold `minimum`.
+    If a class has a lower threshold, `minimum` is used instead.
     """
 
     classes: tuple[str, ...]
@@ -52,9 +53,9 @@ class Decider:
             raise ValueError("the model's scores: expected finite numbers, got nan or inf")
 
     def _accepted(self, scores: NDArray[np.float32]) -> list[tuple[str, float]]:
-        """Return the best class and its score for each input whose best class is accepted.
+        """Return each input's best class and its score. Inputs whose best class is not accepted are left out.
 
-        The scores are not rounded, because rounding could make two species' sums equal.
+        The scores are not rounded, because two species could have equal sums after rounding.
         """
         best = [(self.classes[i], float(row[i])) for row, i in zip(scores, scores.argmax(1), strict=True)]
         return [(name, score) for name, score in best if score > self._threshold(name)]
@@ -90,8 +91,8 @@ def best_of(row: NDArray[np.float32], count: int) -> NDArray[np.intp]:
 def consolidate(accepted: list[tuple[str, float]]) -> list[list[Any]]:
     """Merge the accepted classes of all regions into `[species, score]` pairs, best first.
 
-    Species are ordered by the sum of their scores. The first species gets the mean of its scores, every
-    other species gets the score 0.
+    Species are ordered by the sum of their scores. The first species gets the mean of its scores. Every other
+    species gets the score 0.
     """
     by_species: dict[str, list[float]] = defaultdict(list)
     for name, score in accepted:

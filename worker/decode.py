@@ -14,9 +14,9 @@ from shared.settings import Settings
 from worker.orientation import Box, stored_box, turn_upright, upright_box
 
 _OVERSAMPLING = 2
-"""Minimum ratio of a region's side to the model input's side in a JPEG that is decoded at a reduced scale.
+"""Minimum ratio of a region's side to the model input's side after a JPEG is decoded at a reduced scale.
 
-At a reduced scale, pixel values differ from those at full scale by at most 1 of 255 on average."""
+With this ratio, decoding at a reduced scale changes pixel values by at most 1 of 255 on average."""
 
 _REDUCING_GAP = 3.0
 """Minimum ratio of a region's side to the model input's side after the first step of Pillow's resize.
@@ -49,7 +49,8 @@ class PixelSpec:
 def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> NDArray[np.uint8]:
     """Decode an image, turn it upright, cut out the regions and resize them.
 
-    Returns uint8 [regions, height, width, channels]; if `regions` is None, the whole image is one region.
+    Returns an array, uint8 [regions, height, width, channels]. If `regions` is None, the whole image is one
+    region.
 
     Raises:
         ImageError: the image is damaged or unsupported, or a region lies outside of the image.
@@ -78,7 +79,10 @@ def _boxes(opened: OpenedImage, regions: Sequence[Region] | None) -> list[Box]:
 
 
 def _load(opened: OpenedImage, boxes: Sequence[Box], spec: PixelSpec) -> int:
-    """Decode the pixels, and return the factor by which width and height are reduced: 1, 2, 4 or 8."""
+    """Decode the pixels, if possible at a reduced scale to save time.
+
+    Returns the factor by which the width and the height were reduced: 1, 2, 4 or 8.
+    """
     image = opened.image
     width, height = image.size
     scale = _draft_scale(boxes, spec) if opened.format == "JPEG" else 1
@@ -92,7 +96,10 @@ def _load(opened: OpenedImage, boxes: Sequence[Box], spec: PixelSpec) -> int:
 
 
 def _draft_scale(boxes: Sequence[Box], spec: PixelSpec) -> int:
-    """Return the largest factor by which libjpeg can reduce the image and keep each region large enough."""
+    """Return the largest factor by which libjpeg may reduce the image.
+
+    Each side of a region must remain at least `_OVERSAMPLING` times as long as the model input's side.
+    """
     if spec.resize != "antialias":
         return 1
     enough = min(
@@ -102,10 +109,11 @@ def _draft_scale(boxes: Sequence[Box], spec: PixelSpec) -> int:
 
 
 def _cut(opened: OpenedImage, box: Box, scale: int, spec: PixelSpec) -> Image.Image:
-    """Return one region, resized for the model; `box` is in pixels of the upright image at its full size.
+    """Return one region, resized for the model.
 
-    The region is cut out before it is resized, because pixels outside of the region must have no influence.
-    The region is also cut out before it is turned, because turning the whole image would take longer.
+    `box` is in pixels of the upright image at its full size. The region is cut out before it is resized,
+    because pixels outside of the region must have no influence. The region is also cut out before it is
+    turned, because turning the whole image would take longer.
     """
     image = opened.image
     stored = stored_box(box, (opened.width, opened.height), opened.orientation)

@@ -1,4 +1,4 @@
-"""Runs the model in the worker's inference stage, as one graph that turns uint8 pixels into scores."""
+"""Runs the model as one TensorFlow graph that turns uint8 pixels into scores."""
 
 import gc
 import logging
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 class Engine:
     """A frozen model that scores any number of inputs in one or more runs.
 
-    `sizes` has the possible numbers of inputs in a run; a size that needs too much memory is removed. `costs`
-    maps the size of a run to the run's seconds, as measured in the warm-up. `plans` maps a number of inputs
-    to the sizes of the runs that score these inputs fastest.
+    `sizes` has the possible numbers of inputs in a run. A size that needs too much memory is removed from
+    `sizes`. `costs` maps the size of a run to the run's duration in seconds, which the warm-up measures.
+    `plans` maps a number of inputs to the sizes of the runs that score these inputs fastest.
     """
 
     height: int
@@ -103,7 +103,7 @@ class Engine:
     def run_size(self, pixels: Pixels, size: int) -> Scores:
         """Score up to `size` inputs in one run.
 
-        The batch is padded to `size` inputs, because the first run of any new size is slow.
+        The inputs are padded with zeros to `size` inputs, because the first run of any new size is slow.
         """
         count = len(pixels)
         if size > count:
@@ -113,10 +113,12 @@ class Engine:
         return self.graph(pixels)[:count]
 
     def reduce_batch(self, size: int, error: Exception) -> None:
-        """Halve the maximum batch size, after a run of `size` inputs failed for lack of memory.
+        """Reduce the maximum batch size to at most half of `size`.
+
+        The caller calls this method after a run of `size` inputs has failed with `error`.
 
         Raises:
-            Exception: `error` itself, if lack of memory was not its cause or no smaller batch size exists.
+            Exception: `error`, if it has another cause than lack of memory, or if no smaller size exists.
         """
         sizes = tuple(each for each in self.sizes if each <= size // 2)
         if not (sizes and _is_out_of_memory(error)):
@@ -191,7 +193,10 @@ def _trace(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) 
 
 
 def _samples(shape: tuple[int, int, int]) -> Pixels:
-    """Return smooth synthetic images, the same in every call: uint8 [16, height, width, channels]."""
+    """Return smooth synthetic images, uint8 [16, height, width, channels].
+
+    Every call returns the same images.
+    """
     height, width, channels = shape
     size = (width, height)
     noise = np.random.default_rng(0).integers(0, 256, (16, channels, 6, 6), np.uint8)

@@ -1,4 +1,4 @@
-"""The worker's stages one and two: claims jobs, fetches their images, decodes the images on all cores."""
+"""The worker's first two stages: claim jobs, fetch the jobs' images, and decode the images on all cores."""
 
 import os
 import time
@@ -19,13 +19,13 @@ from worker.redis_retry import RedisRetry
 MAX_IDLE_SECONDS = 1.0
 """Maximum time between two attempts to claim jobs, in seconds.
 
-RQ's own tools queue jobs without waking a worker, so the worker must also poll for jobs."""
+RQ's own tools queue a job without waking a worker. Therefore, each worker also looks for jobs regularly."""
 
 GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS = 0.00025, 0.002
-"""Pause before the next claim: seconds for each job of the last claim, and the maximum in seconds.
+"""Pause before the next claim: number of seconds per job of the last claim, and maximum in seconds.
 
-While many jobs arrive, the pause makes batches larger. After a claim of a single job, the worker
-does not pause (docs/performance.md)."""
+While many jobs arrive, the pause makes batches larger. After a claim of a single job, the worker does not
+pause (docs/performance.md)."""
 
 GROUP_BYTES = 65_536
 """Minimum total size of the images that a decoding thread receives at once, in bytes.
@@ -33,7 +33,9 @@ GROUP_BYTES = 65_536
 Passing a single small image to a thread would cost more time than it saves."""
 
 MAX_FULL_SECONDS = 0.05
-"""Maximum wait for room in the next batch, in seconds; short, because the other queue may get jobs."""
+"""Maximum wait for room in the next batch, in seconds.
+
+The wait is short, because jobs may arrive meanwhile in the other queue."""
 
 Group = list[tuple[Claim, bytes | None]]
 
@@ -42,8 +44,8 @@ Group = list[tuple[Claim, bytes | None]]
 class FetchStage:
     """Claims as many jobs as fit into the next batch, decodes their images, and adds the jobs to this batch.
 
-    `refuse` is called with the jobs that fail before the model runs: jobs that are expired or malformed, or
-    whose image is damaged or lost.
+    The stage calls `refuse` with the jobs that fail before the model runs. These jobs are expired or
+    malformed, or have a damaged or lost image.
     """
 
     worker: str
@@ -58,7 +60,7 @@ class FetchStage:
     _decoding: tuple[float, Sequence[Claim]] | None = None
 
     def hung(self, seconds: float) -> Sequence[Claim]:
-        """Return the jobs that are being decoded, if their decoding has taken longer than `seconds`."""
+        """Return the jobs whose decoding is still running after more than `seconds`."""
         decoding = self._decoding
         return decoding[1] if decoding and time.monotonic() - decoding[0] > seconds else ()
 
@@ -102,7 +104,7 @@ class FetchStage:
         return [self._decode(claim, image) for claim, image in group]
 
     def _decode(self, claim: Claim, image: bytes | None) -> DecodedJob | Settlement:
-        """Return the decoded job, or a settlement with the reason why the job failed."""
+        """Return the decoded job. If the job fails, return a `Settlement` with the reason."""
         start = time.monotonic()
         if claim.seconds_left is not None and claim.seconds_left <= 0:
             return Settlement.failed(claim, "expired", "the job's deadline passed before a worker began it")
@@ -119,7 +121,10 @@ class FetchStage:
 
 
 def _groups(fetched: Group) -> list[Group]:
-    """Group jobs for the decoding threads; every group but the last has at least `GROUP_BYTES` of images."""
+    """Divide jobs into groups for the decoding threads.
+
+    The images of every group have at least `GROUP_BYTES` bytes in total, except in the last group.
+    """
     groups: list[Group] = []
     room = 0
     for claim, image in fetched:

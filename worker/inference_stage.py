@@ -25,7 +25,10 @@ class Model(Protocol):
         """Maximum number of inputs in one run of the model."""
 
     def run(self, pixels: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Return the scores [n, classes] of inputs, uint8 [n, height, width, channels], in the same order."""
+        """Return the scores, float32 [n, classes], of n inputs, uint8 [n, height, width, channels].
+
+        The scores have the order of the inputs.
+        """
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class ScoredJob:
 
 
 Outcomes = tuple[list[ScoredJob], list[Settlement]]
-"""Outcomes of a batch: the jobs with scores, and the settlements of jobs that the model could not score."""
+"""Outcomes of a batch: a list of jobs with scores, and a list of failed jobs."""
 
 
 @dataclass
 class Throughput:
-    """Speed of the model while it has work: jobs per second, as a moving average over the last batches."""
+    """Speed of the busy model in jobs per second, as a moving average over the last batches."""
 
     jobs_per_second: float
     _last_end: float = field(default=0.0, init=False)
@@ -52,7 +55,8 @@ class Throughput:
     def update(self, jobs: int, start: float, end: float) -> None:
         """Include a batch in the average speed.
 
-        A pause of less than 50 ms before the batch counts as working time; a longer pause was idle time.
+        If the pause before the batch was shorter than 50 ms, it counts as working time. A longer pause counts
+        as idle time.
         """
         since = self._last_end if start - self._last_end < 0.05 else start
         self._last_end = end
@@ -72,13 +76,13 @@ class InferenceStage:
     _running: tuple[float, Sequence[DecodedJob]] | None = None
 
     def hung(self, seconds: float) -> Sequence[Claim]:
-        """Return the jobs of the model's current run, if the run has taken longer than `seconds`."""
+        """Return the jobs of a batch on which the model is still running after more than `seconds`."""
         running = self._running
         late = running is not None and time.monotonic() - running[0] > seconds
         return [job.claim for job in running[1]] if running and late else ()
 
     def step(self) -> bool:
-        """Run the next batch; return False once there will be no more batches."""
+        """Run the model on the next batch; return False if there will be no more batches."""
         taken = self.batch.take()
         if not taken:
             return False
@@ -110,7 +114,10 @@ class InferenceStage:
         return [ScoredJob(job, row, start, end - start) for job, row in zip(jobs, rows, strict=True)], []
 
     def _isolate(self, jobs: Sequence[DecodedJob], error: Exception) -> Outcomes:
-        """Run each half of a failed batch separately, until only the job that causes the error fails."""
+        """Run the model separately on each half of a failed batch.
+
+        This is repeated until only the job that causes the error fails.
+        """
         if len(jobs) == 1:
             claim = jobs[0].claim
             logger.exception("job %s: the model failed", claim.job_id)

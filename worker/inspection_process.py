@@ -1,6 +1,6 @@
 """Inspects a model file in a separate process with limited processor time and memory.
 
-On some damaged files, the HDF5 library crashes or never returns. In this case, only the separate process
+On some damaged files, the HDF5 library crashes or never returns. If this happens, only the separate process
 ends, and the worker can report the damaged file.
 """
 
@@ -16,7 +16,9 @@ from pathlib import Path
 from worker.model_allowlist import Inspection, ModelError, inspect_model
 
 MAX_CPU_SECONDS = 120
-"""Maximum processor time of an inspection, in seconds; enough to hash a file of some gigabytes."""
+"""Maximum processor time of an inspection, in seconds.
+
+This time is enough to compute the SHA-256 hash of a file of several gigabytes."""
 
 _MAX_MEMORY_BYTES = 8 * 2**30
 _ROOT = Path(__file__).parent.parent

@@ -3,8 +3,8 @@
 Checked with keras 3.15.1 and tf-keras 2.21.0.
 
 - Environment variables: during the import, Keras reads KERAS_BACKEND and TensorFlow reads its log level.
-- Hidden packages: if matplotlib, scipy and sklearn are installed, Keras imports these packages, which only
-  plots and training need. Without these packages, the import of Keras takes 2.0 s instead of 4.3 s
+- Hidden packages: if matplotlib, scipy and sklearn are installed, Keras imports these packages. Only plots
+  and training need these packages. Without these packages, the import of Keras takes 2.0 s instead of 4.3 s
   (docs/performance.md). Guarded by
   tests/integration/test_model_loader.py::test_what_serving_does_not_need_is_not_imported_and_can_be_later.
 - Silenced standard error: TensorFlow's import prints messages that no log level suppresses.
@@ -41,7 +41,10 @@ def import_keras() -> None:
 
 @contextmanager
 def _hidden(packages: Sequence[str]) -> Iterator[None]:
-    """Make Python act as if packages were not installed, except packages that are already imported."""
+    """Hide packages, so that Python treats them as not installed.
+
+    A package that is already imported stays visible.
+    """
     # Importing a package raises ModuleNotFoundError if the package's value in `sys.modules` is None.
     hidden: dict[str, Any] = {each: None for each in packages if each not in sys.modules}
     sys.modules.update(hidden)
@@ -53,7 +56,7 @@ def _hidden(packages: Sequence[str]) -> Iterator[None]:
 
 
 def keras_layers() -> dict[str, Any]:
-    """Return the layer classes, by name, that Keras 3 itself can't find when it loads a model."""
+    """Return a dictionary of layer classes by name. Keras 3 itself can't find these classes."""
     from keras.src.applications import convnext
     from keras.src.applications import inception_resnet_v2 as inception
 
@@ -61,7 +64,7 @@ def keras_layers() -> dict[str, Any]:
 
 
 def tf_keras_layers() -> dict[str, Any]:
-    """Return the layer classes, by name, that tf_keras itself can't find when it loads a model."""
+    """Return a dictionary of layer classes by name. tf_keras itself can't find these classes."""
     from tf_keras.src.applications import convnext
 
     return {"LayerScale": convnext.LayerScale}

@@ -1,4 +1,4 @@
-"""The jobs that this worker has under a lease: claimed, but not settled."""
+"""The jobs that this worker has claimed under a lease, and that have no final state yet."""
 
 import threading
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from shared.queue.messages import Claim
 
 
 class LeasedJobs:
-    """This worker's claimed jobs, by execution id; several threads may use this object at once."""
+    """This worker's claimed jobs, by execution id. Several threads may use this object at once."""
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
@@ -41,10 +41,16 @@ class LeasedJobs:
             self._lost.update(each for each in executions if each in self._claims)
 
     def is_lost(self, claim: Claim) -> bool:
-        """Return whether a claim's lease has ended; Redis then discards this worker's answer to the job."""
+        """Return whether a claim's lease has ended.
+
+        After the lease has ended, Redis discards this worker's answer to the job.
+        """
         return claim.execution in self._lost
 
     def wait_empty(self, seconds: float) -> bool:
-        """Wait up to `seconds` until this worker has no jobs; return False if it still has a job."""
+        """Wait until this worker has no jobs, but at most `seconds`.
+
+        Returns False if this worker still has a job.
+        """
         with self._changed:
             return self._changed.wait_for(lambda: not self._claims, seconds)

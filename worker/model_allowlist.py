@@ -25,11 +25,16 @@ MAX_CONFIG_BYTES = 64 * 2**20
 For comparison, the configuration of EfficientNetV2L has half a megabyte."""
 
 MAX_MESSAGE_LENGTH = 2000
-"""Maximum length of an error message, in characters; a list of many unknown layers is cut off."""
+"""Maximum length of an error message, in characters.
+
+If a list of unknown layers is longer, the message is cut off."""
 
 
 class ModelError(Exception):
-    """The model, its classes or its thresholds are invalid; the message is one line for the operator."""
+    """The model, its classes or its thresholds are invalid.
+
+    The error message is one line for the operator of the server.
+    """
 
     def __init__(self, message: str) -> None:
         # The message may quote the model file; this text must not begin a log line or control a terminal.
@@ -41,7 +46,7 @@ class ModelError(Exception):
 class Inspection:
     """Facts about a model file: `format` is 'h5', 'keras' or 'savedmodel'.
 
-    `layers` has the class names of the model's layers; `fingerprint` is the SHA-256 of the file.
+    `layers` has the class names of the model's layers. `fingerprint` is the SHA-256 of the file.
     """
 
     format: str
@@ -64,22 +69,25 @@ DENIED_OPERATIONS = _NAMES["denied_operations"]
 A test fails if this list lacks an operation of TensorFlow that has a parameter for a path or an address."""
 
 _TF_INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
-"""The only allowed module outside of Keras; tf_keras' EfficientNetV2 uses an initializer of this module."""
+"""The only allowed module outside of Keras.
+
+The EfficientNetV2 models of tf_keras use an initializer of this module."""
 
 _FILE_TYPES = {
     b"PK\x03\x04": "a ZIP archive that is cut off",
     b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with `git lfs pull`",
     b"<": "a web page: download the file itself",
 }
-"""Descriptions of files that users specify by mistake instead of a model file, by the files' first bytes."""
+"""Descriptions of file types that users confuse with model files, by the first bytes of such a file."""
 
 
 def inspect_model(path: Path) -> Inspection:
-    """Return the facts about a model file (.h5, .hdf5, .keras) or SavedModel folder, if it is safe.
+    """Check a model file (.h5, .hdf5, .keras) or a SavedModel folder; return facts about the model.
 
     A SavedModel has no Python code, so only its operations are checked. Every SavedModel has the operations
-    `SaveV2` and `MergeV2Checkpoints`, so these operations are allowed. A hostile SavedModel can use these
-    operations to write or move a checkpoint file in a folder to which the worker may write.
+    `SaveV2` and `MergeV2Checkpoints`, so these operations are allowed. With these operations, a hostile
+    SavedModel can write or move a checkpoint file. This is only possible in a folder to which the worker may
+    write.
 
     Raises:
         ModelError: the file is missing or damaged, has no architecture, or contains code or unknown layers.
@@ -106,7 +114,9 @@ def _file_type(head: bytes) -> str:
 
 
 def read_configuration(path: Path) -> tuple[str, str]:
-    """Read the unchecked configuration (JSON) of the model and the Keras version from an H5 or .keras file.
+    """Read the model's configuration (JSON) and the Keras version from an H5 or .keras file.
+
+    The configuration is not checked yet.
 
     Raises:
         ModelError: the file is damaged or has no architecture.
@@ -216,7 +226,10 @@ def _is_allowed(found: dict[str, Any]) -> bool:
 
 
 def _is_allowed_by_module(name: str, submodules: list[str]) -> bool:
-    """Return whether a class is an operation of Keras 3, or a nested model's loss, metric or optimizer."""
+    """Return whether a class is allowed because of its module.
+
+    The allowed classes are operations of Keras 3, and the losses, metrics and optimizers of nested models.
+    """
     # Only capitalized names (classes) are allowed, because a Keras module also contains imported modules.
     if not (name.isidentifier() and name[0].isupper()):
         return False
@@ -226,7 +239,7 @@ def _is_allowed_by_module(name: str, submodules: list[str]) -> bool:
 
 
 def _is_allowed_function(kind: str, config: Any) -> bool:
-    """Return whether a layer may call the function of Keras or TensorFlow that its configuration names."""
+    """Return whether a layer may call the Keras or TensorFlow function in the layer's configuration."""
     if kind == "function":
         return isinstance(config, str) and config in _NAMES["activations"]
     values = config if isinstance(config, dict) else {}
@@ -248,7 +261,10 @@ def _described(found: dict[str, Any]) -> str:
 
 
 def _module(found: dict[str, Any]) -> list[str]:
-    """Return the name of an object's module, split at its dots, without Keras' internal packages."""
+    """Return the name of an object's module, split at the dots.
+
+    The names of Keras' internal packages are left out.
+    """
     module = str(found.get("module") or "keras")
     return [part for part in module.split(".") if part not in ("src", "api", "_tf_keras")] or [""]
 

@@ -1,6 +1,7 @@
-"""Loads a model file with Keras 3, or if Keras 3 fails, with tf_keras (Keras 2).
+"""Loads a model file.
 
-SavedModel folders are loaded with TensorFlow.
+First, Keras 3 loads the file. If Keras 3 fails, tf_keras (Keras 2) loads the file. SavedModel folders are
+loaded with TensorFlow.
 """
 
 import re
@@ -18,9 +19,10 @@ from worker.model_allowlist import Inspection, ModelError
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model whose `call` turns inputs, float32 [n, height, width, channels], into scores [n, classes].
+    """A loaded model.
 
-    In `input_shape` and `output_shape`, None means any size.
+    `call` turns inputs, float32 [n, height, width, channels], into scores, float32 [n, classes]. In
+    `input_shape` and `output_shape`, None means any size.
     """
 
     call: Callable[[Any], Any]
@@ -69,7 +71,10 @@ def _read_tf_keras(path: str) -> Any:
 
 @contextmanager
 def _named(path: Path, form: str) -> Iterator[str]:
-    """Provide a path whose extension matches the file's format: Keras reads the format from the extension."""
+    """Provide a path whose extension matches the file's format.
+
+    Keras derives a file's format from the extension.
+    """
     extensions = {"h5": (".h5", ".hdf5"), "keras": (".keras",)}[form]
     if path.name.endswith(extensions):
         yield str(path)

@@ -1,4 +1,4 @@
-"""Collects decoded jobs while the model is busy, and chooses the jobs and the size of the next batch.
+"""Collects decoded jobs while the model is busy, and chooses the jobs of the next batch.
 
 `worker/run_plan.py` then splits a batch into runs of the model.
 """
@@ -28,15 +28,19 @@ class DecodedJob:
     decoded_at: float = field(default_factory=time.monotonic)
 
     def seconds_waited(self, moment: float) -> float:
-        """Return the seconds that the job waited: in the queue, and after its decoding until `moment`."""
+        """Return the number of seconds that the job waited until `moment`.
+
+        The job waited in the queue before its decoding, and for the model after its decoding.
+        """
         return self.claim.seconds_waited + moment - self.decoded_at
 
 
 class NextBatch:
-    """Collects decoded jobs for the model, at most one batch per queue; several threads may use it at once.
+    """Collects decoded jobs for the model, at most one batch per queue.
 
-    Without a flush interval, `take` returns as soon as there is a decoded job. With a flush interval
-    (seconds), `take` waits for a full batch, but not longer than this interval.
+    Several threads may use one object at once. Without a flush interval, `take` returns as soon as there is a
+    decoded job. With a flush interval in seconds, `take` waits for a full batch, but not longer than this
+    interval.
     """
 
     def __init__(self, max_inputs: int, flush_interval: float = 0.0) -> None:
@@ -60,7 +64,7 @@ class NextBatch:
             self._changed.notify_all()
 
     def take(self) -> list[DecodedJob]:
-        """Wait for the next batch and return it; the batch is empty after `close`.
+        """Wait for the next batch and return its jobs. After `close`, the returned list is empty.
 
         Interactive jobs have priority over bulk jobs. After `MAX_INTERACTIVE_TURNS` interactive batches in a
         row, waiting bulk jobs get one batch.
@@ -87,12 +91,15 @@ class NextBatch:
         return batch
 
     def wait_for_room(self, seconds: float) -> None:
-        """Wait up to `seconds` until jobs are added to the next batch or taken from it."""
+        """Wait until the next batch changes, but at most `seconds`."""
         with self._changed:
             self._changed.wait(seconds)
 
     def close(self) -> list[DecodedJob]:
-        """Let `take` return no more jobs; return the decoded jobs that `take` has not returned."""
+        """End the collection, so that `take` returns no more jobs.
+
+        Returns the decoded jobs that `take` has not returned.
+        """
         with self._changed:
             self._closed = True
             rest = [job for jobs in self._jobs.values() for job in jobs]

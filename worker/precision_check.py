@@ -16,7 +16,7 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
     """Compare the scores of the same images in float32 and in bfloat16.
 
     Raises:
-        ModelError: scores differ by more than 0.1, or fewer than 9 of 10 images get the same best class.
+        ModelError: scores differ by more than 0.1, or more than 10 % of the images get another best class.
     """
     if not has_bfloat16():
         logger.warning("this processor has no bfloat16 instructions: bfloat16 may be no faster than float32")
@@ -31,7 +31,10 @@ def check_precision(exact: Scores, reduced: Scores) -> None:
 
 
 def has_bfloat16() -> bool:
-    """Return whether /proc/cpuinfo lists bfloat16 instructions; return True if the file can't be read."""
+    """Return whether /proc/cpuinfo lists bfloat16 instructions.
+
+    Returns True if the file can't be read.
+    """
     with suppress(OSError):
         return "bf16" in Path("/proc/cpuinfo").read_text()
     return True

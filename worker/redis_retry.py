@@ -21,7 +21,10 @@ class RedisRetry:
         self._grace, self._deadline = grace, float("inf")
 
     def start_grace_period(self) -> None:
-        """Limit retries to the next `grace` seconds, because the worker is stopping."""
+        """Permit retries only for the next `grace` seconds.
+
+        The worker calls this method when it must stop.
+        """
         self._deadline = time.monotonic() + self._grace
 
     def call(self, command: Callable[[], T]) -> T:

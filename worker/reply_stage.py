@@ -1,4 +1,4 @@
-"""The worker's stages four and five: turns scores into answers, and settles the jobs."""
+"""The worker's last two stages: turn scores into answers, and write the answers to Redis."""
 
 import logging
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ReplyStage:
-    """Turns scores into answers and settles the jobs, while the model runs the next batch.
+    """Turns scores into answers and writes the answers to Redis, while the model runs on the next batch.
 
-    `identity` is added to each result and has the fingerprints of the model and of the thresholds.
-    `description_id` is the id of the model description that the worker published.
+    `identity` has the fingerprints of the model and of the thresholds. These fingerprints are added to each
+    result. `description_id` is the id of the model description that the worker published.
     """
 
     worker: str
@@ -35,7 +35,7 @@ class ReplyStage:
     _inbox: SimpleQueue[Outcomes | None] = field(default_factory=SimpleQueue)
 
     def put(self, scored: list[ScoredJob], ended: list[Settlement]) -> None:
-        """Pass jobs with scores, and settlements of jobs that ended without scores, to the reply stage."""
+        """Pass a list of jobs with scores, and a list of failed jobs, to the reply stage."""
         self._inbox.put((scored, ended))
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class ReplyStage:
         self._inbox.put(None)
 
     def step(self) -> bool:
-        """Settle the jobs of one call of `put`; return False if `close` was called instead."""
+        """Write the results of one call of `put` to Redis; return False if `close` was called instead."""
         outcomes = self._inbox.get()
         if outcomes is None:
             return False

@@ -10,11 +10,12 @@ def run_sizes(maximum: int) -> tuple[int, ...]:
 
 
 def plan_runs(costs: Mapping[int, float]) -> dict[int, tuple[int, ...]]:
-    """Return, for each number of inputs up to the largest run size, the run sizes that score it fastest.
+    """Return the fastest sequence of run sizes for each number of inputs up to the largest run size.
 
-    `costs` maps the size of a run, in inputs, to the run's seconds. For 17 inputs, a large model may need
-    less time for a run of 16 inputs and a run of 1 input than for one run padded to 24 inputs. For a small
-    model, one padded run may be faster than two runs.
+    `costs` maps the size of a run, in inputs, to the run's duration in seconds. For example, the model
+    can score 17 inputs in a run of 16 inputs and a run of 1 input. Another plan for 17 inputs is one run that
+    is padded to 24 inputs. For a large model, the two runs may be faster. For a small model, the padded run
+    may be faster.
     """
     best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
     for count in range(1, max(costs, default=0) + 1):

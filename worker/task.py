@@ -4,7 +4,7 @@ from typing import Any
 
 
 def classify(**options: Any) -> None:
-    """Explain the mistake when RQ's own `rq worker` runs a job of this project.
+    """Raise an error that explains the mistake of running this project's jobs with RQ's own `rq worker`.
 
     Raises:
         RuntimeError: always.

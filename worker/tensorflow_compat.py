@@ -1,15 +1,15 @@
 """Contains all uses of private and outdated parts of TensorFlow. Checked with tensorflow 2.21.0.
 
 - `convert_variables_to_constants_v2` is private. This function replaces the variables of a graph with
-  constants; a session needs such a graph.
+  constants. A session needs a graph without variables.
 - `compat.v1.Session` runs the model's graph on a CPU. In a session, a batch of 8 inputs takes 0.66 ms of CPU
-  time. Without a session, the same batch takes 1.85 ms (docs/performance.md), because TensorFlow formats
-  every batch as text for an error message that is never shown. Each session has its own precision and
+  time. Without a session, the same batch takes 1.85 ms (docs/performance.md). The reason is that TensorFlow
+  formats every batch as text for an error message that is never shown. Each session has its own precision and
   inter-op threads. Guarded by tests/integration/test_model.py (the scores equal those of Keras' `predict`)
   and by tests/integration/test_engine.py (precision and threads).
-- `malloc_trim` of glibc returns the freed memory to the operating system after the model was loaded. With
-  `malloc_trim`, a worker with InceptionV3 uses 1.76 GB of memory instead of 2.21 GB, even after more batches.
-  Guarded by tests/unit/test_tensorflow_compat.py.
+- `malloc_trim` of glibc returns freed memory to the operating system. The worker calls `malloc_trim` at
+  the end of the warm-up. With `malloc_trim`, a worker with InceptionV3 uses 1.76 GB of memory. Without
+  `malloc_trim`, this worker uses 2.21 GB. Guarded by tests/unit/test_tensorflow_compat.py.
 """
 
 import ctypes
@@ -27,7 +27,10 @@ Scores = NDArray[np.float32]
 
 
 def prepare_devices(threads: int) -> None:
-    """Set TensorFlow's number of threads (0: one per core), and let it use GPU memory only as needed."""
+    """Set TensorFlow's number of threads, and let TensorFlow reserve GPU memory only as needed.
+
+    The number 0 means one thread per core.
+    """
     import_keras()
     import tensorflow as tf
 
@@ -46,13 +49,19 @@ def freeze(function: Any) -> Any:
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the operating system; otherwise glibc would keep it for this process."""
+    """Return freed memory to the operating system.
+
+    Without this call, glibc would keep the freed memory for this process.
+    """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def make_runner(frozen: Any, precision: str, threads: int) -> Callable[[Pixels], Scores]:
-    """Return a function that runs the frozen graph: in a session on a CPU, compiled by XLA on a GPU."""
+    """Return a function that runs the frozen graph.
+
+    On a CPU, the function runs the graph in a session. On a GPU, XLA compiles the graph.
+    """
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):

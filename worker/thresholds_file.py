@@ -11,13 +11,15 @@ from worker.model_allowlist import ModelError
 
 COLUMNS = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
 MISSING = -1.0
-"""Value for a cell that is empty or not a number, as in the original server."""
+"""Value for a cell that is empty or not a number.
+
+The server that this project replaces uses the same value."""
 _COLUMNS = ",".join(COLUMNS)
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Statistics of a class's validation images: two scores and the share of right answers.
+    """Statistics of a class's validation images: two scores, and the share of right answers.
 
     Each value is from 0 to 1, or `MISSING`.
     """
@@ -28,13 +30,16 @@ class Threshold:
 
     @property
     def value(self) -> float:
-        """The score above which a prediction is accepted, calculated with the original server's formula."""
+        """The score above which a prediction is accepted.
+
+        The formula comes from the server that this project replaces.
+        """
         distance = self.top1_min - self.top2_max
         return self.top1_min - (1 - self.correct) * distance / 2
 
 
 def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold]:
-    """Return the thresholds by class name, for the classes with a row in the thresholds file.
+    """Return the thresholds of the classes in the thresholds file, by class name.
 
     Raises:
         ModelError: the header or a row is invalid; the error message has the line number.
@@ -55,7 +60,7 @@ def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold
 def _check_header(where: str, cells: list[str], known: Collection[str]) -> None:
     """Reject a thresholds file without a header, or with columns in another order than `COLUMNS`.
 
-    A header with other column names is accepted, as in the original server.
+    A header with other column names is accepted. The server that this project replaces also accepts it.
     """
     _check_length(where, cells)
     names = [cell.strip().lower() for cell in cells]

@@ -1,4 +1,4 @@
-"""The warm-up at a worker's start: times the model at every batch size, to plan the fastest runs."""
+"""The warm-up at a worker's start: measures the duration of a run of every size, to plan the fastest runs."""
 
 from itertools import product
 from time import perf_counter
@@ -10,16 +10,21 @@ from worker.run_plan import plan_runs
 from worker.tensorflow_compat import release_freed_memory
 
 SHORT_SECONDS = 0.05
-"""Maximum duration of a short run, in seconds; short runs are timed repeatedly, as their times vary more."""
+"""Maximum duration of a short run, in seconds.
+
+Short runs are timed repeatedly, because their times vary more than the times of long runs."""
 
 ROUNDS = 5
 """Number of further rounds in which short runs are timed again.
 
-Each round times every short run once, so that a slow moment of the machine affects all sizes alike."""
+Each round times one run of every short size. Thus, a slow moment of the machine affects all sizes alike."""
 
 
 def warm_up(engine: Engine) -> float:
-    """Time a run of every size, plan later runs by these times, and return the seconds of a full batch."""
+    """Time a run of every size, and plan later runs by these times.
+
+    Returns the number of seconds that a full batch takes.
+    """
     for size in engine.sizes:
         try:
             _time_run(engine, size)  # The first run of a size is slower: it allocates memory and compiles.

@@ -1,4 +1,4 @@
-"""An RQ worker with its own main loop, which claims and settles jobs in batches.
+"""An RQ worker whose own main loop claims jobs in batches.
 
 RQ provides registration, heartbeat, signal handlers and `rq info`. The worker's stages run in threads:
 
@@ -45,7 +45,7 @@ logging.getLogger("rq.worker").setLevel(logging.WARNING)  # RQ sets this level t
 
 @dataclass(frozen=True)
 class Service:
-    """The model, the rules for its answers, and the model's description, which the gateways read."""
+    """The model, the rules for its answers, and the model's description for the gateways."""
 
     model: Model
     decider: Decider
@@ -101,7 +101,10 @@ class BatchWorker(QuietWorker):
         )
 
     def serve(self) -> None:
-        """Run jobs until a signal stops the worker; then finish running jobs and give back waiting jobs."""
+        """Run jobs until a signal stops the worker.
+
+        After the signal, the worker finishes running jobs and gives waiting jobs back to their queue.
+        """
         self.install_signal_handlers()
         thread = partial(threading.Thread, target=self._repeat)
         infer = thread(args=(self._inference_stage.step,), name="infer")
@@ -142,7 +145,10 @@ class BatchWorker(QuietWorker):
             logger.warning("Redis unreachable: %s; this worker's registration expires later", error)
 
     def _repeat(self, step: Callable[[], bool]) -> None:
-        """Call `step` until it returns False. If it raises, end the process; other workers get its jobs."""
+        """Call `step` until `step` returns False.
+
+        If `step` raises an exception, the process ends, and other workers get its jobs.
+        """
         try:
             while step():
                 pass
@@ -162,7 +168,7 @@ class BatchWorker(QuietWorker):
         return not self._ended.wait(min(self._settings.job_lease / 3, 2.0))
 
     def _end_if_hung(self) -> None:
-        """Exit if the model or the decoding hangs; the supervisor then starts another worker."""
+        """End the process if the model or the decoding hangs. The supervisor then starts another worker."""
         seconds = self._settings.batch_timeout
         for name, stage in (("the model", self._inference_stage), ("decoding", self._fetch_stage)):
             if seconds and (claims := stage.hung(seconds)):
@@ -192,7 +198,10 @@ class BatchWorker(QuietWorker):
         self._metrics.send(lambda number, amounts: self._jobs.count(self.name, number, amounts))
 
     def _register(self) -> None:
-        """Register this worker in RQ's lists; each heartbeat repeats this, because Redis may lose data."""
+        """Register this worker in RQ's lists.
+
+        Each heartbeat repeats the registration, because Redis may lose data.
+        """
         with self.connection.pipeline(transaction=False) as pipe:
             pipe.hset(self.key, mapping=self.serialize() | {"state": "busy" if self._held else "idle"})
             worker_registration.register(self, pipe)
@@ -213,6 +222,6 @@ class BatchWorker(QuietWorker):
 
 
 def wait_for_redis(redis: "Redis") -> None:
-    """Wait until the Redis server answers; meanwhile, SIGTERM ends the process at once."""
+    """Wait until the Redis server answers. During this wait, SIGTERM ends the process at once."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     wait_until_reachable(redis)

@@ -1,4 +1,4 @@
-"""Collects this worker's counts until they are added to the metrics of all workers in Redis."""
+"""Collects this worker's counts until the worker adds them to the metrics of all workers in Redis."""
 
 import logging
 import threading
@@ -17,9 +17,9 @@ Amounts = Mapping[str, float]
 
 
 class WorkerMetrics:
-    """Collects counts in memory until `send` is called; each `count_…` method counts a whole batch.
+    """Collects counts in memory until `send` is called.
 
-    Several threads may use one object at once.
+    Each call of a `count_…` method counts a whole batch. Several threads may use one object at once.
     """
 
     def __init__(self) -> None:
@@ -30,20 +30,23 @@ class WorkerMetrics:
         self._sending = threading.Lock()
 
     def count_started(self, jobs: Sequence[DecodedJob], start: float) -> None:
-        """Count decoding times and queue waits of jobs that the model begins to score at the time `start`."""
+        """Count the decoding times and waiting times of jobs.
+
+        The model begins to score these jobs at `start`.
+        """
         with self._counting:
             for job in jobs:
                 self._observe(metric_names.DECODE, job.decode_seconds)
                 self._observe(metric_names.QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
 
     def count_run(self, inputs: int, seconds: float) -> None:
-        """Count the inputs and seconds of one run of the model, whether the run succeeded or not."""
+        """Count the inputs and the duration of one run of the model. Failed runs are also counted."""
         with self._counting:
             self._observe(metric_names.BATCH_INPUTS, inputs)
             self._observe(metric_names.INFERENCE, seconds)
 
     def count_answered(self, jobs: Sequence[DecodedJob], end: float) -> None:
-        """Count the answer times of jobs whose scores were ready at the time `end`."""
+        """Count the answer times of jobs whose scores were ready at `end`."""
         with self._counting:
             for job in jobs:
                 seconds = job.decode_seconds + job.seconds_waited(end)
@@ -67,10 +70,11 @@ class WorkerMetrics:
         self._new[histogram.name, label, worker_counts.SUM] += value
 
     def send(self, count: Callable[[int, Amounts], None]) -> None:
-        """Call `count` with a message number and with all counts since the last message, by name.
+        """Call `count` with a message number and a dictionary.
 
-        If `count` raises, the next call sends the same counts under the same number. If only the reply was
-        lost, the receiver recognises the repeated message by this number and does not count it again.
+        The dictionary has all counts since the last message, by name. If `count` raises, the next call sends
+        the same counts under the same number. This happens, for example, if only the reply was lost. The
+        receiver recognizes a repeated message by its number and does not count the message again.
         """
         with self._sending:
             while self._unsent or self._collect():
