@@ -1,7 +1,7 @@
 """Checks API keys.
 
-If the settings contain an API key, every request must contain a key, except requests for the health checks
-and the web page.
+The check is on if the settings contain an API key. Every request must then contain a key. Requests for the
+health checks and the web page need no key.
 """
 
 import hmac
@@ -16,9 +16,9 @@ from gateway.request import current_request
 from shared.api_keys import ApiKey, digest
 
 PUBLIC_ENDPOINTS = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
-"""Endpoints that need no API key. Health probes send no key. The web page loads without a key, and its user
-then enters a key in the page. An unknown path has no endpoint, so it needs a key too: callers
-without a key cannot find out which paths exist."""
+"""Endpoints that need no API key. Health probes send no key. The web page loads without a key, and its
+user then enters a key in the page. A request for an unknown path also needs a key. Callers without a key
+therefore cannot find out which paths exist."""
 
 _ACTION = "Send an API key in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 

@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
 
 
 def _register_guards(app: Flask, settings: Settings) -> None:
-    """Register the API key check and the rate limit, if the settings switch them on."""
+    """Register the API key check if the settings contain an API key. Register the rate limit if it is set."""
     if settings.server_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server_proxies, x_proto=0)  # type: ignore[method-assign]
     if keys := api_keys(settings):

@@ -1,4 +1,4 @@
-"""The endpoint POST /classify: the request has an image, and the response has the image's classes."""
+"""The endpoint POST /classify. A request contains an image, and the response contains the image's classes."""
 
 import time
 from typing import Any
@@ -19,10 +19,10 @@ bp = Blueprint("classify", __name__)
 
 @bp.post("/classify")
 def classify() -> Response:
-    """Return a list with one object for each region; the object maps classes to scores.
+    """Return a list with one object for each region. Each object maps the region's classes to their scores.
 
-    With the form field `consolidate`, return a list of pairs of species and score. With the header
-    `Prefer: wait=N`, return the URL of a job if there is no answer after N seconds.
+    If the form field `consolidate` is true, return a list of pairs of species and score. A caller may send
+    the header `Prefer: wait=N`. If there is then no answer after N seconds, return a job's URL.
     """
     shared = resources()
     if shared.served() is None:
@@ -35,7 +35,8 @@ def classify() -> Response:
 def _run(shared: Resources, image: bytes, options: Options, max_wait: float | None) -> Response:
     """Return the answer, or the job's URL if there is no answer after `max_wait` seconds.
 
-    If `max_wait` is None, wait for at most REQUEST_TIMEOUT seconds, and then fail with HTTP status 504.
+    If `max_wait` is None, wait for at most REQUEST_TIMEOUT seconds. If there is still no answer, fail with
+    HTTP status 504.
     """
     timeout = shared.settings.request_timeout
     job = new_job(shared, image, options, reply_to=shared.listener.reply_to)
@@ -73,9 +74,10 @@ def _answer(reply: Reply, cache_outcome: str) -> Response:
 
 
 def _preferred_wait() -> float | None:
-    """Return for how many seconds the caller wants to wait, as the header `Prefer` (RFC 7240) specifies.
+    """Return the maximum number of seconds that the caller wants to wait for the answer.
 
-    `wait=N` means N seconds, and `respond-async` means 0. Return None if the header contains neither.
+    In the header `Prefer` (RFC 7240), `wait=N` means N seconds, and `respond-async` means 0. Return None if
+    the header contains neither `wait=N` nor `respond-async`.
     """
     # gunicorn joins repeated headers into one header, with commas
     header = current_request().headers.get("Prefer", "")
@@ -89,13 +91,13 @@ def _preferred_wait() -> float | None:
 
 
 def _original_form(result: dict[str, Any]) -> list[Any]:
-    """Convert a job's result to the JSON body that the original service returns."""
+    """Convert a job's result to the JSON format of the server that this project replaces."""
     if "consolidated" in result:
         return list(result["consolidated"])
     return [{each["class"]: each["score"] for each in region["predictions"]} for region in result["regions"]]
 
 
 def _timing(reply: Reply) -> str:
-    """Return the header `Server-Timing`: the time of each stage and of the whole request, in milliseconds."""
+    """Return the header `Server-Timing`: the milliseconds that each stage and the whole request took."""
     total = round((time.monotonic() - current_request().started) * 1000, 2)
     return ", ".join(f"{stage};dur={ms}" for stage, ms in {**reply.timing, "total": total}.items())

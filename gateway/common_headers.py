@@ -7,14 +7,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""Content-Security-Policy of all responses except HTML pages. Such a response may not load other files, and
-other pages may not show it in a frame."""
+"""Content-Security-Policy of all responses except HTML pages. A response that is not an HTML page may not
+load other files. Other pages may not show this response in a frame."""
 
 _PAGE_POLICY = (  # with "blob:", the page can show an image before it sends the image to the server
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-"""Content-Security-Policy of HTML pages: scripts and styles must be files of this server, not inline."""
+"""Content-Security-Policy of HTML pages. Scripts and styles must be files of this server. Inline scripts
+and inline styles are forbidden."""
 
 _EXPOSED = (
     "X-Job-Id, X-Request-Id, X-Model, Server-Timing, Retry-After, Location, "
@@ -35,7 +36,7 @@ _SECURITY = [
 class CommonHeaders:
     """WSGI middleware that adds all common headers at once.
 
-    Adding the headers with Werkzeug instead would need 3 µs of CPU time for each header.
+    The middleware saves CPU time: Werkzeug would need 3 µs to add each header.
     """
 
     def __init__(self, app: "WSGIApplication", origins: tuple[str, ...]) -> None:

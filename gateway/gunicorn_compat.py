@@ -5,15 +5,15 @@ test of each part:
 
 cache_settings  Reads `Config.settings`, and stores each setting as an attribute of gunicorn's `Config`
                 object. This is possible because `Config` has no `__slots__`. gunicorn reads two dozen
-                settings during each request. Faster reads of gunicorn's settings and rarer garbage
-                collections reduce the gateway's CPU time per request from 1.23 ms to 1.04 ms
-                (docs/performance.md).
+                settings during each request. Two changes reduce the gateway's CPU time per request from
+                1.23 ms to 1.04 ms (docs/performance.md). These changes are faster reads of gunicorn's
+                settings and rarer garbage collections.
                 Test: tests/unit/test_gunicorn_conf.py
 remove_quotes   Uses the text of gunicorn's log record about an invalid request. The record quotes a part of
                 the request, and this part may contain an API key. Test: tests/e2e/test_security.py
-DelayedStop     Uses `Worker.handle_exit` and `Worker.alive`. Without the delay, gunicorn would close its
-                listening socket immediately after SIGTERM. The kernel would then reset connections that
-                gunicorn has not yet accepted. Test: tests/e2e/test_operations.py
+DelayedStop     Uses `Worker.handle_exit` and `Worker.alive`. Without `DelayedStop`, gunicorn would close
+                its listening socket immediately after SIGTERM. The kernel would then reset connections
+                that gunicorn has not yet accepted. Test: tests/e2e/test_operations.py
 loaded_app      Uses `Worker.wsgi`. Test: tests/e2e/test_operations.py
 """
 
@@ -32,7 +32,7 @@ def cache_settings(cfg: Any) -> None:
 def remove_quotes(record: logging.LogRecord) -> bool:
     """Remove the quoted part of a request from a log record.
 
-    Return True, so that gunicorn's logger, which uses this function as a filter, keeps the record.
+    gunicorn's logger uses this function as a filter. Return True, so that the logger keeps the record.
     """
     if str(record.msg).startswith("Invalid request"):
         record.msg = str(record.msg).partition("'")[0]
@@ -40,10 +40,10 @@ def remove_quotes(record: logging.LogRecord) -> bool:
 
 
 class DelayedStop:
-    """Delays the stop of a gateway process: it still accepts requests for some seconds after SIGTERM.
+    """Delays the stop of a gateway process.
 
-    Immediately after SIGTERM, the health check reports that the gateway is stopping. A load balancer then
-    sends new requests to another gateway.
+    The process still accepts requests for some seconds after SIGTERM. Immediately after SIGTERM, the health
+    check reports that the gateway is stopping. A load balancer then sends new requests to another gateway.
     """
 
     def __init__(self, worker: Any, seconds: float) -> None:

@@ -66,8 +66,8 @@ def when_ready(server: Any) -> None:
     """Create an empty folder for the metrics of the gateway's processes.
 
     The new folder contains no counts of an earlier run. The counts of an ended process stay in the folder, so
-    that no counter decreases. There is no hook `child_exit`, which would only remove the gauges of an ended
-    process, because the gateway has no gauges.
+    that no counter decreases. A hook `child_exit` would only remove the gauges of an ended process. The
+    gateway has no gauges, so it needs no such hook.
     """
     folder = tempfile.mkdtemp(prefix="classification-metrics-", dir=worker_tmp_dir)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
@@ -90,7 +90,7 @@ def reduce_overhead(cfg: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Set up a new gateway process, with a delayed stop after SIGTERM and less CPU time per request."""
+    """Set up a new gateway process: reduce its CPU time per request, and delay its stop after SIGTERM."""
     reduce_overhead(worker.cfg)
     stop = DelayedStop(worker, _settings.server_drain_seconds)
     loaded_app(worker).extensions["classification"].draining = stop.is_draining

@@ -15,16 +15,20 @@ bp = Blueprint("health", __name__, url_prefix="/health")
 
 @bp.get("/live")
 def live() -> dict[str, str]:
-    """Report that this gateway process runs: its status is "stopping" after SIGTERM, otherwise "live"."""
+    """Report that this gateway process runs.
+
+    The reported status is "live". After SIGTERM, the reported status is "stopping".
+    """
     return {"status": "stopping" if resources().draining() else "live"}
 
 
 @bp.get("/ready")
 def ready() -> dict[str, object]:
-    """Report whether the service can classify images: Redis, a worker and this gateway must be ready.
+    """Report whether the service can classify images.
 
-    Each health check reads the current state from Redis. The response also lists the workers
-    that failed to start in the last hour, and the reasons.
+    The service can classify images if Redis, a worker and this gateway are ready. Each health check reads the
+    current state from Redis. The response also lists each worker that failed to start in the last hour, with
+    the reason of the failure.
     """
     shared = resources()
     if shared.draining():

@@ -27,10 +27,11 @@ def classes() -> list[str]:
 
 @bp.route("/cfg", methods=["GET", "POST"])
 def cfg() -> dict[str, Any]:
-    """Return the model's input size, as the original service does, and the settings that affect answers.
+    """Return the model's input size and the settings that affect answers.
 
-    While workers change from one model to another, the response's field `models` lists both models. The
-    response's other fields describe the newest model.
+    The input size has the same format as in the server that this project replaces. While workers change from
+    one model to another, the response's field `models` lists both models. The response's other fields
+    describe the newest model.
     """
     served = _served()
     model = served.model

@@ -12,8 +12,8 @@ MAX_JOBS_PER_COMMAND = 64
 """Maximum number of jobs that one Redis command submits."""
 
 EAGER_JOBS = 8
-"""Minimum number of unsent jobs at which a request submits the jobs itself, instead of waiting for the
-submitter's thread. Workers can then begin these jobs earlier."""
+"""Minimum number of unsent jobs at which a request submits these jobs itself. Workers can then begin the
+jobs earlier. If there are fewer unsent jobs, the submitter's thread submits them."""
 
 Submission = tuple[NewJob, float | None, PendingReply]
 
@@ -21,10 +21,10 @@ Submission = tuple[NewJob, float | None, PendingReply]
 class JobSubmitter:
     """Submits interactive jobs to the queue.
 
-    Jobs that arrive while a Redis command runs are submitted together by the next command.
+    New jobs wait while a Redis command runs. The next Redis command submits all waiting jobs together.
 
-    The submitter's thread starts at the first job, so never before gunicorn forks its processes. Under
-    gevent, this thread is a greenlet.
+    The submitter's thread starts at the first job. At that time, gunicorn has already forked its processes.
+    Under gevent, this thread is a greenlet.
     """
 
     def __init__(self, jobs: GatewayQueue) -> None:
@@ -36,7 +36,8 @@ class JobSubmitter:
     def submit(self, job: NewJob, timeout: float, pending: PendingReply) -> None:
         """Submit a job that expires if it has no answer after `timeout` seconds.
 
-        `pending` receives the outcome of the submission: queued, or an error (QueueFull or RedisError).
+        Later, `pending` records that the job is queued. If the job could not be queued, `pending` records the
+        error (QueueFull or RedisError).
         """
         if self._thread is None:
             self._start()

@@ -39,8 +39,8 @@ _FIELDS = ("id", "status", "position", "estimated_wait", "submitted_at", "starte
 def submit() -> Response:
     """Queue one job for each image of the form, and return 202 with the jobs' URLs.
 
-    If one job is refused, no job of the form is queued. If a caller sends the same form again
-    with the same `Idempotency-Key`, the response lists the jobs of the first submission.
+    If one job is refused, no job of the form is queued. A caller may send the same form again with the same
+    `Idempotency-Key`. The response then lists the jobs of the first submission.
     """
     shared = resources()
     form = read_form(current_request(), shared.settings, max_images(shared.settings))
@@ -78,7 +78,8 @@ def poll(job_id: str) -> Response:
 def poll_many() -> dict[str, Any]:
     """Return the states of the jobs in `?ids=a,b,c`.
 
-    With `wait=SECONDS`, first wait at most SECONDS until at least one of these jobs has ended.
+    With `wait=SECONDS`, first wait until one of these jobs has ended. The wait ends after SECONDS at the
+    latest.
     """
     ids = _requested_ids()
     jobs = zip(ids, _states(ids), strict=True)
@@ -110,9 +111,10 @@ def _requested_ids() -> list[str]:
 
 
 def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | None]:
-    """Wait for at most the seconds in the URL parameter `wait`, and return the jobs' states.
+    """Wait until one of the jobs has ended, and return the states of all jobs.
 
-    A job's state is None if the job is unknown or belongs to another caller.
+    The URL parameter `wait` is the wait's maximum duration in seconds. A job's state is None if the job is
+    unknown or belongs to another caller.
     """
     shared, seconds, owner = resources(), _wait_seconds(), current_request().owner
     if seconds > 0:

@@ -15,8 +15,8 @@ bp = Blueprint("metrics", __name__)
 logger = logging.getLogger(__name__)
 
 MAX_REDIS_SECONDS = 3.0
-"""Maximum time to wait for the metrics in Redis, in seconds. After 10 s, Prometheus would abort its request
-without any metrics."""
+"""Maximum time to wait for the metrics in Redis, in seconds. Prometheus would abort its request after 10
+s, and would then get no metrics."""
 
 
 @bp.get("/metrics")

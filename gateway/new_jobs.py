@@ -41,10 +41,13 @@ def new_job(
 
 
 def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repeatable | None:
-    """Return a hash of the header `Idempotency-Key` and a hash of the form, or None without this header.
+    """Return a hash of the header `Idempotency-Key` and a hash of the form.
+
+    Return None if the request has no header `Idempotency-Key`.
 
     Raises:
-        Problem: the idempotency key is empty, is too long, or contains other characters than printable ASCII.
+        Problem: the idempotency key is empty, is too long, or contains a character that is not printable
+            ASCII.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:

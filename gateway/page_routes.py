@@ -1,6 +1,7 @@
 """Returns the web page at `/`. The page sends an image to the service and shows the image's classes.
 
-The web page consists of static files without a build step. It uses the same HTTP API as other clients.
+The web page consists of static files that need no build step. The page uses the same HTTP API as other
+clients.
 """
 
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The Prometheus metrics of queues and workers. Every gateway returns the same values, read from Redis."""
+"""The Prometheus metrics of queues and workers.
+
+The values are read from Redis, so every gateway returns the same values.
+"""
 
 from collections.abc import Iterator, Mapping
 from math import inf
@@ -16,15 +19,18 @@ from shared.version import version
 from shared.worker_counts import JOBS, LATE, SUM, Count, QueueMetrics
 
 MODEL_LABELS = ("fingerprint", "thresholds", "framework", "precision")
-"""Labels of the metric `classification_model_info`; each label is a field of the model's description."""
+"""Labels of the metric `classification_model_info`. Each label is a field of the model's description."""
 
 _OUTCOMES = {"": "finished", "canceled": "canceled", "expired": "expired"}
-"""The metric label `outcome` of an ended job, by the reason why the job ended. For any other reason, the
-label is 'failed'."""
+"""The metric label `outcome` of an ended job. Each key is a reason why a job ended. For any other reason,
+the label is 'failed'."""
 
 
 class QueueSnapshot(NamedTuple):
-    """The metrics of the queues and the status of the live workers, as read from Redis for one request."""
+    """The metrics of the queues and the status of the live workers.
+
+    A request for metrics reads these values from Redis.
+    """
 
     metrics: QueueMetrics
     served: Served | None
@@ -78,8 +84,8 @@ def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
     """Return the counts of ended jobs.
 
-    If no job has ended for a reason, the reason's count is 0. Prometheus then sees the first such job as an
-    increase of the count.
+    Also return a count of 0 for each reason for which no job has ended yet. Prometheus then sees the first
+    job that ends for this reason as an increase of the count.
     """
     family = core.CounterMetricFamily(*names.JOBS_ENDED, labels=("queue", "outcome", "reason"))
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
@@ -108,7 +114,10 @@ def _histogram(histogram: names.Histogram, metrics: QueueMetrics) -> Metric:
 
 
 def histogram_counts(metrics: QueueMetrics, histogram: names.Histogram, label: str = "") -> dict[str, float]:
-    """Return a histogram's counts by bucket, and the sum of the histogram's values under the name `SUM`."""
+    """Return a histogram's counts by bucket.
+
+    The entry `SUM` contains the sum of the histogram's values.
+    """
     return {
         count.rest: amount
         for count, amount in metrics.counts.items()
@@ -119,7 +128,7 @@ def histogram_counts(metrics: QueueMetrics, histogram: names.Histogram, label: s
 def _buckets(counted: Mapping[str, float], bounds: tuple[float, ...]) -> list[tuple[str, float]]:
     """Return each bucket's upper bound and cumulative count.
 
-    If workers of another version have counted values in other buckets, return these buckets too.
+    Workers of another version may have counted values in other buckets. Return these buckets too.
     """
     amounts = {float(bound): amount for bound, amount in counted.items()}
     buckets, below = [], 0.0

@@ -1,9 +1,9 @@
 """Limits the number of each caller's requests. A request above the limit gets HTTP status 429.
 
-Flask-Limiter counts the requests in Redis, on the same server as the queue. Each request counts once toward
-the caller's limit, whatever its path. Health checks, CORS preflights, and requests for the web page and
-/status do not count toward the limit. The gateway sets the X-RateLimit headers itself, instead of
-Flask-Limiter (docs/decisions.md has the reasons).
+Flask-Limiter counts the requests in Redis, on the same server as the queue. A caller has one limit for all
+paths, and each request counts once toward this limit. Health checks, CORS preflights, and requests for the
+web page and /status do not count toward the limit. The gateway itself, not Flask-Limiter, sets the
+X-RateLimit headers (docs/decisions.md has the reasons).
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ from shared.settings import Settings, redis_url
 KEY_PREFIX = "classification:limits"
 
 UNLIMITED_BLUEPRINTS = frozenset({"health", "page", "status"})
-"""Flask blueprints without a rate limit, so that an open web page does not use up its user's limit."""
+"""Flask blueprints without a rate limit. An open web page therefore does not use up its user's limit."""
 
 _SCOPE = "all"
 
@@ -85,13 +85,20 @@ def _add_headers(response: Response) -> Response:
 
 
 def _caller() -> str:
-    """Return the name of the request's API key or, without a key, the sender's network address."""
+    """Return the name under which the caller's requests are counted.
+
+    This is the name of the request's API key. If the request has no API key, it is the sender's network
+    address.
+    """
     current = current_request()
     return current.owner or _network(current.remote_addr or "")
 
 
 def _network(address: str) -> str:
-    """Return an IPv4 address, or the first 64 bits of an IPv6 address (usually one customer's network)."""
+    """Return an IPv4 address, or the first 64 bits of an IPv6 address.
+
+    The first 64 bits of an IPv6 address usually identify one customer's network.
+    """
     if address.count(":") == 1:  # some proxies append the port to the address
         address = address.partition(":")[0]
     try:

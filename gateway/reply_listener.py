@@ -18,7 +18,8 @@ from shared.queue.messages import Reply
 logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 5.0
-"""Seconds without a reply after which a job is looked up in Redis, because its reply may be lost."""
+"""Number of seconds after which an unanswered job is looked up in Redis. The job's reply may have been
+lost."""
 
 
 class PendingReply:
@@ -36,13 +37,17 @@ class PendingReply:
         self._done = threading.Event()
 
     def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds`. Return whether the request was woken by a reply, an error or a lost job."""
+        """Wait for a reply, an error or a lost job, and return whether one of these has arrived.
+
+        The wait takes at most `seconds` seconds.
+        """
         return self._done.wait(seconds)
 
     def mark_queued(self, cache_outcome: str = "") -> None:
         """Record that the jobs are queued.
 
-        `cache_outcome` is 'hit', 'collapsed' or 'stored', or '' if the result cache was not used.
+        `cache_outcome` is the value 'hit', 'collapsed' or 'stored'. If the result cache was not used,
+        `cache_outcome` is empty.
         """
         self.cache_outcome, self.queued_at = cache_outcome, time.monotonic()
         if self.replies:
@@ -54,7 +59,7 @@ class PendingReply:
         self._done.set()
 
     def deliver(self, reply: Reply) -> None:
-        """Store a reply, and wake the waiting request if `mark_queued` was called."""
+        """Store a reply. If the request's jobs are already queued, also wake the waiting request."""
         self.replies[reply.job_id] = reply
         if self.queued_at < float("inf"):
             self._done.set()
@@ -69,8 +74,8 @@ class ReplyListener:
     """Delivers workers' replies to the HTTP requests that wait for these replies.
 
     `reply_to` names this process's own Redis list, to which the workers push replies. The listening thread
-    starts at the first request that waits for a job, so never before gunicorn forks its processes. Under
-    gevent, this thread is a greenlet.
+    starts at the first request that waits for a job. At that time, gunicorn has already forked its processes.
+    Under gevent, this thread is a greenlet.
     """
 
     def __init__(self, queue: GatewayQueue, reply_to: str) -> None:
@@ -126,7 +131,10 @@ class ReplyListener:
             pending.deliver(reply)
 
     def _look_up(self, min_age: float) -> None:
-        """Look up unanswered jobs queued at least `min_age` seconds ago, because replies may be lost."""
+        """Look up unanswered jobs in Redis, because their replies may be lost.
+
+        A job is looked up if more than `min_age` seconds have passed since it was queued.
+        """
         latest = time.monotonic() - min_age
         with self._lock:
             groups = self._pending.items()

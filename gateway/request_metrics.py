@@ -1,8 +1,8 @@
 """Counts this gateway's HTTP requests for the metrics `classification_http_…`.
 
-Each gunicorn process writes its counts to its own files in the folder PROMETHEUS_MULTIPROC_DIR, and
-`prometheus_client` adds up the counts of all processes. The environment variable
-PROMETHEUS_MULTIPROC_DIR must be set before `prometheus_client` is imported; `gateway.gunicorn_conf` sets it.
+Each gunicorn process writes its counts to its own files in the folder PROMETHEUS_MULTIPROC_DIR. The library
+`prometheus_client` adds up the counts of all processes. The environment variable PROMETHEUS_MULTIPROC_DIR
+must be set before `prometheus_client` is imported. The module `gateway.gunicorn_conf` sets this variable.
 """
 
 import os
@@ -43,7 +43,10 @@ class RequestMetrics:
         self._seconds.labels(method, route).observe(seconds)
 
     def collector(self) -> Collector:
-        """Return the counts of all gunicorn processes, or only of this process without a metrics folder."""
+        """Return the counts of all gunicorn processes.
+
+        If there is no metrics folder, return only the counts of this process.
+        """
         if os.path.isdir(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")):
             return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
         return self._registry

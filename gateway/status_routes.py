@@ -3,7 +3,7 @@
 Each open web page requests /status every two seconds.
 
 The counts are stored in Redis, so every gateway returns the same counts. A client computes rates from the
-difference between two responses. GET /metrics returns the values of /status and many more.
+difference between two responses. GET /metrics also returns the values of /status, and many other values.
 """
 
 from flask import Blueprint

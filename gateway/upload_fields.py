@@ -18,7 +18,7 @@ MAX_DIGITS = 9
 """Maximum number of digits of a number in a form. A longer number is replaced by 10**MAX_DIGITS."""
 
 REGION_FORMS = {"xy": "x,y,side", "yx": "y,x,side"}
-"""The order of a region's three numbers, by the value of the setting REGION_ORDER."""
+"""The order of a region's three numbers. Each key is a value of the setting REGION_ORDER."""
 
 _IMAGE_STATUS = {"unsupported": 415, "damaged": 422, "too-large": 413}
 
@@ -37,11 +37,11 @@ def read_upload(form: Form, settings: Settings) -> tuple[bytes, Options]:
 
 
 def read_uploads(form: Form, settings: Settings) -> tuple[list[bytes], Options]:
-    """Return the bytes of a form's images, and the job options, which are the same for all images.
+    """Return the bytes of a form's images, and the job options. All images have the same options.
 
     Raises:
-        Problem: the same errors as in `read_upload`. If there are several images, the error names the
-            invalid image by its number.
+        Problem: the form, an image's header or a field is invalid. If there are several images, the error
+            names the invalid image by its number.
     """
     images = _images(form)
     check_images(images, settings)
@@ -101,7 +101,7 @@ def _options(form: Form, settings: Settings, size: tuple[int, int]) -> Options:
 def _regions(text: str, size: tuple[int, int], settings: Settings) -> tuple[Region, ...] | None:
     """Parse a list of regions such as `x,y,side;x,y,side`.
 
-    Return None (the whole image) for an empty text.
+    If the text is empty, return None, which means the whole image.
     """
     parts = [part.strip() for part in text.removesuffix(";").split(";")] if text else []
     if len(parts) > settings.max_regions:

@@ -30,7 +30,7 @@ EXAMPLE = "Send a form, for example: curl -F blob=@photo.jpg"
 class Form:
     """A form's files and text fields, by name.
 
-    Each name maps to the list of all values that the form contains under this name, in their order.
+    Each name maps to a list of all values with this name. The values are in the order of the form.
     """
 
     files: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
@@ -38,7 +38,7 @@ class Form:
 
 
 def read_form(request: Request, settings: Settings, max_images: int) -> Form:
-    """Parse the request's body, a multipart form with at most `max_images` images.
+    """Parse the request's body as a multipart form with at most `max_images` images.
 
     Raises:
         Problem: the request's body is malformed, too large, or not a multipart form.

@@ -1,17 +1,17 @@
-"""Limits the size of an upload: of the body, of each image, of all images, and of the form's other parts."""
+"""Limits the sizes of an upload's body, of each image, of all images together, and of all other parts."""
 
 from gateway.problem import Problem, field_problem
 from shared.settings import Settings
 
 MAX_OTHER_BYTES = 256 * 1024
-"""Maximum total size of all parts of a form except images, in bytes."""
+"""Maximum total size of a form's parts that are not images, in bytes."""
 
 MAX_OTHER_PARTS = 31
-"""Maximum number of parts of a form, without counting images."""
+"""Maximum number of a form's parts that are not images."""
 
 MAX_LARGEST_IMAGES = 10
-"""Maximum total size of a form's images, as a multiple of MAX_UPLOAD_BYTES. A form may contain more images
-if their total size is at most this maximum."""
+"""Maximum total size of a form's images, as a multiple of MAX_UPLOAD_BYTES. This maximum does not limit
+the number of images."""
 
 
 def max_images(settings: Settings) -> int:
@@ -20,7 +20,10 @@ def max_images(settings: Settings) -> int:
 
 
 def max_body_bytes(settings: Settings, images: int) -> int:
-    """Return the maximum size, in bytes, of a request's body that contains at most `images` images."""
+    """Return the maximum size of a request's body in bytes.
+
+    The body contains at most `images` images.
+    """
     return min(images, MAX_LARGEST_IMAGES) * settings.max_upload_bytes + MAX_OTHER_BYTES
 
 

@@ -1,4 +1,7 @@
-"""Runs RQ workers that send webhooks, until SIGTERM. Start them with `python -m webhooks`."""
+"""Runs RQ workers that send webhooks. The workers run until SIGTERM.
+
+Start the workers with `python -m webhooks`.
+"""
 
 import sys
 from collections.abc import Callable
@@ -17,12 +20,12 @@ from shared.webhook import FUNCTION, QUEUE
 from webhooks.deliver import Undeliverable, deliver
 
 MAINTENANCE_SECONDS = 20
-"""Seconds between two searches for webhook deliveries whose sender died or lost its Redis connection (RQ's
-default: 600)."""
+"""Number of seconds between two searches for lost webhook deliveries. A delivery is lost if its sender
+died or lost its Redis connection. By default, RQ would search every 600 seconds."""
 
 IDLE_SECONDS = 5
-"""Maximum time of one wait for a new webhook delivery, in seconds (RQ's default: 405). RQ searches for lost
-deliveries only between two such waits."""
+"""Maximum time of one wait for a new webhook delivery, in seconds. By default, RQ would wait up to 405
+seconds. RQ searches for lost deliveries only between two such waits."""
 
 
 class Delivery(SafeJob):
@@ -59,7 +62,7 @@ class Sender(SimpleWorker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """Return the maximum seconds for which RQ's loop waits for a new delivery."""
+        """Return the maximum number of seconds that RQ's loop waits for a new delivery."""
         return min(IDLE_SECONDS, MAINTENANCE_SECONDS)
 
 

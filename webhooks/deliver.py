@@ -19,14 +19,15 @@ from webhooks.signature import signed_headers
 logger = logging.getLogger(__name__)
 
 TIMEOUTS = Timeout(connect=5, read=10)
-"""Maximum time to connect, and maximum time between two received parts of the response, in seconds. RQ limits
-the total time of each delivery attempt."""
+"""Maximum times in seconds: `connect` is for the connection's start, and `read` is for the time between
+two received parts of the response. RQ limits the total time of each delivery attempt."""
 
 NO_FOLLOW_UP: dict[str, Any] = dict.fromkeys(
     ("retries", "redirect", "assert_same_host", "preload_content"), False
 )
-"""Options that switch off urllib3's retries (RQ retries), redirects (they may lead to forbidden addresses)
-and reading of the response's body (the body is not used)."""
+"""Options that switch off urllib3's retries, its redirects and its reading of the response's body. RQ
+repeats failed deliveries, so urllib3 need not repeat them. Redirects may lead to forbidden addresses. The
+service does not use the response's body."""
 
 
 class Undelivered(Exception):
@@ -38,9 +39,10 @@ class Undeliverable(Exception):
 
 
 def deliver(url: str, message_id: str, body: str) -> str:
-    """Report a job's end to the URL in a POST request, as the specification Standard Webhooks defines.
+    """Report a job's end in a POST request to the webhook's URL.
 
-    RQ calls this function, and stores the returned summary of the response as its job's result.
+    The specification Standard Webhooks defines the request's format. RQ calls this function, and stores its
+    return value: a summary of the response.
 
     Raises:
         Undelivered: the webhook's server did not answer with a 2xx status.
@@ -73,7 +75,10 @@ def _settings() -> Settings:
 
 
 def _resolve(host: str, allowed: Allowed) -> list[Address]:
-    """Return the host's IP addresses. All addresses must be allowed, because any of them may be used."""
+    """Return the host's IP addresses.
+
+    Every address must be allowed, because the request may use any of these addresses.
+    """
     found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     addresses = [ip_address(str(each).split("%")[0]) for each in sorted(map(str, found))]
     allowed.check(host, addresses)

@@ -1,9 +1,9 @@
 """The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
 In `openapi.json`, a placeholder `<name>` stands for a setting or a limit. The file describes a service with
-API keys, webhooks and the result cache. The function `document` removes the descriptions of features that
-the settings switch off, and adds the rate limit if it is set. The function also replaces each `$ref` to a
-shared response or example by a copy of this response or example.
+API keys, webhooks and the result cache. The function `document` removes the descriptions of features that the
+settings switch off. If a rate limit is set, the function adds the limit to the document. The function also
+replaces each `$ref` to a shared response or example by a copy of this response or example.
 """
 
 import json
@@ -28,8 +28,8 @@ DOCS_FILES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
 _FILE: Json = json.loads(Path(__file__).with_name("openapi.json").read_text(encoding="utf-8"))
 
 EXAMPLES: Json = _FILE["components"]["examples"]
-"""Example responses, by a short name of the request. The examples are real responses of a server with the
-demo model."""
+"""Example responses. Each key is a short name of the request. The examples are real responses of a server
+with the demo model."""
 
 _UNLIMITED_PATH = "/status"
 """The only path that needs an API key but has no rate limit."""
@@ -69,7 +69,8 @@ def _has_keys(settings: Settings) -> bool:
 def _guard(path: str, operation: Json, settings: Settings, shared: Json) -> None:
     """Add the responses 401 and 429 and the rate limit's headers to an operation that is not public.
 
-    Public operations, which never need an API key, have an entry `security` of their own.
+    A public operation never needs an API key. In `openapi.json`, each public operation has its own entry
+    `security`.
     """
     if "security" in operation:
         if not _has_keys(settings):
