@@ -1,6 +1,8 @@
-"""Parses the API keys in a setting. Each API key is written as KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX.
+"""Parses the API keys in a setting.
 
-Only the SHA-256 digest of each key is kept in memory. No error message contains a part of a key.
+Each API key is written as KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX.
+
+The service keeps only the SHA-256 hash of each key in memory. No error message contains a part of a key.
 """
 
 import hashlib
@@ -22,8 +24,8 @@ _FORM = re.compile(
 class ApiKey:
     """An API key.
 
-    API keys with the same name belong to the same caller. So a caller can use an old and a new key at the
-    same time.
+    API keys with the same name belong to the same caller. A caller who replaces a key can therefore use the
+    old key and the new key at the same time.
     """
 
     name: str
@@ -31,17 +33,18 @@ class ApiKey:
 
 
 def digest(key: str) -> bytes:
-    """Return the SHA-256 digest of an API key. Only digests are stored and compared."""
+    """Return the SHA-256 hash of an API key. The service stores and compares only the hashes of API keys."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def parse_keys(entries: list[str], noun: str) -> tuple[ApiKey, ...]:
     """Parse API keys and skip empty entries.
 
-    Error messages name a key by `noun` and its position: with the noun "line", the third key is "line 3".
+    An error message identifies a key by `noun` and the key's position. If `noun` is "line", a
+    message about the third key contains "line 3".
 
     Raises:
-        ValueError: an API key is malformed or too short, or there is no key.
+        ValueError: an API key is malformed or too short, or `entries` contains no API key.
     """
     keys = []
     for number, entry in enumerate(entries, 1):

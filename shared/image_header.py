@@ -1,6 +1,7 @@
 """Checks an uploaded image by its header, before its pixels are decoded.
 
-Gateway and worker use these checks, so both accept the same images and read the same EXIF orientation.
+Gateway and worker both use these checks. Therefore both accept the same images, and both find the same EXIF
+orientation for an image.
 """
 
 import io
@@ -16,11 +17,13 @@ from shared.tiff_tags import BYTE_TYPES, MAX_TAGS, TRUNCATED, tags
 MAX_READS = MAX_TAGS
 """Maximum number of read calls that Pillow may make for one image's header.
 
-Without this limit, a header of a million tiny segments would need seconds of time and gigabytes of memory."""
+Without this limit, reading a header of a million tiny segments would take seconds and gigabytes of memory."""
 
 MAX_VALUES = 50_000
-"""Maximum number of values of one TIFF tag. Without this limit, a TIFF image of millions of strips would need
-seconds of time and gigabytes of memory."""
+"""Maximum number of values of one TIFF tag.
+
+A TIFF image can consist of millions of strips, with one tag value for each strip. Without this limit, reading
+the header of such an image would take seconds and gigabytes of memory."""
 
 _SUPPORTED = {
     "JPEG": rb"\xff\xd8\xff",
@@ -59,7 +62,8 @@ class ImageError(ValueError):
 
     The message contains the reason and a suggested action for the sender.
 
-    `kind` is 'unsupported' (file type or pixel format), 'damaged' or 'too-large'.
+    `kind` is 'unsupported', 'damaged' or 'too-large'. The kind is 'unsupported' if the service
+    does not support the image's file type or pixel format.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -108,7 +112,7 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
 
 
 class _Header(io.BytesIO):
-    """An uploaded file in memory. After `MAX_READS` read calls, any further call raises `ImageError`."""
+    """An uploaded file in memory. Every read call after the first `MAX_READS` raises `ImageError`."""
 
     reads_left: float = MAX_READS
 
@@ -165,10 +169,10 @@ def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
 
 
 def _orientation(exif: bytes) -> int:
-    """Return the orientation in an EXIF block, or 1 if the block is malformed or has no orientation.
+    """Return the orientation in an EXIF block, or 1 if the block contains no valid orientation.
 
-    Pillow's EXIF reader is not used, because it decodes all pixels of a PNG to find EXIF data that follows
-    the pixels.
+    This function does not use Pillow's EXIF reader. In a PNG file, EXIF data can follow the pixels. To find
+    such EXIF data, Pillow's reader would decode all pixels.
     """
     if not exif:
         return 1
@@ -200,6 +204,9 @@ def _first_match(patterns: dict[str, bytes], head: bytes) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """Return Pillow's error message as one line, or a general text if it contains a memory address."""
+    """Return the message of Pillow's error as one line.
+
+    If the message is empty or contains a memory address, the function returns a general text instead.
+    """
     text = " ".join(str(error).split())
     return "it cannot be read" if not text or " object at 0x" in text else text[:200]

@@ -1,20 +1,21 @@
 """Defines the options that a caller chooses for one image, and the reasons why a job can fail.
 
-RQ's job records contain a job's options and its failure as JSON. Each image is stored under a separate Redis
-key.
+RQ's record of a job contains the job's options and failure as JSON. The job's image is stored under a
+separate Redis key.
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 MAX_REGIONS = 10_000
-"""Maximum number of regions of one image; the setting `MAX_REGIONS` cannot exceed this number."""
+"""Maximum number of regions of one image. The setting `MAX_REGIONS` cannot exceed this number."""
 
 
 class Region(NamedTuple):
-    """A square part of the upright (EXIF-oriented) image, in pixels.
+    """A square region of an image, in pixels of the image after its EXIF orientation is applied.
 
-    `x` and `y` are the distances of the square's top left corner from the image's left and top edge.
+    `x` is the distance of the square's left edge from the image's left edge. `y` is the distance of the
+    square's top edge from the image's top edge.
     """
 
     x: int
@@ -32,7 +33,10 @@ class Options:
 
     @property
     def inputs(self) -> int:
-        """The number of inputs that the model gets for this image: one for each region, 1 without regions."""
+        """The number of inputs that the model gets for this image.
+
+        The model gets one input for each region. If the caller chose no regions, the model gets one input.
+        """
         return len(self.regions) if self.regions else 1
 
     def to_json(self) -> dict[str, Any]:
@@ -63,7 +67,7 @@ class Options:
 class JobFailure(Exception):
     """The reason why a job failed. The worker sends the failure to the gateway as JSON.
 
-    `code` is a key of `FAILURES`; `detail` is an explanation for the caller.
+    `code` is a key of `FAILURES`. `detail` is an explanation for the caller.
     """
 
     def __init__(self, code: str, detail: str) -> None:

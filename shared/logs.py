@@ -1,4 +1,4 @@
-"""Sets up the log, with one record per line, as plain text or as JSON."""
+"""Sets up the log. Each log record is one line of plain text or of JSON."""
 
 import json
 import logging
@@ -9,7 +9,10 @@ _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a log record as a JSON object with time, level, logger, message and the fields of `extra`."""
+    """Formats a log record as a JSON object.
+
+    The object contains the record's time, level, logger and message, and the fields of `extra`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the log record as one line of JSON."""

@@ -56,16 +56,16 @@ HTTP_SECONDS = MetricName(
 
 
 class Histogram(NamedTuple):
-    """A histogram that all workers add values to.
+    """A histogram to which all workers add values.
 
-    A value is counted in the first bucket whose upper bound is at least the value.
+    Each value is counted in one bucket: the first bucket whose upper bound is not less than the value.
     """
 
     name: str
     help: str
     bounds: tuple[float, ...]
     label: str = ""
-    """The name of the metric's label, or empty if the histogram has no label."""
+    """The name of the histogram's label, or '' if the histogram has no label."""
 
     @property
     def exported(self) -> MetricName:

@@ -1,7 +1,7 @@
 """Corrects faults in redis-py's client for Redis Sentinels.
 
-This code was checked with redis-py 8.1.0. Section "Sentinels" of docs/decisions.md describes the fault that
-each class corrects. tests/e2e/test_sentinel.py and tests/integration/test_connection.py test the corrections.
+This code was checked with redis-py 8.1.0. Section "Sentinels" of docs/decisions.md describes the faults. The
+tests in tests/e2e/test_sentinel.py and tests/integration/test_connection.py check the corrections.
 """
 
 from copy import copy
@@ -26,7 +26,7 @@ class SafeSentinel(sentinel.Sentinel):
 
 
 class MasterConnection(sentinel.SentinelManagedConnection):
-    """A connection to the Redis master that is closed after an interrupted read or a failover."""
+    """A connection to the Redis master. After an interrupted read or a failover, the connection is closed."""
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         """Read a reply of the Redis master."""
@@ -51,7 +51,7 @@ class MasterTlsConnection(MasterConnection, sentinel.SentinelManagedSSLConnectio
 
 
 class MasterPool(sentinel.SentinelConnectionPool, BlockingConnectionPool):
-    """A pool of connections to the Redis master. If all connections are in use, a caller waits."""
+    """A pool of connections to the Redis master. If all connections are in use, a new command waits."""
 
     def release(self, connection: Any) -> None:
         """Give a connection back to the pool."""

@@ -19,9 +19,10 @@ BLOCK_SECONDS = 2.0
 """Maximum time for which a blocking Redis command waits for data, in seconds."""
 
 SOCKET_TIMEOUT = 10.0
-"""Maximum time without a received byte before a connection counts as dead, in seconds. This time must exceed
-`BLOCK_SECONDS`. Otherwise redis-py would silently repeat a blocking read that timed out, and the list entry
-that the first read removed would be lost."""
+"""Number of seconds after which a connection without a received byte counts as dead.
+
+This number must exceed `BLOCK_SECONDS`. Otherwise a blocking read could time out, and redis-py would silently
+repeat the read. The list entry that the first read removed would then be lost."""
 
 CONNECT_TIMEOUT = 5.0
 """Maximum time to open a connection, in seconds."""
@@ -33,7 +34,7 @@ SENTINEL_TIMEOUT = 1.0
 def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
     """Return a Redis client for `url` (see `shared.redis_url`). The first command opens a connection.
 
-    `max_connections` is the maximum size of the connection pool: each running command uses one connection.
+    `max_connections` is the maximum size of the connection pool. Each running command uses one connection.
     """
     options = {
         # If all connections are in use, a thread waits up to `timeout` seconds for a connection. With

@@ -1,7 +1,7 @@
 """Parses `REDIS_URL`, the address of one Redis server or of the Sentinels that know the current master.
 
-This module must not import redis-py, because redis-py imports ssl, and gunicorn reads the settings before
-gevent patches ssl.
+This module must not import redis-py. Redis-py imports the module ssl, which must not be imported before
+gevent patches ssl. Gunicorn reads the settings before this patch.
 """
 
 import re
@@ -17,8 +17,9 @@ _OPTIONS = frozenset(
 _SENTINEL_OPTIONS = frozenset(("sentinel_username", "sentinel_password"))
 _SENTINEL_SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_PATH = re.compile(r"(?P<service>[A-Za-z0-9._-]+)(/(?P<db>\d{0,4}))?")
-"""The pattern of a Sentinel URL's path: service name and database. Redis Sentinel allows only these
-characters in a service's name."""
+"""The pattern of a Sentinel URL's path. The path consists of a service name and a database number.
+
+In a service name, Redis Sentinel allows only the characters of this pattern."""
 
 DEFAULT_SENTINEL_PORT = 26379
 
@@ -34,22 +35,22 @@ EXPECTED = (
 class SentinelUrl:
     """The parts of a Redis URL `redis+sentinel://…`.
 
-    `server` is the URL in the form for a single Redis server, with the Sentinel service's name as the host.
-    The login, database and options in `server` have the same meaning as for a single server.
+    `server` is the URL in the form for a single Redis server. Its host is the Sentinel service's name. The
+    login, database and options in `server` have the same meaning as for a single server.
     """
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
     server: str = field(repr=False)
     login: dict[str, str] = field(repr=False)
-    """The login to the Sentinels: `username` and `password`, if they are set."""
+    """The login to the Sentinels. The dictionary can contain `username` and `password`."""
 
     @classmethod
     def parse(cls, text: str) -> "SentinelUrl":
         """Split a Sentinel URL into its parts.
 
         Raises:
-            ValueError: the URL is malformed; the message may contain a part of the URL.
+            ValueError: the URL is malformed. The message may contain a part of the URL.
         """
         scheme, _, rest = text.partition("://")
         rest, _, query = rest.partition("?")
@@ -66,7 +67,7 @@ class SentinelUrl:
 
 
 def is_sentinel(url: str) -> bool:
-    """Return whether the URL is the address of Sentinels instead of a single Redis server."""
+    """Return True if the URL is an address of Sentinels. Otherwise, return False."""
     return url.partition("://")[0] in _SENTINEL_SCHEMES
 
 

@@ -1,11 +1,11 @@
 """Contains all code of the service that uses private names of RQ. This code was checked with RQ 3.0.0.
 
-- The worker uses RQ's registration, heartbeat and signal handlers without RQ's loop, which runs one job at a
-  time. The test tests/e2e/test_faults.py checks this by stopping a worker.
-- The webhook sender must not run the callbacks that a job's record names. The test
-  tests/integration/test_webhooks.py checks this with records that name other functions.
+- The worker uses RQ's registration, heartbeat and signal handlers. The worker does not use RQ's loop, because
+  RQ's loop runs one job at a time. The tests in tests/e2e/test_faults.py check this by stopping a worker.
+- The webhook sender must not run the callbacks that a job's record names. The tests in
+  tests/integration/test_webhooks.py check this with records that name other functions.
 
-The test tests/unit/test_rq_compat.py fails if RQ renames one of the private attributes.
+If RQ renames one of the private attributes, a test in tests/unit/test_rq_compat.py fails.
 """
 
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from rq import SimpleWorker
 from rq.job import Job
 
 REPEATED_SIGNAL_SECONDS = 1.0
-"""Maximum time between two stop signals that count as one signal, in seconds.
+"""Number of seconds after the first stop signal during which further stop signals are ignored.
 
 For example, two programs may each send a stop signal at almost the same moment."""
 
@@ -25,11 +25,14 @@ For example, two programs may each send a stop signal at almost the same moment.
 class QuietWorker(SimpleWorker):
     """A subclass of RQ's worker without RQ's main loop.
 
-    A subclass of `QuietWorker` runs its own loop, and stops this loop in `on_stop`.
+    Each subclass of `QuietWorker` has its own main loop. The subclass stops this loop in `on_stop`.
     """
 
     def install_signal_handlers(self) -> None:
-        """Call `on_stop` at the first SIGTERM or SIGINT, and `on_forced_stop` at the second signal."""
+        """Install handlers for the signals SIGTERM and SIGINT.
+
+        The first signal causes a call of `on_stop`. A later signal causes a call of `on_forced_stop`.
+        """
         self._install_signal_handlers()  # type: ignore[no-untyped-call]
 
     def on_stop(self) -> None:
@@ -41,7 +44,10 @@ class QuietWorker(SimpleWorker):
         raise NotImplementedError
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
-        """End the process at a stop signal that arrives `REPEATED_SIGNAL_SECONDS` or more after the first."""
+        """Handle a stop signal after the first stop signal.
+
+        The process ends if at least `REPEATED_SIGNAL_SECONDS` have passed since the first stop signal.
+        """
         first = self._shutdown_requested_date
         if first and (datetime.now(UTC) - first).total_seconds() >= REPEATED_SIGNAL_SECONDS:
             self.on_forced_stop()

@@ -1,4 +1,4 @@
-"""Code that all programs of the service share: the report of a start-up error, and the health check."""
+"""Contains the health check, and the function that reports a start-up error. All programs use this code."""
 
 import sys
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def refuse_start(reason: str) -> int:
 
 
 def check_health(is_alive: "Callable[[Redis, Settings], bool]", otherwise: str) -> int:
-    """Return exit status 0 if `is_alive` returns True. Otherwise, print the reason and return 1."""
+    """Return exit status 0 if `is_alive` returns True. Otherwise, print a reason and return 1."""
     from redis.exceptions import RedisError  # imports ssl, which gunicorn's configuration must not import
 
     from shared.redis_connection import connect

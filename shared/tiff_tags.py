@@ -7,14 +7,16 @@ from typing import NamedTuple
 MAX_TAGS = 100_000
 """Maximum number of TIFF tags that are read from one file.
 
-Pillow needs at least one read call for each tag, and `shared.image_header.MAX_READS` limits these calls."""
+Pillow needs at least one read call for each tag. The number of read calls is limited to
+`shared.image_header.MAX_READS`."""
 
 TRUNCATED = (struct.error, OverflowError)
 """The exceptions that the function `tags` raises if the data is truncated."""
 
 BYTE_TYPES = (1, 2, 6, 7)
-"""TIFF tag types whose values Pillow reads as one bytes object. For any other type, Pillow creates one Python
-object for each value."""
+"""TIFF tag types whose values Pillow reads as one bytes object.
+
+For any other type, Pillow creates one Python object for each value."""
 
 _SHORT, _LONG = 3, 4
 _BIG_TIFF = 43
@@ -23,7 +25,8 @@ _BIG_TIFF = 43
 class Tag(NamedTuple):
     """A TIFF tag.
 
-    `values` is the number of the tag's values; `first` is the first value of a SHORT or LONG tag, else 0.
+    `values` is the number of the tag's values. For a tag of type SHORT or LONG, `first` is the first value.
+    For any other type, `first` is 0.
     """
 
     id: int
@@ -33,7 +36,9 @@ class Tag(NamedTuple):
 
 
 def tags(data: bytes) -> Iterator[Tag]:
-    """Yield the tags in the first directory of a TIFF image or of an EXIF block, which has the TIFF format.
+    """Yield the tags in the first directory of a TIFF image or an EXIF block.
+
+    An EXIF block has the same format as a TIFF image.
 
     Raises:
         struct.error, OverflowError: the data ends before the last tag.

@@ -18,10 +18,12 @@ QUEUE = "webhooks"
 FUNCTION = "webhooks.deliver.deliver"
 
 RETRY_SECONDS = (5, 30, 120, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 36_000)
-"""The pauses between the twelve attempts to deliver a webhook, in seconds. The pauses last a day in total."""
+"""The pauses between the twelve attempts to deliver a webhook, in seconds.
+
+In total, the pauses last about a day."""
 
 TIMEOUT = 20
-"""Maximum time of one attempt to deliver a webhook, in seconds."""
+"""Maximum duration of one attempt to deliver a webhook, in seconds."""
 
 RECORD: dict[str, Any] = {
     "status": "queued",
@@ -44,7 +46,7 @@ Address = IPv4Address | IPv6Address
 
 
 class Forbidden(ValueError):
-    """A webhook's address is neither public nor allowed by `WEBHOOK_ALLOW`."""
+    """Raised if a webhook's address is neither public nor allowed by `WEBHOOK_ALLOW`."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,10 @@ def check_url(text: str, allowed: Allowed) -> SplitResult:
 
 
 def _literal(host: str) -> list[Address]:
-    """Return the IP address of a host that is 'localhost' or an IP address, also in a form such as 0x7f.1."""
+    """Return a list with the host's IP address if the host is 'localhost' or an IP address.
+
+    An IP address may have an unusual form such as 0x7f.1. For any other host, the list is empty.
+    """
     if host == "localhost" or host.endswith(".localhost"):
         return [IPv4Address("127.0.0.1")]
     try:

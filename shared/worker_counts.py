@@ -1,6 +1,6 @@
 """Defines the counts in Redis to which all workers add.
 
-`shared.metric_names` has the names of the exported metrics.
+The module `shared.metric_names` has the names under which `GET /metrics` returns these counts.
 
 A count's name in Redis has the form `KIND:LABEL:REST`, for example `jobs:interactive:image-damaged` or
 `decode_seconds::0.05`.
@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 JOBS = "jobs"
-"""The part KIND in the names of the counts of ended jobs. LABEL is the queue, and REST is the failure's code
-or empty."""
+"""The text KIND in the name of a count of ended jobs.
+
+LABEL is the queue. For failed jobs, REST is the failure's code. For successful jobs, REST is empty."""
 
 LATE = "late"
-"""The part KIND in the names of the counts of attempts that ended after their lease. LABEL is the queue."""
+"""The text KIND in the name of a count of attempts that ended after their lease. LABEL is the queue."""
 
 SUM = "sum"
-"""The part REST in the name of a histogram's sum. In a bucket's count, REST is the bucket's upper bound."""
+"""The text REST in the name of a histogram's sum.
+
+In the name of a bucket's count, REST is the bucket's upper bound."""
 
 
 class Count(NamedTuple):
-    """The three parts of a count's name in Redis."""
+    """The name of a count in Redis, split at the colons of `KIND:LABEL:REST`."""
 
     kind: str
     label: str
@@ -40,7 +43,10 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """The state of the queues, and all counts. Waiting times are in seconds, and image sizes are in bytes."""
+    """The state of the queues, and the values of all counts.
+
+    `oldest_wait` is in seconds. `image_bytes` is the total size of the images in Redis.
+    """
 
     waiting: Mapping[str, int]
     oldest_wait: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""The status of the workers: each worker publishes its own status in Redis, and gateways read it."""
+"""The status of the workers. Each worker publishes its status in Redis, and the gateways read this status."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from shared.queue import INTERACTIVE
 from shared.queue.messages import Served, StartFailure, WorkerStatus
 
 START_FAILURE_TTL = 3600
-"""Time for which gateways report the reason why a worker did not start, in seconds."""
+"""Number of seconds for which gateways report the reason why a worker did not start."""
 
 START_FAILURES_KEY = "classification:start-failures"
 
@@ -21,7 +21,7 @@ START_FAILURES_KEY = "classification:start-failures"
 class Fleet:
     """The workers that use one Redis server.
 
-    A worker's status in Redis expires `JOB_LEASE` seconds after the worker's last heartbeat.
+    Redis deletes a worker's status `JOB_LEASE` seconds after the worker last published the status.
 
     Every method may raise `redis.exceptions.RedisError`.
     """
@@ -30,7 +30,10 @@ class Fleet:
         self._redis, self._lease = redis, lease
 
     def served(self) -> Served | None:
-        """Return the live workers' models and total speed, or None if no worker has warmed up its model."""
+        """Return the models and the total speed of the live workers.
+
+        If no live worker has warmed up its model, the method returns None.
+        """
         alive = sorted(self.alive().values(), key=lambda each: -each["since"])
         workers = Counter(each["model"] for each in alive)  # the newest worker's model stays first
         raw = self._get([f"classification:model:{model}" for model in workers])
@@ -42,14 +45,20 @@ class Fleet:
         return Served(models[0][0], len(alive), speed, models, min(each["batch"] for each in alive))
 
     def start_failures(self) -> list[StartFailure]:
-        """Return the workers' failed starts in the last `START_FAILURE_TTL` seconds, latest failure first."""
+        """Return the failed starts of workers in the last `START_FAILURE_TTL` seconds.
+
+        The list begins with the latest failed start.
+        """
         raw: dict[bytes, bytes] = self._redis.hgetall(START_FAILURES_KEY)  # type: ignore[assignment]
         failures = (StartFailure(host.decode(), **json.loads(each)) for host, each in raw.items())
         recent = (each for each in failures if each.at > time.time() - START_FAILURE_TTL)
         return sorted(recent, key=lambda each: -each.at)
 
     def alive(self) -> dict[str, dict[str, Any]]:
-        """Return the status of each live worker that has warmed up its model, by the worker's name."""
+        """Return a dictionary from worker names to statuses.
+
+        The dictionary contains each live worker that has warmed up its model.
+        """
         keys: set[bytes] = self._redis.smembers(f"rq:workers:{INTERACTIVE}")  # type: ignore[assignment]
         names = [key.decode().removeprefix("rq:worker:") for key in sorted(keys)]
         raw = self._get([f"classification:worker:{name}" for name in names])
@@ -59,7 +68,7 @@ class Fleet:
         return self._redis.mget(keys) if keys else []  # without keys, the Redis command MGET would fail
 
     def publish(self, worker: str, model: dict[str, Any], status: WorkerStatus) -> None:
-        """Publish that `worker` is alive, with its model and status.
+        """Publish a worker's model and status, as a sign that the worker is alive.
 
         Redis deletes the status after `JOB_LEASE` seconds unless the worker publishes its status again.
         """
@@ -82,5 +91,5 @@ class Fleet:
         pipe.execute()
 
     def started(self, host: str) -> None:
-        """Delete a host's published start failure, because a worker of this host has started."""
+        """Delete a host's published start failure. Call this method when a worker of the host has started."""
         self._redis.hdel(START_FAILURES_KEY, host)

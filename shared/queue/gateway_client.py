@@ -1,4 +1,4 @@
-"""The gateway's access to the queue: submits jobs, receives replies, looks up jobs and cancels jobs."""
+"""The gateway's client for the queue. It submits jobs, receives replies, looks up jobs and cancels jobs."""
 
 import json
 import math
@@ -23,23 +23,26 @@ from shared.worker_counts import Count, QueueMetrics
 REFUSALS = ("jobs", "bytes", "image")
 """The reasons why `lua/submit.lua` refuses a job.
 
-'jobs': too many jobs wait; 'bytes': the images are too large in total; 'image': the image was not stored."""
+- 'jobs': too many jobs wait in the queue.
+- 'bytes': the images of all jobs are too large in total.
+- 'image': the job's image could not be stored."""
 
 REPEATABLE_SECONDS = 86_400
 """Maximum time for which a caller can repeat a submission with its idempotency key, in seconds."""
 
 RATE_SECONDS = 1.0
-"""Maximum age of the cached total speed of the workers, in seconds."""
+"""Number of seconds for which a gateway process caches the total speed of the workers."""
 
 DEFAULT_RETRY_AFTER, MAX_RETRY_AFTER = 10, 600
-"""Default and maximum time after which a refused caller may retry, in seconds. The default is used when no
-worker is alive."""
+"""Number of seconds after which a refused caller may retry: the default and the maximum.
+
+The default is used if no worker is alive."""
 
 _SUBMIT, _CANCEL, _WATCH = Script(*END_JOB, "submit"), Script(*END_JOB, "cancel"), Script(*RECORDS, "watch")
 
 
 class GatewayQueue:
-    """The gateway's access to the queue. Every method may raise `redis.exceptions.RedisError`."""
+    """The gateway's client for the queue. Every method may raise `redis.exceptions.RedisError`."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
@@ -55,13 +58,13 @@ class GatewayQueue:
         timeout: float | None = None,
         repeatable: Repeatable | None = None,
     ) -> Submitted:
-        """Queue all jobs, or no job if one is refused.
+        """Queue several jobs in one step. If one of the jobs is refused, no job is queued.
 
         A job expires if no worker begins it within `timeout` seconds.
 
         Raises:
             QueueFull: one job was refused for a reason in `REFUSALS`, so no job was queued.
-            KeyReused: the idempotency key was used for another submission; no job was queued.
+            KeyReused: another submission had the same idempotency key, so no job was queued.
         """
         repeat = ("", "")
         if repeatable is not None:
@@ -76,11 +79,12 @@ class GatewayQueue:
         raise self._full(outcome, queue, waiting)
 
     def submit_each(self, jobs: Sequence[tuple[NewJob, float | None]]) -> list[str | QueueFull]:
-        """Queue interactive jobs with their timeouts in one command.
+        """Queue interactive jobs in one step. Each job has its own timeout.
 
         Each job is accepted or refused separately.
 
-        Returns, for each job, the result cache's outcome (see `Submitted`) or the error for a refused job.
+        Returns one entry for each job. For an accepted job, the entry is a value of `Submitted.cache`. For a
+        refused job, the entry is an error.
         """
         _, waiting, outcomes = self._submit(jobs, INTERACTIVE, "each", ("", ""))
         return [self._full(each, INTERACTIVE, waiting) if each in REFUSALS else each for each in outcomes]
@@ -124,23 +128,32 @@ class GatewayQueue:
         return rate
 
     def replies(self, reply_to: str) -> list[Reply]:
-        """Wait up to `BLOCK_SECONDS` for replies to this gateway process, and return these replies."""
+        """Wait for replies to this gateway process, and return these replies.
+
+        If no reply arrives within `BLOCK_SECONDS`, the method returns an empty list.
+        """
         found = self._redis.blpop([reply_to], timeout=BLOCK_SECONDS)
         return [wire.read_reply(each) for each in json.loads(found[1])] if found else []
 
     def watch(self, job_ids: Sequence[str], reply_to: str, owner: str = "") -> set[str]:
-        """Request that the Redis list `reply_to` receives a reply when a job ends.
+        """Request a reply for each job in `job_ids`.
 
-        Returns the ids of unknown jobs and of already ended jobs, for which no reply will come.
+        When a job ends, its reply goes to the Redis list `reply_to`.
+
+        Returns the ids of the jobs that are unknown or have already ended. No reply will come for these jobs.
         """
         return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, owner, *job_ids))}
 
     def states(
         self, job_ids: Sequence[str], owner: str | None = None, *, positions: bool = False
     ) -> dict[str, JobState]:
-        """Return the states of the known jobs that belong to `owner` (None: to any caller), by the jobs' ids.
+        """Return a dictionary from job ids to job states.
 
-        With `positions`, Redis searches the queue for each waiting job, which takes longer in a long queue.
+        The dictionary contains the known jobs that belong to `owner`. If `owner` is None, the dictionary
+        contains all known jobs.
+
+        If `positions` is True, the states contain the positions of the waiting jobs. For this purpose, Redis
+        searches the queue once for each waiting job. A search of a longer queue takes more time.
         """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
@@ -156,7 +169,7 @@ class GatewayQueue:
         return found
 
     def _placed(self, state: JobState) -> JobState:
-        """Return a queued job's state with its position in the queue and its estimated wait."""
+        """Return a copy of a queued job's state, with the job's position in the queue and estimated wait."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.lpos(f"rq:queue:{state.queue}", state.id)
         pipe.llen(f"rq:queue:{INTERACTIVE}")
@@ -168,7 +181,11 @@ class GatewayQueue:
         return replace(state, position=index + 1, estimated_wait=round(ahead / rate, 1) if rate else None)
 
     def cancel(self, job_id: str, owner: str = "") -> str:
-        """Cancel a waiting job. Returns the job's status: 'canceled' on success, '' if the job is unknown."""
+        """Cancel a waiting job.
+
+        Returns the job's status after the call. The status is 'canceled' on success. If the job is unknown,
+        the method returns ''.
+        """
         failure = json.dumps(
             JobFailure("canceled", "the job was canceled before a worker began it").to_json()
         )
@@ -176,11 +193,11 @@ class GatewayQueue:
         return str(_CANCEL(self._redis, (), args).decode())
 
     def suspended(self) -> bool:
-        """Return whether `rq suspend` has stopped all workers from claiming jobs."""
+        """Return True if an operator has suspended all workers with the command `rq suspend`."""
         return bool(self._redis.exists("rq:suspended"))
 
     def metrics(self) -> QueueMetrics:
-        """Return the current state of the queues, and all counts since the Redis server's start."""
+        """Return the current state of the queues, and the current values of all counts in Redis."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         pipe.get("classification:bytes")

@@ -13,19 +13,26 @@ from redis.exceptions import NoScriptError
 from shared.queue import script_constants
 
 CONSTANTS = {name: value for name, value in vars(script_constants).items() if name.isupper()}
-"""The constants of `script_constants`, which the Lua scripts use under the same names."""
+"""The constants of the module `script_constants`.
+
+The Lua scripts use these constants under the same names."""
 
 RECORDS = ("records",)
-"""The Lua file with functions for Redis records. Its text is inserted before the text of other scripts."""
+"""The Lua file with functions for Redis records.
+
+The file's text is inserted before the text of other scripts."""
 
 END_JOB = (*RECORDS, "end_job")
-"""The Lua files that are inserted, in this order, before the text of a script that ends jobs."""
+"""The Lua files that a script for ending jobs needs.
+
+The texts of these files precede the script's own text, in the order of this tuple."""
 
 
 class Script:
-    """A Lua script, made of shared constants and one or more files.
+    """A Lua script. Its text consists of the shared constants and the text of one or more files.
 
-    The script's text is sent to Redis only once. Later calls send only the text's SHA-1 digest.
+    A call sends only the SHA-1 hash of the text. If Redis does not know this hash, the call also sends the
+    text.
     """
 
     def __init__(self, *names: str) -> None:
@@ -44,7 +51,10 @@ class Script:
             return redis.eval(self.text, *arguments)
 
     def last_in(self, pipe: Pipeline, redis: "Redis", keys: Sequence[Any], args: Sequence[Any]) -> Any:
-        """Run the Redis pipeline `pipe` with this script as last command, and return the script's result."""
+        """Add this script to the Redis pipeline `pipe` as the last command, and run the pipeline.
+
+        Returns the script's result.
+        """
         pipe.evalsha(self.sha, len(keys), *keys, *args)
         *before, result = pipe.execute(raise_on_error=False)
         if isinstance(result, NoScriptError) and not any(isinstance(each, Exception) for each in before):

@@ -1,4 +1,4 @@
-"""Data classes for jobs, claims, replies and job states, which gateway and worker exchange in Redis."""
+"""Data classes for the data that gateway and worker exchange in Redis, such as jobs and replies."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,7 +9,10 @@ from shared.queue.rq_call import decode_call
 
 
 class QueueFull(Exception):
-    """The queue is full and refuses jobs. A caller may retry after `retry_after` seconds, a whole number."""
+    """The queue refused a job.
+
+    A caller may retry after `retry_after` seconds. `retry_after` is an integer.
+    """
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -28,18 +31,22 @@ class NewJob(NamedTuple):
     options: Options
     request_id: str = ""
     reply_to: str = ""
-    """The Redis list that receives the job's reply, or '' if no reply is to be sent."""
+    """The Redis list that receives the job's reply, or '' if nobody waits for a reply."""
     owner: str = ""
     """The caller who may see the job."""
     webhook: str = ""
     """The URL that receives a report of the job's end, or '' if the job has no webhook."""
     digest: str = ""
-    """A hash of the job's content. Jobs with the same hash share one answer (see
-    `shared.queue.wire.digest`)."""
+    """A hash of the job's content.
+
+    Jobs with the same hash share one answer (see `shared.queue.wire.digest`)."""
 
 
 class Repeatable(NamedTuple):
-    """Hashes of the idempotency key and of the content of a submission that the caller may repeat."""
+    """A submission that the caller may repeat.
+
+    `key` is a hash of the submission's idempotency key. `body` is a hash of the submission's content.
+    """
 
     key: str
     body: str
@@ -48,8 +55,14 @@ class Repeatable(NamedTuple):
 class Submitted(NamedTuple):
     """The ids of accepted jobs.
 
-    `cache` has the result cache's outcome for each job ('', hit, collapsed, stored). `replayed` is True if
-    the jobs belong to an earlier submission with the same idempotency key.
+    `cache` has one of these values for each job:
+
+    - 'hit': the job gets a stored answer from the result cache.
+    - 'collapsed': the job gets the answer of an equal job that is waiting or running.
+    - 'stored': the result cache will store the job's answer.
+    - '': the job does not use the result cache.
+
+    `replayed` is True if the jobs belong to an earlier submission with the same idempotency key.
     """
 
     ids: list[str]
@@ -59,7 +72,10 @@ class Submitted(NamedTuple):
 
 @dataclass(frozen=True)
 class Reply:
-    """A job's result or failure, and the durations of its stages queue, decode and infer, in milliseconds."""
+    """A job's result or failure.
+
+    `timing` has the number of milliseconds for each of the job's stages: queue, decode and infer.
+    """
 
     job_id: str
     result: dict[str, Any] | None = None
@@ -73,7 +89,8 @@ class JobState:
 
     Points in time are texts in ISO 8601 format. `reply` is set when the job has ended.
 
-    `position` (from 1) and `estimated_wait` (seconds) are set for queued jobs, if positions were requested.
+    `position` and `estimated_wait` are set only for queued jobs, and only if positions were requested. The
+    first job in the queue has position 1. `estimated_wait` is in seconds.
     """
 
     id: str
@@ -91,10 +108,10 @@ class JobState:
 
 @dataclass(frozen=True)
 class Served:
-    """The live workers: their model, their number and their total measured speed.
+    """The model, the number and the total measured speed of the live workers.
 
-    While a model is replaced, `models` has several models with the number of workers of each model. `model`
-    is the model of the worker that started last.
+    `models` has each model with the number of its workers. While an operator replaces a model, `models` has
+    several models. `model` is the model of the worker that started last.
     """
 
     model: dict[str, Any]
@@ -102,12 +119,18 @@ class Served:
     jobs_per_second: float
     models: tuple[tuple[dict[str, Any], int], ...]
     batch: int
-    """Maximum number of inputs in one run of the model. If the workers' maximums differ, the lowest one."""
+    """Maximum number of inputs in one run of the model.
+
+    If workers have different maximums, this attribute is the lowest maximum."""
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker's speed, the maximum number of inputs in its batches, and its start in seconds since 1970."""
+    """A worker's status.
+
+    `batch` is the maximum number of inputs in one batch. `since` is the time of the worker's start, in
+    seconds since 1970.
+    """
 
     jobs_per_second: float
     batch: int
@@ -116,7 +139,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class StartFailure:
-    """The reason why a host's worker did not start. `at` is the failure's time in seconds since 1970."""
+    """A worker's failed start. `reason` is the cause. `at` is the failure's time, in seconds since 1970."""
 
     host: str
     reason: str
@@ -148,31 +171,33 @@ class Claim:
 
 
 class ClaimOutcome(StrEnum):
-    """The outcome of a worker's request for jobs, as `lua/claim.lua` returns it.
+    """The possible answers to a worker's request for jobs. `lua/claim.lua` returns one of these answers.
 
-    The worker receives jobs only if the outcome is FRESH or RETRIED.
+    The worker receives jobs only if the answer is FRESH or RETRIED.
     """
 
     FRESH = "fresh"
-    """The worker received fresh jobs: no worker has died while it ran one of these jobs."""
+    """The worker received fresh jobs. A job is fresh if no worker has died while running the job."""
     RETRIED = "retried"
-    """The worker received retried jobs: their previous worker died, perhaps because of one of their images.
+    """The worker received retried jobs.
+
+    A retried job is a job whose previous worker died. The job's image may have been the cause.
 
     The worker must run no other job until the retried jobs have ended."""
     EMPTY = "empty"
     """The worker received no job, because no job waits in either queue."""
     NO_ROOM = "no-room"
-    """The worker received no job, because the next job has more inputs than fit into the next batch."""
+    """The worker received no job, because the next job has more inputs than the worker can accept now."""
     NEEDS_IDLE = "needs-idle"
-    """The worker received no job, because the next job is a retried job and the worker has other jobs.
+    """The worker received no job, because the next job is a retried job.
 
-    A retried job is given only to a worker that has no other jobs."""
+    Only a worker without jobs may receive a retried job. This worker still has other jobs."""
     SUSPENDED = "suspended"
     """The worker received no job, because an operator stopped all workers with `rq suspend`."""
 
 
 class Claims(NamedTuple):
-    """The jobs that one claim moved to a worker, and the claim's outcome."""
+    """The answer to a worker's request for jobs. `jobs` has the jobs that the worker received."""
 
     jobs: list[Claim]
     outcome: ClaimOutcome
@@ -181,7 +206,8 @@ class Claims(NamedTuple):
 class Settlement(NamedTuple):
     """The end of a claimed job.
 
-    If `keep_image` is True, the job's image stays in Redis, so that `rq requeue` can queue the job again.
+    If `keep_image` is True, the job's image stays in Redis. Then an operator can queue the job again with
+    `rq requeue`.
     """
 
     claim: Claim
@@ -190,9 +216,9 @@ class Settlement(NamedTuple):
 
     @classmethod
     def failed(cls, claim: Claim, code: str, detail: str) -> "Settlement":
-        """Return the settlement of a failed job.
+        """Return the `Settlement` of a failed job.
 
-        The job's image is kept only if another attempt could succeed.
+        The job's image stays in Redis only if another attempt could succeed.
         """
         reply = Reply(claim.job_id, failure=JobFailure(code, detail))
         return cls(claim, reply, keep_image=code == "model-failed")

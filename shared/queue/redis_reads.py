@@ -1,4 +1,4 @@
-"""Reads Redis keys, and ignores keys whose value has an unexpected type."""
+"""Reads Redis keys. If a key's value has an unexpected type, the key is ignored."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from redis.client import Pipeline
 def read_all(pipe: Pipeline) -> list[Any]:
     """Run a pipeline of read commands.
 
-    Returns each command's reply, or None for a key of an unexpected type.
+    Returns the reply to each command. If the value of a key has an unexpected type, the reply is None.
     """
     answers = pipe.execute(raise_on_error=False)
     for answer in answers:

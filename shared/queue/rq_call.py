@@ -15,7 +15,7 @@ MAX_CALL_BYTES = 2**20
 A function call with ten thousand regions needs a third of this size."""
 
 MAX_CACHED_BYTES = 256
-"""Maximum size of a compressed function call in bytes, up to which its decoded options are cached."""
+"""Maximum size of a compressed function call whose options are cached, in bytes."""
 
 
 @lru_cache(maxsize=256)
@@ -47,5 +47,7 @@ def _options(data: bytes) -> Options:
 
 
 _cached_options = lru_cache(maxsize=16)(_options)
-"""Decodes a function call's options with a cache, because most callers send equal options. The cache has few
-entries, because 256 compressed bytes can unpack to ten thousand regions."""
+"""Decodes a function call's options. The options are cached, because most callers send equal options.
+
+A compressed function call of 256 bytes can contain ten thousand regions. Therefore the cache has few entries.
+"""

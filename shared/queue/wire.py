@@ -1,4 +1,6 @@
-"""Converts jobs, replies and claims to and from their records in Redis. Jobs are stored in RQ 3's format.
+"""Converts Python objects to records in Redis, and records to Python objects.
+
+Jobs are stored in RQ 3's format.
 
 docs/protocol.md documents the Redis keys.
 """
@@ -22,14 +24,16 @@ from shared.settings import Settings
 MAX_SMALL_IMAGE = 65_536
 """Maximum size of an image that a Lua script receives or returns together with its job, in bytes.
 
-A larger image is stored and fetched with a separate Redis command."""
+The gateway stores a larger image with a separate Redis command. The worker fetches such
+an image with another command."""
 
 ENDED = ("finished", "failed", "canceled", "expired", "stopped")
-"""RQ's statuses of jobs that have ended."""
+"""The statuses that RQ gives to ended jobs."""
 
 JOB_TIMEOUT = 600
-"""The field `timeout` of RQ's job record, in seconds. Workers ignore this field and use the lease
-instead."""
+"""The field `timeout` of RQ's job record, in seconds.
+
+Workers ignore this field. The reason is that each running job has a lease."""
 
 STATE_FIELDS = (
     *("status", "origin", "enqueued_at", "started_at", "ended_at"),
@@ -80,7 +84,7 @@ def job_fields(job: NewJob) -> list[Any]:
 
 
 def settle_args(settlement: Settlement) -> tuple[Any, ...]:
-    """Convert the end of one job to the parameters of the function `settle` in `lua/settle.lua`."""
+    """Convert the end of one job to arguments for the function `settle` in `lua/settle.lua`."""
     claim, reply, keep_image = settlement
     result, timing, error = _json(reply.result), _json(reply.timing), "null"
     if reply.failure is None:
@@ -92,12 +96,12 @@ def settle_args(settlement: Settlement) -> tuple[Any, ...]:
 
 
 def rq_time() -> str:
-    """Return the current time as RQ writes it in its records: an ISO 8601 text in UTC."""
+    """Return the current time in the format of RQ's records. The format is an ISO 8601 text in UTC."""
     return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def exc_string(failure: JobFailure) -> bytes:
-    """Convert a job's failure to the form in which RQ stores an exception's text."""
+    """Return a job's failure as bytes, in the format that RQ uses to store an exception's text."""
     return b64encode(zlib.compress(f"{failure.code}: {failure.detail}".encode()))
 
 
@@ -118,7 +122,10 @@ def read_reply(message: dict[str, Any]) -> Reply:
 
 
 def read_state(job_id: str, values: list[bytes | None], entries: list[Any] | None) -> JobState:
-    """Return a job's state from the values of its `STATE_FIELDS` and the latest entry of RQ's results."""
+    """Return a job's state.
+
+    `values` has the values of the job's fields `STATE_FIELDS`. `entries` has RQ's latest result of the job.
+    """
     status, queue, submitted, started, ended, attempts, cache, _, error = (
         (each or b"").decode() for each in values
     )
@@ -145,7 +152,7 @@ def _ended(job_id: str, error: str, entries: list[Any] | None) -> Reply:
 
 
 def read_number(text: bytes | str | None, default: float) -> float:
-    """Convert a text to a finite number, or return the default."""
+    """Convert a text to a number. If the text is no finite number, return the default."""
     try:
         number = float(text or default)
     except ValueError:

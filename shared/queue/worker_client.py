@@ -1,4 +1,8 @@
-"""The worker's access to the queue: claims, settles, gives back and reaps jobs, and renews their leases."""
+"""The worker's client for the queue.
+
+With this client, a worker claims jobs, renews the leases of jobs, and writes the results of jobs. A worker
+can also return jobs to the queue, and it handles the jobs of dead workers.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +24,7 @@ from shared.redis_connection import BLOCK_SECONDS
 from shared.settings import Settings
 
 MAX_REAPED = 500
-"""Maximum number of jobs that one call reaps from each queue."""
+"""Maximum number of jobs with an ended lease that one call of `reap` handles in each queue."""
 
 _EXHAUSTED = JobFailure("attempts-exhausted", "every worker that began this job died, and no attempt is left")
 
@@ -29,7 +33,7 @@ _SETTLE, _REAP, _COUNT = Script(*END_JOB, "settle"), Script(*END_JOB, "reap"), S
 
 
 class WorkerQueue:
-    """The worker's access to the queue. Every method may raise `redis.exceptions.RedisError`."""
+    """The worker's client for the queue. Every method may raise `redis.exceptions.RedisError`."""
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
@@ -40,8 +44,8 @@ class WorkerQueue:
 
         `room` is the maximum number of inputs that the worker accepts from each queue.
 
-        `idle` is True if the worker has no jobs. Only an idle worker receives retried jobs (jobs whose
-        previous worker died), and it receives no other jobs at the same time.
+        `idle` is True if the worker has no jobs. A retried job is a job whose previous worker died. Only an
+        idle worker receives retried jobs. One call returns either retried jobs or other jobs.
         """
         settings = self._settings
         args: list[Any] = [worker, uuid4().hex, settings.job_lease, settings.input_batch]
@@ -51,11 +55,17 @@ class WorkerQueue:
         return Claims([read_claim(queue.decode(), row) for row in rows], ClaimOutcome(outcome.decode()))
 
     def wait_for_work(self, seconds: float) -> None:
-        """Wait for a job, for at most `seconds` or `BLOCK_SECONDS`, whichever is shorter."""
+        """Wait for a job.
+
+        If no job arrives, the wait ends after `seconds`, but after at most `BLOCK_SECONDS`.
+        """
         self._redis.blpop([WAKE_KEY], timeout=min(seconds, BLOCK_SECONDS))
 
     def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
-        """Return the claimed jobs' images, with None for each image that Redis has lost."""
+        """Return the images of the claimed jobs.
+
+        If Redis has lost an image, the list has None in its place.
+        """
         missing = [claim for claim in claims if claim.image is None]
         if not missing:
             return [claim.image for claim in claims]
@@ -75,11 +85,13 @@ class WorkerQueue:
         return {execution.decode() for execution in lost}
 
     def settle(self, worker: str, endings: Sequence[Settlement], model: str = "") -> list[bool]:
-        """Write the results of jobs, end the jobs' leases and send the replies, in one step.
+        """Write the results of ended jobs. The same step ends the jobs' leases and sends the replies.
 
         `model` is the id of the worker's model. An answer is cached only if the gateway expected this model
-        when it accepted the job. Returns False for each job whose lease was lost; nothing is written for such
-        a job.
+        when it accepted the job.
+
+        Returns True for each job whose result was written. If the worker has lost a job's lease, the job's
+        result is not written, and the list has False for this job.
         """
         settings = self._settings
         args: list[Any] = [worker, rq_time(), settings.result_ttl, settings.result_cache_ttl, model]
@@ -87,15 +99,17 @@ class WorkerQueue:
         return [settled == 1 for settled in _SETTLE(self._redis, (), args)]
 
     def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
-        """Put claimed jobs that the worker has not begun back to the front of their queues."""
+        """Return claimed jobs to the front of their queues. The worker must not have begun these jobs."""
         args = _leased(claims)
         if args:
             _GIVE_BACK(self._redis, (), (worker, *args))
 
     def reap(self) -> list[tuple[str, str]]:
-        """Requeue each job whose lease has ended, or fail the job if no attempt is left.
+        """Return each job whose lease has ended to its queue.
 
-        Returns each job's id with 'requeued' or 'failed'.
+        If a job has no attempt left, the job fails instead.
+
+        Returns the id of each job whose lease has ended, with the text 'requeued' or 'failed'.
         """
         failure = json.dumps(_EXHAUSTED.to_json())
         args = (MAX_REAPED, self._settings.result_ttl, failure, exc_string(_EXHAUSTED), rq_time())
@@ -104,12 +118,16 @@ class WorkerQueue:
     def count(self, worker: str, number: int, amounts: Mapping[str, float]) -> None:
         """Add a worker's counts to the metrics.
 
-        If this worker has already sent counts with this `number`, do nothing.
+        `number` identifies the counts of this call. If the worker has already sent counts with the same
+        number, the method adds nothing.
         """
         args = (number, *chain.from_iterable(amounts.items()))
         _COUNT(self._redis, (METRICS_KEY, f"classification:counted:{worker}"), args)
 
 
 def _leased(claims: Iterable[Claim]) -> list[str]:
-    """Return queue, job id and execution of each claim, as arguments of the Lua scripts."""
+    """Return a list of arguments for a Lua script.
+
+    The list has the queue, the job id and the execution of each claim.
+    """
     return [each for claim in claims for each in (claim.queue, claim.job_id, claim.execution)]
