@@ -1,4 +1,7 @@
-"""The `classification-server` command. Each subcommand imports its heavy packages only when it runs."""
+"""The `classification-server` command.
+
+A subcommand may need large packages. It imports these packages only when the subcommand runs.
+"""
 
 import argparse
 import contextlib
@@ -7,7 +10,10 @@ from collections.abc import Callable
 
 
 class CommandError(Exception):
-    """An error that the user can fix. Its message has a line per problem; the command exits with status 2."""
+    """An error that the user can fix.
+
+    The error's message has one line for each problem. After this error, the command exits with status 2.
+    """
 
 
 def install_hint(extra: str) -> str:
@@ -16,7 +22,10 @@ def install_hint(extra: str) -> str:
 
 
 def echo(text: str) -> None:
-    """Print `text` on stderr, each line prefixed with the command's name; ignore a closed stderr."""
+    """Print `text` on stderr, with the command's name before each line.
+
+    If stderr is closed, the function prints nothing.
+    """
     with contextlib.suppress(OSError, ValueError):
         for line in text.splitlines():
             print(f"classification-server: {line}", file=sys.stderr, flush=True)

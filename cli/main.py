@@ -26,13 +26,16 @@ COMMANDS = {
 }
 """The module of each command.
 
-Each module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)`, and `run(options)`, which returns the
-exit status. All modules must be fast to import, because `--help` imports all of them.
+Each module has `HELP` (one line), `DESCRIPTION`, `add_options(parser)` and `run(options)`. The function `run`
+returns the exit status. All modules must be fast to import, because `--help` imports all of them.
 """
 
 
 class _Version(argparse.Action):
-    """Prints the version, which is read only for `--version`, because reading package metadata is slow."""
+    """Prints the version.
+
+    The version is read only for `--version`, because reading the metadata of a package is slow.
+    """
 
     def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
         print(f"classification-server {version()}")
@@ -40,7 +43,7 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that lists the arguments whose values are paths; `completion` needs this list."""
+    """A parser that lists the arguments whose values are paths. The command `completion` needs this list."""
 
     def __init__(self, **options: Any) -> None:
         self.path_arguments: list[argparse.Action] = []
@@ -76,7 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status, which is 2 for an error that the user can fix."""
+    """Run the command line; return the exit status.
+
+    The exit status is 2 if an error occurred that the user can fix.
+    """
     options = build_parser().parse_args(arguments)
     try:
         status: int = options.run(options)

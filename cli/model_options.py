@@ -1,4 +1,7 @@
-"""The command-line options that name a model's files, and the settings that these options override."""
+"""The command-line options that name a model's files.
+
+Each option overrides an environment variable.
+"""
 
 import argparse
 import os
@@ -15,7 +18,7 @@ OPTIONS = {
 
 
 def add_model_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add the options with these names; each option overrides an environment variable."""
+    """Add the options with these names. Each option overrides an environment variable."""
     for name in names:
         variable, what = OPTIONS[name]
         parser.add_argument(
@@ -27,7 +30,10 @@ def add_model_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def environ(options: argparse.Namespace) -> Mapping[str, str]:
-    """Return the environment variables with the options' values; if no model is set, add the demo model."""
+    """Return the environment variables with the options' values.
+
+    If no model is set, the function adds the demo model.
+    """
     named = {
         variable: str(value)
         for name, (variable, _) in OPTIONS.items()

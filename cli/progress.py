@@ -1,4 +1,7 @@
-"""Shows the progress of a long command: a bar on a terminal, log lines elsewhere, nothing with --quiet."""
+"""Shows the progress of a long command.
+
+A terminal shows a bar. Other outputs get log lines. With --quiet, nothing is shown.
+"""
 
 import contextlib
 import itertools
@@ -16,9 +19,9 @@ Advance = Callable[[int], None]
 
 @contextlib.contextmanager
 def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> Iterator[Advance]:
-    """Yield a function that the caller calls with the number of items completed since the last call.
+    """Yield a function for the caller to report the number of items completed since the last call.
 
-    An earlier run completed `done` items; the rate and the remaining time do not include these items.
+    An earlier run completed `done` items. The rate and the remaining time do not include these items.
     """
     if quiet:
         yield lambda count: None
@@ -39,7 +42,10 @@ def progress(what: str, total: int, *, quiet: bool = False, done: int = 0) -> It
 
 @contextlib.contextmanager
 def step_progress(total: int, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Yield a function that the caller calls with a step's name before each of the `total` steps."""
+    """Yield a function for the caller to report the name of each step before the step begins.
+
+    There are `total` steps.
+    """
     number = itertools.count()
     if quiet:
         yield lambda step: None

@@ -1,4 +1,7 @@
-"""The paths of the demo model's files; `python -m demo.train` creates the files (demo/README.md)."""
+"""The paths of the demo model's files.
+
+The command `python -m demo.train` creates these files (see demo/README.md).
+"""
 
 from pathlib import Path
 

@@ -25,13 +25,17 @@ NAMES = [f"Digitus {species} {organ}" for species in SPECIES for organ in ORGANS
 """The class names, in the order of the model's outputs."""
 
 Drawing = Callable[[np.ndarray, int, Generator], Image.Image]
-"""Function that draws a digit from an array (8, 8), light on dark (organ 0) or dark on light (organ 1)."""
+"""Function that draws a digit from an array of the shape (8, 8).
+
+The digit is light on dark for organ 0, and dark on light for organ 1.
+"""
 
 
 class DigitSet(NamedTuple):
     """A set of digits: their indices in scikit-learn's data set, their pixels and their values (0 to 9).
 
-    `digits` has the pixels: float32 (n, 8, 8), from 0 to 1.
+    `digits` contains the pixels as a float32 array of the shape (n, 8, 8). The pixels have values from 0 to
+    1.
     """
 
     indices: np.ndarray
@@ -40,7 +44,10 @@ class DigitSet(NamedTuple):
 
 
 def split_digits() -> tuple[DigitSet, DigitSet, DigitSet]:
-    """Return the training, validation and test sets: 70, 15 and 15 % of the digits of each value."""
+    """Return the training, validation and test sets.
+
+    The sets contain 70 %, 15 % and 15 % of the digits of each value.
+    """
     data = load_digits()
     everything = DigitSet(np.arange(len(data.images)), (data.images / 16).astype(np.float32), data.target)
     training, rest = _split(everything, 0.3)
@@ -48,7 +55,10 @@ def split_digits() -> tuple[DigitSet, DigitSet, DigitSet]:
 
 
 def output_of(value: int, organ: int) -> int:
-    """Return the index of the model's output for a digit value and an organ (0: `albus`, 1: `niger`)."""
+    """Return the index of the model's output for a digit value and an organ.
+
+    The organ is 0 for `albus` and 1 for `niger`.
+    """
     return value * len(ORGANS) + organ
 
 
@@ -63,7 +73,11 @@ def draw_photo(digit: np.ndarray, organ: int, rng: Generator) -> Image.Image:
 
 
 def pixels(image: Image.Image) -> np.ndarray:
-    """Resize an image as the worker does: to uint8 (32, 32, 3), antialiased; the aspect ratio may change."""
+    """Resize an image to 32×32 pixels, as the worker does.
+
+    The result is a uint8 array of the shape (32, 32, 3). Resizing is antialiased, and may change the aspect
+    ratio.
+    """
     return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
@@ -71,7 +85,7 @@ def draw_all(digit_set: DigitSet, drawing: Drawing, *, copies: int = 1) -> tuple
     """Draw each digit `copies` times light on dark and `copies` times dark on light.
 
     Returns:
-        The images, uint8 (n, 32, 32, 3), and the indices of their classes (n,).
+        The images as a uint8 array (n, 32, 32, 3), and the indices of the images' classes as an array (n,).
     """
     images, outputs = [], []
     for index, digit, value in zip(*digit_set, strict=True):
@@ -84,7 +98,10 @@ def draw_all(digit_set: DigitSet, drawing: Drawing, *, copies: int = 1) -> tuple
 
 
 def _split(digit_set: DigitSet, share: float) -> tuple[DigitSet, DigitSet]:
-    """Split a set of digits in two; the second set gets the fraction `share` of each value's digits."""
+    """Split a set of digits in two sets.
+
+    The second set gets the fraction `share` of the digits of each value.
+    """
     left, right = train_test_split(
         np.arange(len(digit_set.values)), test_size=share, stratify=digit_set.values, random_state=SEED
     )

@@ -1,7 +1,8 @@
 """Draws an 8x8 digit as a photo: chalk on a slate (albus) or ink on paper (niger).
 
-A drawing depends only on its arguments and its random generator, so equal seeds give equal pixels. Digits are
-float32 arrays of shape (8, 8), from 0 (no stroke) to 1 (full stroke). Colours are RGB values from 0 to 255.
+A drawing depends only on its arguments and its random generator. Equal seeds therefore give equal pixels.
+Digits are float32 arrays of shape (8, 8), from 0 (no stroke) to 1 (full stroke). Colours are RGB values from
+0 to 255.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ Colour = tuple[float, float, float]
 Size = tuple[int, int]
 
 BORDER = 4
-"""Number of empty cells that are added on each side of a digit, as space to rotate and shift it."""
+"""Number of empty cells that are added on each side of a digit.
+
+The digit needs this space when it is rotated and shifted.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,16 @@ def random_style(organ: int, rng: Generator) -> Style:
 
 
 def random_size(rng: Generator) -> Size:
-    """Return a random width and height in pixels; the longer side is up to 1.5 times the shorter side."""
+    """Return a random width and height in pixels.
+
+    The longer side is at most 1.5 times as long as the shorter side.
+    """
     side, aspect = rng.uniform(72, 200), 1.5 ** rng.uniform(-1, 1)
     return round(side * aspect**0.5), round(side / aspect**0.5)
 
 
 def photo(digit: np.ndarray, style: Style, size: Size, rng: Generator) -> Image.Image:
-    """Draw `digit` as an RGB image; `size` is its width and height in pixels."""
+    """Draw `digit` as an RGB image. `size` is the image's width and height in pixels."""
     width, height = size
     mask = _strokes(digit, style, size)
     if style.chalk:
@@ -91,7 +98,10 @@ def _tinted(brightness: float, rng: Generator) -> Colour:
 
 
 def _strokes(digit: np.ndarray, style: Style, size: Size) -> np.ndarray:
-    """Return the share of each pixel that the digit's stroke covers: float32 (height, width), 0 to 1."""
+    """Return a float32 array (height, width) that shows how much the digit's stroke covers each pixel.
+
+    The values are from 0 (not covered) to 1 (fully covered).
+    """
     width, height = size
     cells_per_pixel = len(digit) / (style.fill * min(size))
     angle = np.radians(style.angle_degrees)
@@ -108,7 +118,7 @@ def _strokes(digit: np.ndarray, style: Style, size: Size) -> np.ndarray:
 
 
 def _surface(style: Style, size: Size, rng: Generator) -> np.ndarray:
-    """Draw paper or slate under uneven light: float32 (height, width, 3)."""
+    """Draw paper or slate under uneven light, as a float32 array of the shape (height, width, 3)."""
     blotches = Image.fromarray(rng.uniform(-1, 1, (4, 4)).astype(np.float32))
     light = 1 + style.light * np.asarray(blotches.resize(size, Image.Resampling.BICUBIC))
     if style.rule:

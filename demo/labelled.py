@@ -1,6 +1,6 @@
 """Draws labelled photos for a trial of the `calibrate` command: `python -m demo.labelled FOLDER`.
 
-The photos show the validation digits, from which the demo's thresholds were computed. The
+The photos show the validation digits. The demo model's thresholds were computed from the same digits. The
 random styles of these photos did not occur in the model's training.
 """
 
@@ -15,11 +15,15 @@ from demo.digits import NAMES, ORGANS, draw_photo, output_of, split_digits
 LABELLED_SEED = 99
 """Random seed of the labelled photos.
 
-It differs from `SEED`, so these photos get other random styles than the photos for the demo's thresholds."""
+This seed differs from `SEED`, from which the photos for the demo model's thresholds get their random styles.
+"""
 
 
 def write_labelled(folder: Path, each: int) -> None:
-    """Write up to `each` photos of every class into a folder with the name of the class."""
+    """Write the photos of each class into a folder with the class's name.
+
+    Each class gets at most `each` photos.
+    """
     _, validation, _ = split_digits()
     for value in range(10):
         indices = np.flatnonzero(validation.values == value)[:each]

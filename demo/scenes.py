@@ -1,4 +1,4 @@
-"""Draws the demo's sample images with digits of the test set, and writes the right classes of each image."""
+"""Draws the sample images from digits of the test set, and writes the right classes of each image."""
 
 import json
 from typing import Any
@@ -14,18 +14,30 @@ from demo.draw import PAPER, SLATE, photo
 STYLES = (SLATE, PAPER)
 DESK = (640, 480)
 CARDS = ((7, 0, 11, (30, 30), 240), (7, 1, 21, (380, 50), 220), (2, 0, 4, (235, 290), 170))
-"""The cards, each with a digit, in the sample image of a desk.
+"""The cards in the sample image of a desk. Each card shows a digit.
 
-A card has the digit's value, its organ (0: `albus`, 1: `niger`) and its index among the test digits of this
-value, then the top left corner and the side of the card in pixels."""
+A card is specified by these values, in this order:
+
+- the digit's value
+- the organ: 0 is `albus`, and 1 is `niger`
+- the digit's index among the test digits of the same value
+- the top left corner of the card, in pixels
+- the side of the card, in pixels
+"""
 INSET = 10
 """Distance between the edge of a card and the edge of the card's region, in pixels."""
 SINGLES = (2, 1, 4, 12, 0, 7, 4, 7, 0, 5)
-"""For each value from 0 to 9, the index of the digit in samples/digits/ among the value's test digits."""
+"""The digits in samples/digits/, one for each value from 0 to 9.
+
+Each number is the digit's index among the test digits of the same value.
+"""
 
 
 def write_samples(test: DigitSet) -> None:
-    """Write the sample images, and expected.json with the `regions` field and the classes of each image."""
+    """Write the sample images and the file expected.json.
+
+    For each image, expected.json contains the form field `regions` and the right classes.
+    """
     (SAMPLES / "digits").mkdir(parents=True, exist_ok=True)
     rng = default_rng(SEED)
     siete = photo(_pick(test, 7, 4), SLATE, (320, 240), rng)
@@ -55,13 +67,19 @@ def _expected(*classes: tuple[int, int], regions: str | None = None) -> dict[str
 
 
 def _regions() -> str:
-    """Return the cards' regions in the format of the form field `regions`: `x,y,side;x,y,side`."""
+    """Return the cards' regions as the text `x,y,side;x,y,side`.
+
+    This is the format of the form field `regions`.
+    """
     squares = ((x + INSET, y + INSET, side - 2 * INSET) for _, _, _, (x, y), side in CARDS)
     return ";".join(f"{x},{y},{side}" for x, y, side in squares)
 
 
 def _desk(test: DigitSet, rng: Generator) -> Image.Image:
-    """Draw a wooden desk with a large slate, a sheet of paper and a small slate; each shows a digit."""
+    """Draw a wooden desk with a large slate, a sheet of paper and a small slate.
+
+    Each of the three objects shows a digit.
+    """
     desk = _wood(rng)
     shadows = Image.new("L", DESK, 0)
     for _, _, _, (x, y), side in CARDS:

@@ -1,4 +1,7 @@
-"""Makes the demo model, its classes, its thresholds and the sample images: `python -m demo.train`."""
+"""Makes the demo model, its classes, its thresholds and the sample images.
+
+The command is `python -m demo.train`.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -14,11 +17,17 @@ from demo.digits import NAMES, SEED, SIDE, DigitSet, draw_all, draw_photo, draw_
 from demo.scenes import write_samples
 
 COPIES = 10
-"""Number of photos of each training digit that are drawn light on dark; as many are drawn dark on light."""
+"""Number of photos that show each training digit light on dark.
+
+The same number of photos show the digit dark on light.
+"""
 EMPTY_IMAGES = 4000
-"""Number of training images without a digit, for which the model must learn low scores."""
+"""Number of training images without a digit. The model learns to give low scores to such images."""
 CHECK_COPIES = 2
-"""Number of photos of each validation digit that are drawn light on dark; as many are drawn dark on light."""
+"""Number of photos that show each validation digit light on dark.
+
+The same number of photos show the digit dark on light.
+"""
 EPOCHS = 10
 BATCH = 64
 HEADER = ("class", "top1_minval", "top1_maxval", "top2_minval", "top2_maxval", "correct_percentage")
@@ -27,22 +36,31 @@ Row = tuple[float | None, ...]
 
 
 def scores_of(model: Any, images: np.ndarray) -> np.ndarray:
-    """Return the model's scores, float32 (n, 20), for images, uint8 (n, 32, 32, 3)."""
+    """Return the model's scores for n images.
+
+    The images are a uint8 array (n, 32, 32, 3). The scores are a float32 array (n, 20).
+    """
     return np.asarray(model.predict(_preprocess(images), batch_size=256, verbose=0))
 
 
 def accuracy(scores: np.ndarray, outputs: np.ndarray) -> float:
-    """Return the share of images whose right class (`outputs`) has the highest score in `scores` (n, 20)."""
+    """Return the share of images whose right class has the highest score.
+
+    `scores` has the shape (n, 20). `outputs` contains the index of each image's right class.
+    """
     return float((scores.argmax(axis=1) == outputs).mean())
 
 
 def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
     """Compute a row of thresholds.csv for each class from scores (n, 20) and right classes (n,).
 
-    The first two numbers of a row are the class's lowest and highest score on images for which the class had
-    the highest score and was right. The next two numbers are the class's lowest and highest score on images
-    for which the class had the second-highest score, or had the highest score but was wrong. The last number
-    of a row is the share of the class's images for which the class had the highest score.
+    A row contains these numbers, in this order:
+
+    - The first two numbers are the lowest and highest score of the class's correct best answers. The best
+      answer to an image is the class with the highest score.
+    - The next two numbers are the class's lowest and highest score in all wrong best answers and second-best
+      answers.
+    - The last number is the share of the class's images for which the class had the highest score.
     """
     second, best = np.argsort(scores, axis=1)[:, -2:].T
     rows: list[Row] = []
@@ -56,13 +74,16 @@ def threshold_rows(scores: np.ndarray, outputs: np.ndarray) -> list[Row]:
 
 
 def empty_images(digit_set: DigitSet, count: int) -> np.ndarray:
-    """Draw empty paper, shuffled digits and pieces of photos as uint8 (count, 32, 32, 3)."""
+    """Draw `count` images without a digit, as a uint8 array (count, 32, 32, 3).
+
+    The images show empty paper, shuffled digits or pieces of photos.
+    """
     scenes = [Image.fromarray(scene) for scene in load_sample_images().images]
     return np.stack([pixels(_empty_image(digit_set, scenes, number)) for number in range(count)])
 
 
 def build() -> Any:
-    """Build the network of three convolution layers and a softmax layer, with 44,084 weights in total."""
+    """Build the network of three convolution layers and a softmax layer. The network has 44,084 weights."""
     from keras import Input, Sequential, layers
 
     blocks = []
@@ -88,7 +109,7 @@ def train(digit_set: DigitSet) -> Any:
 
 
 def write_thresholds(rows: Sequence[Row]) -> None:
-    """Write thresholds.csv; a missing value is an empty cell."""
+    """Write thresholds.csv. If a value is missing, the cell is empty."""
     with THRESHOLDS.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
@@ -113,7 +134,7 @@ def main() -> None:
 
 
 def _preprocess(images: np.ndarray) -> np.ndarray:
-    """Apply the preprocessing of inception_v3: float32, -1 to 1."""
+    """Apply the preprocessing of inception_v3. The result contains float32 values from -1 to 1."""
     return images.astype(np.float32) / 127.5 - 1
 
 
@@ -135,8 +156,9 @@ def _empty_image(digit_set: DigitSet, scenes: list[Image.Image], number: int) ->
 
 
 def _training_data(digit_set: DigitSet) -> tuple[np.ndarray, np.ndarray]:
-    """Return inputs (n, 32, 32, 3), float32 from -1 to 1, and targets (n, 20).
+    """Return the inputs and the targets for the training.
 
+    The inputs are a float32 array (n, 32, 32, 3) with values from -1 to 1. The targets are an array (n, 20).
     For an image without a digit, the target score is 1/20 for every class.
     """
     images, outputs = draw_all(digit_set, draw_photo, copies=COPIES)

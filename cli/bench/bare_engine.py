@@ -1,8 +1,8 @@
 """Measures the speed of image decoding and of the model, without HTTP and Redis.
 
-`python -m cli.bench.bare_engine < plans` makes the measurements that JSON plans request. `bench` compares
-the service with the engine alone: both use the same decoding, engine and CPU cores. As in the service, the
-next batch is decoded while the model processes the current batch.
+`python -m cli.bench.bare_engine < plans` reads plans in JSON format and makes the measurements of each plan.
+`bench` compares the service with the engine alone. Both use the same image decoding, engine and CPU cores.
+While the model processes a batch, threads decode the images of the next batch. The service does the same.
 """
 
 import json
@@ -30,8 +30,8 @@ from worker.warm_up import warm_up
 def main() -> int:
     """Read a JSON plan from each line of stdin; print one JSON line of measurements for each plan.
 
-    The first plan requests all measurements. Each later plan requests only the images per second in full
-    batches, and the time of a single image.
+    The first plan requests all measurements. Each later plan requests two measurements: the images per second
+    in full batches, and the time of a single image.
     """
     settings, plan = Settings.from_environ(), json.loads(sys.stdin.readline())
     bare = BareEngine.build(settings, [Path(each).read_bytes() for each in plan["images"]])
@@ -48,7 +48,7 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class BareEngine:
-    """An inference engine after its warm-up, and the images with which its speed is measured."""
+    """An inference engine that has run once for each batch size, and the images to measure its speed."""
 
     engine: Engine
     spec: PixelSpec
@@ -82,7 +82,10 @@ class BareEngine:
         return _median_ms(lambda: self.engine.run(self._decode(self.images[0])), seconds)
 
     def pipelined(self, seconds: float) -> float:
-        """Return images/s in full batches; the next batch is decoded while the model runs the current one."""
+        """Return the images per second in full batches.
+
+        While the model runs a batch, threads decode the images of the next batch.
+        """
         batch = [self.images[n % len(self.images)] for n in range(self.engine.input_batch)]
         ends: list[float] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -125,7 +128,10 @@ def _median_ms(run: Callable[[], object], seconds: float) -> float:
 
 
 Run = Callable[[Any], object]
-"""Function that runs a model on the pixels of n images: uint8 [n, height, width, channels]."""
+"""Function that runs a model on the pixels of n images.
+
+The pixels are a uint8 array of the shape [n, height, width, channels].
+"""
 
 
 def compare_with_keras(
@@ -133,7 +139,7 @@ def compare_with_keras(
 ) -> dict[str, dict[int, float]]:
     """Return the images per second for each batch size: with float32, with bfloat16, and with Keras.
 
-    Engine and Keras run alternately, so that changes of the machine's speed affect both equally.
+    The engine and Keras run alternately. A change of the machine's speed then affects both equally.
     """
     runs: dict[str, Run] = {"float32": engine.run, **_bfloat16(settings), "predict": _predict(settings)}
     speeds: dict[str, dict[int, float]] = {name: {} for name in runs}
@@ -144,7 +150,7 @@ def compare_with_keras(
 
 
 def _by_turns(runs: Mapping[str, Run], pixels: NDArray[np.uint8], seconds: float) -> dict[str, float]:
-    """Run all functions alternately; return the median time of each function, in milliseconds."""
+    """Run the functions in turn, several times; return each function's median time in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run(pixels)
@@ -156,7 +162,11 @@ def _by_turns(runs: Mapping[str, Run], pixels: NDArray[np.uint8], seconds: float
 
 
 def _bfloat16(settings: Settings) -> dict[str, Run]:
-    """Return a dict with a bfloat16 engine's `run`, or an empty dict if bfloat16 changes the answers."""
+    """Return a dict with the `run` function of a bfloat16 engine.
+
+    The dict is empty if the engine refuses bfloat16, for example because bfloat16 changes the model's
+    answers.
+    """
     try:
         return {"bfloat16": Engine.build(replace(settings, precision="bfloat16")).run}
     except ModelError:
@@ -164,7 +174,10 @@ def _bfloat16(settings: Settings) -> dict[str, Run]:
 
 
 def _predict(settings: Settings) -> Run:
-    """Return a function that calls Keras' `model.predict` as the original server does."""
+    """Return a function that calls Keras' `model.predict`.
+
+    The server that this project replaces also calls `model.predict`.
+    """
     import keras
 
     model = keras.models.load_model(settings.model, compile=False)

@@ -58,7 +58,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the measurements; return the exit status, which is 1 if an answer was wrong or missing.
+    """Print the measurements; return the exit status.
+
+    The exit status is 1 if an answer was wrong or missing.
 
     Raises:
         CommandError: a package is missing, there are no images, or a process did not start.

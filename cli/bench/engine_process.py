@@ -1,4 +1,7 @@
-"""Runs `cli.bench.bare_engine`, which measures the engine without the service, as a child process."""
+"""Runs `cli.bench.bare_engine` as a child process.
+
+`cli.bench.bare_engine` measures the engine without the service.
+"""
 
 import json
 import os

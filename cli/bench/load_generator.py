@@ -3,10 +3,10 @@
 `python -m cli.bench.load_generator` reads a plan from stdin, and prints the measurements as JSON.
 
 In a closed loop, each client sends its next request as soon as its previous request is answered. In an open
-loop, requests are sent at random times (a Poisson process), whether earlier requests are answered or not. In
-an open loop, latency is measured from a request's planned time, even if the request was sent later. The bytes
-of all requests are built before the first request is sent. The load generator checks the status, length and
-best classes of each answer.
+loop, requests are sent at random times (a Poisson process). These times do not depend on the answers. In an
+open loop, the latency of a request is measured from the request's planned time. The bytes of all requests are
+built before the first request is sent. The load generator checks the status, length and best classes of each
+answer.
 """
 
 import asyncio
@@ -32,7 +32,10 @@ MAX_CONNECTIONS = 256
 
 @dataclass
 class Plan:
-    """Specifies the load by `clients` (closed loop) or by `rate` (requests per second in an open loop)."""
+    """The load that a plan specifies, as a closed loop or as an open loop.
+
+    A closed loop has `clients` clients. An open loop has `rate` requests per second.
+    """
 
     url: str
     images: list[str]
@@ -43,17 +46,20 @@ class Plan:
     expected: list[list[str]] = field(default_factory=list)
     """For each image, the expected best class of each region.
 
-    If the list is empty, all answers to an image must have the same best classes as the first answer.
+    If this list is empty, the first answer to an image specifies the expected best classes.
     """
 
 
 @dataclass
 class Outcome:
-    """Each answer's latency in milliseconds (`times`), and the numbers of answers and of errors."""
+    """The measurements: each answer's latency in milliseconds (`times`), and counts of answers and errors."""
 
     times: list[float] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
-    """When answers arrived, in seconds after the start; answers after the plan's duration are left out."""
+    """The times at which answers arrived, in seconds after the start.
+
+    Answers that arrived after the plan's duration are left out.
+    """
     stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
@@ -61,7 +67,7 @@ class Outcome:
 
 
 def build_requests(plan: Plan) -> list[bytes]:
-    """Return the bytes of one POST /classify request for each image."""
+    """Return the bytes of one request to POST /classify for each image."""
     host, requests = urlsplit(plan.url).netloc, []
     key = f"X-API-Key: {plan.key}\r\n" if plan.key else ""
     for path in plan.images:
@@ -74,18 +80,18 @@ def build_requests(plan: Plan) -> list[bytes]:
 
 
 class Connection(asyncio.Protocol):
-    """A persistent HTTP connection, which passes each complete answer to the load generator."""
+    """A persistent HTTP connection that passes each complete answer to the load generator."""
 
     def __init__(self, generator: "LoadGenerator") -> None:
         self.generator, self.received = generator, bytearray()
         self.due, self.number = 0.0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the asyncio transport, through which `send` writes requests."""
+        """Store the asyncio transport. The method `send` writes requests to this transport."""
         self.transport: Any = transport
 
     def send(self, due: float, number: int) -> None:
-        """Send the request with index `number`; its latency is measured from the time `due`."""
+        """Send the request with index `number`. The request's latency is measured from the time `due`."""
         self.due, self.number = due, number
         self.transport.write(self.generator.requests[number])
 
@@ -100,7 +106,7 @@ class Connection(asyncio.Protocol):
             self.generator.answered(self, head, body)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Report that the server closed the connection."""
+        """Tell the load generator that the connection is closed."""
         self.generator.lost(self)
 
 
@@ -144,7 +150,10 @@ class LoadGenerator:
             self._send(self.late.popleft())
 
     async def _send_at_random(self) -> None:
-        """Send `rate` requests per second on average, at random moments, on idle or new connections."""
+        """Send `rate` requests per second on average, at random times.
+
+        A request uses an idle connection or a new connection.
+        """
         rng, due = random.Random(0), time.perf_counter()
         end = due + self.plan.seconds
         while (due := due + rng.expovariate(self.plan.rate)) < end:
@@ -197,7 +206,10 @@ class LoadGenerator:
             self.outcome.stages[name] += float(milliseconds)
 
     def lost(self, connection: Connection) -> None:
-        """Count a connection that the server closed before it answered; ignore idle connections."""
+        """Count a connection that closed while a request was waiting for its answer.
+
+        A connection without such a request is not counted.
+        """
         self.connections -= 1
         if connection in self.idle:
             self.idle.remove(connection)

@@ -1,4 +1,8 @@
-"""The models that `bench` measures: the user's own model, or InceptionV3 and the small demo model."""
+"""The models that `bench` measures.
+
+If the user has set a model, `bench` measures this model. Otherwise `bench` measures InceptionV3 and the demo
+model.
+"""
 
 import os
 from dataclasses import dataclass
@@ -20,17 +24,23 @@ class Subject:
 
 
 def own(images: list[Path]) -> Subject:
-    """Return the user's model, which INFERENCE_MODEL names."""
+    """Return the user's model. The environment variable INFERENCE_MODEL contains the path of this model."""
     return Subject("own", {}, images or _photos())
 
 
 def light() -> Subject:
-    """Return the small demo model, with images of its input size, so that decoding takes little time."""
+    """Return the demo model, with images of 32×32 pixels.
+
+    This is the size of the model's input, so decoding takes little time.
+    """
     return Subject("light", demo.SETTINGS, _thumbnails())
 
 
 def inception() -> Subject:
-    """Return InceptionV3 for 299×299 pixels with random weights, which is stored in the user's cache."""
+    """Return InceptionV3 for images of 299×299 pixels, with random weights.
+
+    The model's file is stored in the user's cache.
+    """
     model, classes, thresholds = (
         CACHE / name for name in ("inception_v3_299.h5", "classes.txt", "thresholds.csv")
     )
@@ -52,7 +62,8 @@ def inception() -> Subject:
 def _randomize_normalization(network: Any) -> None:
     """Set the weights of the normalization layers to values like those of a trained network.
 
-    With their initial weights, normalization layers change nothing, so TensorFlow would remove these layers.
+    With their initial weights, normalization layers change nothing. TensorFlow would then remove these
+    layers.
     """
     import keras
     import numpy as np
@@ -65,7 +76,10 @@ def _randomize_normalization(network: Any) -> None:
 
 
 def _photos() -> list[Path]:
-    """Generate 640×480 images of smooth shapes with noise, so that JPEG compresses them like photos."""
+    """Generate images of 640×480 pixels that show smooth shapes with noise.
+
+    JPEG compresses these images about as much as photos.
+    """
     import numpy as np
     from PIL import Image
 

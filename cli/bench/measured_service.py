@@ -1,6 +1,7 @@
 """Measures the speed, CPU time and memory of a service.
 
-`bench` starts a service with `classification-server serve`, or measures the running service at --url.
+`bench` starts a service with `classification-server serve`. With the option `--url`, `bench` measures the
+running service at this URL.
 """
 
 import contextlib
@@ -25,12 +26,15 @@ PUBLISH_SECONDS = 2.5
 """Maximum time to wait for the workers' metrics after the last answer, in seconds."""
 
 COMMANDS = {"gateway": "gunicorn", "redis": "valkey", "worker": "-m worker"}
-"""For each part of the service, a text that identifies the command lines of the part's processes."""
+"""A text for each part of the service (gateway, Redis, worker) that its processes' command lines contain."""
 
 
 @dataclass
 class MeasuredService:
-    """A service to measure; `processes` contains the processes of each part if `bench` started it."""
+    """A service to measure.
+
+    If `bench` started the service, `processes` contains the processes of gateway, Redis and workers.
+    """
 
     url: str
     key: str = ""
@@ -39,7 +43,11 @@ class MeasuredService:
     def load(
         self, images: Sequence[Path], seconds: float, *, clients: int = 0, rate: float = 0.0
     ) -> dict[str, Any]:
-        """Send requests; return speed, latencies, mean batch size, and each part's CPU time and memory."""
+        """Send requests; return the measurements of the service.
+
+        The measurements are speed, latencies, mean batch size, and the CPU time and memory of gateway, Redis
+        and workers.
+        """
         plan = Plan(self.url, [str(each) for each in images], seconds, clients, rate, self.key)
         cpu, before = self._cpu(), self._model_totals()
         outcome = generate_load(plan)
@@ -66,7 +74,10 @@ class MeasuredService:
         }
 
     def idle(self, seconds: float) -> dict[str, float]:
-        """Return the percentage of one CPU core that each part uses while no requests arrive."""
+        """Return the CPU time of gateway, Redis and workers in percent of one core.
+
+        During this measurement, no requests arrive.
+        """
         time.sleep(2)  # A service that has just started may still use the CPU.
         before = self._cpu()
         time.sleep(seconds)
@@ -82,7 +93,10 @@ class MeasuredService:
         return {part: sum(map(_bytes, processes)) / 1e6 for part, processes in self.processes.items()}
 
     def _model_work(self, before: tuple[float, float, float], answered: int) -> list[float]:
-        """Wait until the workers' metrics include all answers; return how much each total has grown."""
+        """Wait until the workers' metrics include all answers; return how much each total has grown.
+
+        The wait ends after `PUBLISH_SECONDS` at the latest.
+        """
         end = time.monotonic() + PUBLISH_SECONDS
         while True:
             work = [now - then for now, then in zip(self._model_totals(), before, strict=True)]
@@ -91,7 +105,7 @@ class MeasuredService:
             time.sleep(0.1)
 
     def _model_totals(self) -> tuple[float, float, float]:
-        """Return totals of all workers: inputs, runs of the model, and the runs' duration in seconds."""
+        """Return totals of all workers: the inputs, the runs of the model, and the seconds of these runs."""
         headers = {"X-API-Key": self.key} if self.key else {}
         request = urllib.request.Request(f"{self.url}/metrics", headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -115,7 +129,10 @@ def started(environ: dict[str, str]) -> Iterator[MeasuredService]:
 
 
 def _bytes(process: psutil.Process) -> int:
-    """Return a process's memory in bytes; on Linux, memory shared by n processes is divided by n."""
+    """Return the memory of a process in bytes.
+
+    On Linux, memory that n processes share counts as 1/n for each process.
+    """
     memory = process.memory_full_info()
     return int(getattr(memory, "pss", 0) or memory.rss)
 

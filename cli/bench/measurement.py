@@ -9,13 +9,16 @@ from cli.bench.measured_models import Subject
 from cli.bench.measured_service import MeasuredService, started
 
 Step = Callable[[str], None]
-"""Function that is called with the name of each measurement before the measurement begins."""
+"""Function to call before each measurement, with the name of the measurement."""
 
 CAPACITY_SHARES = (0.5, 0.8)
-"""Request rates of the open-loop measurements, as shares of the highest speed in the closed loops."""
+"""The request rates in open loops, as fractions of the highest speed in closed loops."""
 
 ROUNDS = 3
-"""Number of rounds that measure the engine and then the service, because a machine's speed varies."""
+"""Number of rounds. Each round measures the engine and then the service.
+
+Several rounds are necessary, because the speed of a machine varies.
+"""
 
 
 def steps(clients: list[int], *, bare: bool) -> int:
@@ -24,7 +27,10 @@ def steps(clients: list[int], *, bare: bool) -> int:
 
 
 def measure(subject: Subject, clients: list[int], seconds: float, step: Step) -> dict[str, Any]:
-    """Measure a model on this machine: the engine without the service, the service, then both alternately."""
+    """Measure a model on this machine.
+
+    The measurements are made in this order: the engine without the service, the service, both alternately.
+    """
     step(f"{subject.name}: decoding and model without the service")
     images = [str(each) for each in subject.images]
     with bare_engine(subject.environ) as measure_engine:
@@ -76,7 +82,7 @@ def measure_elsewhere(
 def loads(
     service: MeasuredService, subject: Subject, clients: list[int], seconds: float, step: Step
 ) -> list[dict[str, Any]]:
-    """Measure a closed loop for each number of clients, then an open loop for each of `CAPACITY_SHARES`."""
+    """Measure a closed loop for each number of clients, then an open loop for each request rate."""
     # The first requests are slower, so they are not counted.
     service.load(subject.images, min(seconds, 2.0), clients=4)
     runs = []

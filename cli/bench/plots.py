@@ -17,13 +17,16 @@ COLORS = {
     "infer": "#228833",
     "network": "#bbbbbb",
 }
-"""Colours from Paul Tol's schemes, which colour-blind readers can distinguish."""
+"""Colours that colour-blind readers can distinguish, from the colour schemes of Paul Tol."""
 
 LABELS = {"infer": "model", "gateway": "gateway and Redis", "network": "client and network"}
 
 
 def draw(result: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw throughput and latency by load, and the time of each stage; return the paths of the charts."""
+    """Draw the charts; return their paths.
+
+    The charts show the throughput and latency by load, and the time of each stage of a request.
+    """
     figure, (rates, latency, stages) = pyplot.subplots(1, 3, figsize=(15, 4.6), constrained_layout=True)
     figure.suptitle(f"classification-server, {result['model']}", fontweight="bold")
     closed = [run for run in result["runs"] if run["clients"]]
@@ -64,7 +67,7 @@ def _latency(axes: Axes, closed: list[dict[str, Any]], opened: list[dict[str, An
 
 
 def _stages(axes: Axes, closed: list[dict[str, Any]]) -> None:
-    """Draw the mean time of each stage of a request; `network` is the time outside the server."""
+    """Draw the mean time of each stage of a request. The stage `network` is the time outside the server."""
     labels = [str(run["clients"]) for run in closed]
     bottom = [0.0] * len(closed)
     for name in ("queue", "decode", "infer", "gateway", "network"):

@@ -1,4 +1,7 @@
-"""Finds the fastest settings for a model on this machine: tries batch sizes, threads and precisions."""
+"""Finds the fastest settings for a model on this machine.
+
+The module measures combinations of batch size, number of threads and precision.
+"""
 
 import os
 from collections.abc import Callable
@@ -13,16 +16,19 @@ from cli.bench.measured_models import Subject
 PRECISIONS = ("float32", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ENOUGH = 0.97
-"""Minimum speed, as a share of the best speed, at which fewer threads or a smaller batch are chosen."""
+"""The minimum speed of the chosen settings, as a fraction of the best measured speed.
+
+Among the settings that reach this speed, fewer threads and smaller batches are preferred.
+"""
 
 MIN_BFLOAT16_GAIN = 1.1
-"""Minimum ratio of bfloat16's speed to float32's speed at which bfloat16 is chosen."""
+"""The minimum ratio of bfloat16's speed to float32's speed. With a lower ratio, float32 is chosen."""
 
 
 def tune(subject: Subject, seconds: float, step: Callable[[str], None]) -> list[dict[str, Any]]:
     """Measure the engine with each combination of settings.
 
-    For a combination that a worker would refuse, the result contains an `error` instead of measurements.
+    A worker may refuse a combination. The result then contains an `error` instead of measurements.
     """
     return [_try(subject, seconds, step, precision, threads) for precision, threads in _choices()]
 
@@ -33,7 +39,10 @@ def steps() -> int:
 
 
 def _choices() -> list[tuple[str, int]]:
-    """Return the combinations to measure: each precision with all CPU cores, and with half of the cores."""
+    """Return the combinations of settings to measure.
+
+    Each precision is measured with all CPU cores, and with half of the cores.
+    """
     cores = os.cpu_count() or 1
     threads = (cores, cores // 2) if cores > 1 else (1,)
     return [(precision, each) for precision in PRECISIONS for each in threads]
@@ -61,7 +70,7 @@ def _name(choice: dict[str, Any]) -> str:
 def propose(tried: list[dict[str, Any]]) -> dict[str, str]:
     """Return the settings to use: the fewest threads and the smallest batch with nearly the best speed.
 
-    With smaller batches, callers wait a shorter time for their answers. The precision is float32, unless
+    Callers wait a shorter time for their answers if batches are small. The precision is float32, unless
     bfloat16 is more than 10 % faster than float32.
     """
     float32, bfloat16 = (_measured(tried, precision) for precision in PRECISIONS)

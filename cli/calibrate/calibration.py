@@ -1,4 +1,4 @@
-"""Computes thresholds from labelled images, and measures how accurate the model and the thresholds are."""
+"""Computes thresholds from labelled images; measures the accuracy of the model and of the thresholds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ from worker.engine import Engine
 
 @dataclass(frozen=True)
 class Method:
-    """The goal of the thresholds, and how they are evaluated: by cross-validation, or on hold-out images."""
+    """The goal that the thresholds must reach, and the method by which the thresholds are evaluated.
+
+    The method is cross-validation or an evaluation on hold-out images.
+    """
 
     goal: Goal
     folds: int = 5
@@ -27,7 +30,10 @@ class Method:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The results of a calibration, which the report shows; `--json` prints only `facts`."""
+    """The results of a calibration. The report shows these results.
+
+    The option `--json` prints only `facts`.
+    """
 
     classes: Sequence[str]
     scored: ScoredImages
@@ -83,7 +89,10 @@ def _check_scores(scored: ScoredImages, settings: Settings) -> None:
 
 
 def _settings_facts(settings: Settings, engine: Engine) -> dict[str, Any]:
-    """Return the settings on which the thresholds depend; with other values, the thresholds are invalid."""
+    """Return the settings on which the thresholds depend.
+
+    If one of these settings changes, the thresholds are no longer valid.
+    """
     return {
         "INPUT_HEIGHT": engine.height,
         "INPUT_WIDTH": engine.width,

@@ -51,7 +51,10 @@ def page(found: Calibration) -> str:
 
 
 def _top_mistakes(found: Calibration) -> list[dict[str, Any]]:
-    """Return the wrong answers with the highest scores, which show errors of the model or wrong labels."""
+    """Return the wrong answers with the highest scores.
+
+    Such answers show errors of the model or wrong labels.
+    """
     answers = found.scored.answers
     wrong = np.flatnonzero(~answers.right)
     order = wrong[np.argsort(-answers.scores[wrong, 0], kind="stable")][:MAX_MISTAKES]

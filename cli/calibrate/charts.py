@@ -1,4 +1,7 @@
-"""Draws the report's charts as SVG data URLs, so that the HTML page needs no other file."""
+"""Draws the report's charts as SVG data URLs.
+
+The HTML page contains these charts, so the page loads no other file.
+"""
 
 import io
 from base64 import b64encode
@@ -17,7 +20,10 @@ from cli.calibrate.scoring import Answers
 
 BLUE, ORANGE, GREY = "#1667c1", "#c8520c", "#8a94a3"
 MAX_CLASSES = 40
-"""Maximum number of classes in the confusion matrix, which shows the classes with the most errors."""
+"""Maximum number of classes in the confusion matrix.
+
+If there are more classes, the matrix shows those with the most errors.
+"""
 
 POINTS: dict[str, Any] = {"fmt": "o", "color": BLUE, "markersize": 5, "capsize": 2, "linewidth": 1.2}
 CHOSEN: dict[str, Any] = {"color": BLUE, "markersize": 8, "clip_on": False, "label": "the chosen thresholds"}
@@ -35,7 +41,10 @@ STYLE: Any = {
 
 
 def reliability(bins: Sequence[dict[str, Any]]) -> str:
-    """Draw a reliability diagram: the share of correct answers, and the number of images, by score."""
+    """Draw a reliability diagram.
+
+    The diagram shows the share of correct answers and the number of images for each range of scores.
+    """
     with _figure(4.4, 4.2) as (figure, data_url):
         upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
         upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
@@ -52,7 +61,10 @@ def reliability(bins: Sequence[dict[str, Any]]) -> str:
 
 
 def thresholds(answers: Answers, evaluation: Evaluation) -> str:
-    """Draw precision by share of accepted answers: for common thresholds, and for the chosen thresholds."""
+    """Draw the precision for each share of accepted answers.
+
+    The chart shows thresholds that all classes have in common, and the chosen thresholds.
+    """
     with _figure(4.4, 4.2) as (figure, data_url):
         axes = figure.subplots()
         x, y = precision_by_coverage(answers)
@@ -74,7 +86,7 @@ def thresholds(answers: Answers, evaluation: Evaluation) -> str:
 
 
 def confusions(answers: Answers, names: Sequence[str]) -> str:
-    """Draw the confusion matrix: a row for each true class, and a column for each answered class."""
+    """Draw the confusion matrix: a row for each true class, and a column for each predicted class."""
     chosen = _most_confused(answers, len(names))
     counts = np.zeros((len(chosen), len(chosen)))
     place = {index: at for at, index in enumerate(chosen)}

@@ -1,14 +1,14 @@
-"""Chooses each class's threshold from the model's answers to labelled images; writes thresholds.csv.
+"""Chooses a threshold for each class from the model's answers to labelled images; writes thresholds.csv.
 
 A row of thresholds.csv contains statistics of a class's answers. From the row, the service computes the
-class's threshold t and accepts scores above t:
+class's threshold t. The service accepts scores above t:
 
     t = top1_min - (1 - correct) * (top1_min - top2_max) / 2
 
 This module writes `top1_min` and `top2_max` into the row. `top1_min` is the lowest score to accept.
 `top2_max` is the highest score below `top1_min` that a wrong or second-best answer has. For each value of
-`correct`, the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the
-answers that this module has chosen.
+`correct`, the threshold t lies between `top1_min` and `top2_max`. So the service accepts exactly the answers
+that this module has chosen.
 """
 
 import csv
@@ -31,21 +31,21 @@ Counts = NDArray[np.intp]
 MAX_INTERVAL = 0.2
 """Maximum width of the 95 % confidence interval of a class's precision.
 
-A class with a wider interval has too few answers. A class has enough answers with 16 correct answers, or with
-24 answers of which one is wrong.
+A class with a wider interval has too few answers. For example, 16 answers are enough if all are correct. If
+one answer is wrong, 24 answers are enough.
 """
 
 UNREACHABLE = "1.0000"
-"""A threshold that no score exceeds."""
+"""A threshold above all scores, so that the service accepts no answer."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """The precision that thresholds must reach among the answers above the service's minimum threshold.
+    """The precision that the thresholds must reach.
 
-    If `confidence` is set, the lower bound of the precision's confidence interval must reach `precision`.
-    With `plain`, no threshold is chosen: the rows contain the statistics of all answers, as in the original
-    server's files.
+    Only answers above the service's minimum threshold count. If `confidence` is set, the lower bound of the
+    precision's confidence interval must reach `precision`. If `plain` is set, no threshold is chosen. The
+    rows then contain the statistics of all answers, as in the files of the server that this project replaces.
     """
 
     precision: float = 0.95
@@ -54,7 +54,10 @@ class Goal:
     plain: bool = False
 
     def reached(self, right: Counts, answers: Counts) -> NDArray[np.bool_]:
-        """Return for each of n precisions, `right` / `answers`, whether it is high enough: bool [n]."""
+        """Return a bool array [n] that shows which of n precisions are high enough.
+
+        A precision is `right` / `answers`.
+        """
         if self.confidence is None:
             return np.asarray(right / answers >= self.precision)
         z = NormalDist().inv_cdf(self.confidence)
@@ -65,9 +68,12 @@ class Goal:
 class Row:
     """A class's row of thresholds.csv, with cells as text, and the `basis` of the class's threshold.
 
-    `basis` is 'own' (the class's own answers), 'common' (all classes' answers, because the class has too few
-    answers), 'shut' (no score reaches the precision, so no answer is accepted) or 'plain' (no threshold was
-    chosen).
+    The `basis` has one of these values:
+
+    - 'own': the threshold was chosen from the class's own answers.
+    - 'common': the class has too few answers. The threshold was chosen from the answers of all classes.
+    - 'shut': no score reaches the precision. No answer is accepted.
+    - 'plain': no threshold was chosen.
     """
 
     name: str
@@ -78,7 +84,7 @@ class Row:
 
     @property
     def value(self) -> float:
-        """The class's threshold, as the service will compute it from this row."""
+        """The class's threshold. The service will compute the same threshold from this row."""
         low, high, share = (
             float(cell) if cell else MISSING for cell in (self.top1[0], self.top2[1], self.correct)
         )
@@ -87,9 +93,10 @@ class Row:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The `lowest` score to accept; `below` is the next lower score of a wrong or second-best answer.
+    """The `lowest` score to accept, and the counts of the accepted answers.
 
-    `right` is the number of correct accepted answers; `answers` is the number of all accepted answers.
+    `below` is the next lower score of a wrong or second-best answer. `right` is the number of correct
+    accepted answers. `answers` is the number of all accepted answers.
     """
 
     lowest: float
@@ -98,7 +105,10 @@ class _Chosen:
     answers: int
 
     def cells(self) -> tuple[str, str]:
-        """Return `top1_min` and `top2_max`, with the fewest decimals that keep the threshold between them."""
+        """Return `top1_min` and `top2_max` as decimal numbers with as few decimals as possible.
+
+        The threshold must lie between these two numbers.
+        """
         for digits in range(4, 20):
             unit = Decimal(1).scaleb(-digits)
             # `top1_min` is below the lowest score, because only scores above the threshold are accepted.
@@ -111,7 +121,7 @@ class _Chosen:
 
 @dataclass(frozen=True)
 class _Scores:
-    """A class's scores as correct best answer (`right`), wrong best answer, and second-best answer."""
+    """The scores of a class in three lists: correct best answers, wrong best answers, second-best answers."""
 
     right: Floats
     wrong: Floats
@@ -123,7 +133,10 @@ class _Scores:
 
 
 def wilson(right: float, of: float, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson confidence interval of the share `right` / `of` (95 % by default)."""
+    """Return the Wilson confidence interval of the fraction `right` / `of`.
+
+    The default confidence is 95 %.
+    """
     if of == 0:
         return 0.0, 1.0
     share, square = right / of, z * z
@@ -134,7 +147,10 @@ def wilson(right: float, of: float, z: float = 1.96) -> tuple[float, float]:
 
 
 def is_too_few(right: float, of: float) -> bool:
-    """Return whether a class has too few answers: its precision's interval is wider than `MAX_INTERVAL`."""
+    """Return whether a class has too few answers.
+
+    This is the case if the confidence interval of the class's precision is wider than `MAX_INTERVAL`.
+    """
     low, high = wilson(right, of)
     return high - low > MAX_INTERVAL
 
@@ -157,7 +173,7 @@ def write(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
     """Write thresholds.csv.
 
     Raises:
-        FileExistsError: the file exists, and `replace` is not set.
+        FileExistsError: the file exists, and `replace` is false.
     """
     with path.open("w" if replace else "x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -189,10 +205,11 @@ def _cells(scores: _Scores, common: str, goal: Goal) -> tuple[str, str, str]:
 
 
 def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
-    """Return the lowest score at which the answers with at least this score reach the goal, or None.
+    """Return the lowest score to accept such that the accepted answers reach the goal.
 
-    The returned score belongs to a correct answer. The answer with the next lower score is wrong, because a
-    correct answer would raise the precision and would be returned instead.
+    The function returns None if no score reaches the goal. The returned score belongs to a correct answer.
+    The answer with the next lower score is wrong. A correct answer would raise the precision, and the
+    function would return its score instead.
     """
     right = np.sort(scores.right[scores.right > goal.minimum])
     every = np.sort(np.concatenate([right, scores.wrong[scores.wrong > goal.minimum]]))
@@ -211,7 +228,8 @@ def _lowest(scores: _Scores, goal: Goal) -> _Chosen | None:
 def _rounded_range(scores: Floats) -> tuple[str, str]:
     """Return the lowest score, rounded down, and the highest score, rounded up, with four decimals.
 
-    The first returned value is below the lowest score, because only scores above the threshold are accepted.
+    The first returned value is below the lowest score. This is necessary, because only scores above the
+    threshold are accepted.
     """
     if not len(scores):
         return "", ""

@@ -1,4 +1,4 @@
-"""Computes the accuracy metrics of the report, each with its 95 % interval."""
+"""Computes the accuracy metrics of the report. Each metric has a 95 % confidence interval."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,19 +12,22 @@ from cli.calibrate.choose_thresholds import Goal, Row, choose, wilson
 from cli.calibrate.scoring import Answers
 
 BINS = 15
-"""Number of bins of the reliability diagram and of the calibration error, as in Guo et al. 2017."""
+"""Number of score ranges in the reliability diagram and in the calibration error.
+
+Guo et al. (2017) use the same number.
+"""
 
 SEED = 0
-"""Random seed for assigning images to folds; a fixed seed gives the same metrics in each run."""
+"""Random seed for assigning images to folds. With this fixed seed, each run gives the same metrics."""
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers to test images, and whether each is accepted.
+    """The answers to test images, and whether the thresholds accept each answer.
 
-    The thresholds for an image were chosen from other images.
+    The thresholds for a test image were chosen from other images.
     """
 
     answers: Answers
@@ -34,7 +37,10 @@ class Evaluation:
 def hold_out(
     answers: Answers, classes: Sequence[str], goal: Goal, share: float
 ) -> tuple[list[Row], Evaluation]:
-    """Hold out a `share` of each class's images; choose thresholds from the rest, evaluate on the share."""
+    """Choose thresholds from some of the images; evaluate the thresholds on the others.
+
+    `share` is the fraction of each class's images on which the thresholds are evaluated.
+    """
     held = _assign(answers.truth, lambda count: (np.arange(count) + 0.5) / count < share)
     rows = choose(answers.part(~held), classes, goal)
     rest = answers.part(held)
@@ -44,7 +50,10 @@ def hold_out(
 def cross_validate(
     answers: Answers, classes: Sequence[str], goal: Goal, folds: int
 ) -> tuple[list[Row], Evaluation]:
-    """Choose thresholds from all images; evaluate each fold with thresholds chosen from the other folds."""
+    """Choose thresholds from all images; evaluate them by cross-validation.
+
+    The answers of each fold are evaluated with thresholds that were chosen from the other folds.
+    """
     fold = _assign(answers.truth, lambda count: np.arange(count) % folds)
     accepted = np.zeros(len(answers), bool)
     for number in range(folds):
@@ -80,14 +89,17 @@ def metrics(answers: Answers, evaluation: Evaluation, rows: Sequence[Row], goal:
 
 
 def share(mask: Mask) -> dict[str, Any]:
-    """Return the share of true values in `mask` and its 95 % interval; `value` is None if `mask` is empty."""
+    """Return the share of true values in `mask`, and its 95 % confidence interval.
+
+    If `mask` is empty, `value` is None.
+    """
     count, of = int(mask.sum()), len(mask)
     low, high = wilson(count, of)
     return {"value": count / of if of else None, "low": low, "high": high, "count": count, "of": of}
 
 
 def reliability_bins(scores: NDArray[np.float64], right: Mask) -> list[dict[str, Any]]:
-    """Return the mean score and the share of correct answers for each bin of scores."""
+    """Return the mean score and the share of correct answers for each range of scores."""
     place = np.minimum((scores * BINS).astype(int), BINS - 1)
     bins = []
     for number in range(BINS):
@@ -98,14 +110,20 @@ def reliability_bins(scores: NDArray[np.float64], right: Mask) -> list[dict[str,
 
 
 def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
-    """Return the expected calibration error: the mean |score - accuracy| over bins, weighted by images."""
+    """Return the expected calibration error.
+
+    This is the mean of |score - accuracy| over the ranges of scores, weighted by the number of images.
+    """
     total = sum(each["of"] for each in bins)
     distances = (each["of"] * abs(each["value"] - each["score"]) for each in bins if each["of"])
     return float(sum(distances) / total) if total else 0.0
 
 
 def precision_by_coverage(answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the share of accepted answers and their precision, for each possible common threshold."""
+    """Return the share and the precision of the accepted answers, for each threshold.
+
+    All classes have the same threshold.
+    """
     order = np.argsort(-answers.scores[:, 0], kind="stable")
     count = np.arange(1, len(answers) + 1)
     # A threshold accepts either all or none of the answers with equal scores.
@@ -131,7 +149,7 @@ def _of_class(index: int, row: Row, answers: Answers, evaluation: Evaluation, go
 
 
 def _confusions(answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the pairs of a true class and a wrong answer, the most frequent pair first."""
+    """Return the pairs of a true class and a wrong answer. The most frequent pair comes first."""
     wrong = ~answers.right
     pairs = Counter(zip(answers.truth[wrong].tolist(), answers.best[wrong, 0].tolist(), strict=True))
     return [
@@ -147,7 +165,10 @@ def _accepted(answers: Answers, rows: Sequence[Row], goal: Goal) -> Mask:
 
 
 def _assign(truth: NDArray[np.intp], parts: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
-    """Assign each class's images at random to folds or to the hold-out; `parts(n)` assigns n images."""
+    """Assign each class's images at random to folds or to the hold-out images.
+
+    `parts` is a function. `parts(n)` returns the assignments of n images.
+    """
     random = np.random.default_rng(SEED)
     assigned = np.zeros(len(truth), parts(1).dtype)
     for index in np.unique(truth):

@@ -1,4 +1,7 @@
-"""Finds images whose class is known: in one folder for each class, or listed in a CSV table."""
+"""Finds images whose class is known.
+
+The images are in one folder for each class, or a CSV table lists the images.
+"""
 
 import csv
 import difflib
@@ -11,7 +14,10 @@ MAX_LISTED = 10
 
 
 class CalibrationError(ValueError):
-    """Images, labels or model do not allow a calibration; the message has the reason and the remedy."""
+    """A calibration is not possible with these images, labels or model.
+
+    The error's message contains the reason and the remedy.
+    """
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,9 @@ class LabelledImage:
 
 
 def from_folders(folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
-    """Return the images of a folder that contains a folder for each class; skip hidden files.
+    """Return the images of a folder that contains a folder for each class.
+
+    Hidden files are skipped.
 
     Raises:
         CalibrationError: a folder's name is not a class name, or there are no files.
@@ -91,7 +99,10 @@ def _is_filled(cells: list[str]) -> bool:
 
 
 def _check_labels(places: Mapping[str, str], classes: Mapping[str, int]) -> None:
-    """Check that each label is a class name; `places` describes where each label appears first."""
+    """Check that each label is a class name.
+
+    `places` describes the first place of each label, for the error message.
+    """
     errors = []
     for label in [label for label in places if label not in classes]:
         near = difflib.get_close_matches(label, classes, n=1)

@@ -1,4 +1,4 @@
-"""Writes the summary of a calibration, and notes on the limits of its results, as sentences."""
+"""Writes the summary of a calibration, and notes on the limits of the results."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -35,7 +35,7 @@ def evaluated_by(facts: dict[str, Any]) -> str:
 
 
 def percent(share: dict[str, Any]) -> str:
-    """Format a share and its 95 % interval, for example 97.5 % (94.1 to 99.0)."""
+    """Format a share and its 95 % confidence interval, for example "97.5 % (94.1 to 99.0)"."""
     if share["value"] is None:
         return "none"
     return f"{100 * share['value']:.1f} % ({100 * share['low']:.1f} to {100 * share['high']:.1f})"

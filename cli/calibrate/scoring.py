@@ -16,14 +16,20 @@ from worker.decode import PixelSpec, decode
 from worker.engine import Engine
 
 TOP = 5
-"""Number of best answers stored for each image: enough for the thresholds and the top-5 accuracy."""
+"""Number of best answers that are stored for each image.
+
+This number is enough for the thresholds and for the top-5 accuracy.
+"""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Each image's true class, [n], and its best answers with their scores, [n, up to 5], best first."""
+    """The true class of each of n images, and the image's best answers with their scores.
+
+    The true classes have the shape [n]. The answers have the shape [n, up to 5], with the best answer first.
+    """
 
     truth: NDArray[np.intp]
     best: NDArray[np.intp]
@@ -43,7 +49,7 @@ class Answers:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether each image's best answer is correct, [n]."""
+        """An array [n] that shows whether each image's best answer is correct."""
         return np.asarray(self.best[:, 0] == self.truth)
 
     def part(self, rows: NDArray[np.bool_]) -> "Answers":
@@ -91,7 +97,10 @@ def score(
 def _decoded_batches(
     images: Sequence[LabelledImage], size: int, read: Callable[[Path], Pixels | str]
 ) -> Iterator[tuple[Sequence[LabelledImage], list[Pixels | str]]]:
-    """Yield each batch of images with its pixels; meanwhile, threads decode the next batch."""
+    """Yield each batch of images with its pixels.
+
+    While the caller uses a batch, threads decode the images of the next batch.
+    """
     batches = [images[at : at + size] for at in range(0, len(images), size)]
     with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
         ahead = [pool.submit(read, each.path) for each in images[:size]]
@@ -102,7 +111,7 @@ def _decoded_batches(
 
 
 def _read(path: Path, spec: PixelSpec, max_bytes: int) -> Pixels | str:
-    """Return the image's pixels, or the reason for which the service would refuse the image."""
+    """Return the image's pixels. If the service would refuse the image, return the reason instead."""
     try:
         if path.stat().st_size > max_bytes:
             return f"the file has more bytes than MAX_UPLOAD_BYTES allows ({max_bytes})"

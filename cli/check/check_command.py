@@ -114,7 +114,7 @@ def _print(text: str, style: str) -> None:
 
 @contextlib.contextmanager
 def _status(quiet: bool) -> Iterator[None]:
-    """Show a status on a terminal while the model loads."""
+    """Show on a terminal that the model is loading."""
     with contextlib.ExitStack() as stack:
         if not quiet and sys.stderr.isatty():
             with contextlib.suppress(ImportError):

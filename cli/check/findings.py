@@ -12,7 +12,10 @@ from worker.model_allowlist import ModelError
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding about one `part`, such as the model; `kind` is 'ok', 'note', 'warning' or 'fault'."""
+    """A finding about one part of the service's configuration, such as the model.
+
+    The `kind` of a finding is 'ok', 'note', 'warning' or 'fault'.
+    """
 
     part: str
     kind: str
@@ -39,7 +42,10 @@ class Report:
 
     @contextmanager
     def faults_in(self, part: str) -> Iterator[None]:
-        """If the block raises a ModelError or ImageError, add it to the findings as a fault of `part`."""
+        """If the block raises a ModelError or ImageError, add a finding with the error's message.
+
+        The finding is a fault of `part`, which is a part of the service's configuration.
+        """
         try:
             yield
         except (ModelError, ImageError) as error:
@@ -48,7 +54,10 @@ class Report:
 
 @contextmanager
 def captured_warnings(name: str) -> Iterator[list[str]]:
-    """Collect a logger's warnings in a list during the block, instead of logging them; yield the list."""
+    """Collect a logger's warnings in a list during the block; yield the list.
+
+    During the block, the warnings are not logged.
+    """
     warnings: list[str] = []
     logger = logging.getLogger(name)
 

@@ -11,7 +11,10 @@ PART = "model"
 
 
 def check_file(report: Report, settings: Settings) -> ModelFile | None:
-    """Inspect the model file as a worker does at its start; describe even a file that a worker refuses."""
+    """Inspect the model file as a worker does at its start.
+
+    The function describes the file even if a worker would refuse the file.
+    """
     with report.faults_in(PART):
         report.facts["fingerprint"] = inspect_model(settings.model).fingerprint
     if not settings.model.exists():

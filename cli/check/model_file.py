@@ -1,4 +1,7 @@
-"""Reads the format and layers of a model file without TensorFlow, even if the model is not supported."""
+"""Reads the format and layers of a model file without TensorFlow.
+
+The module can also read models that the service does not support.
+"""
 
 import contextlib
 import json
@@ -28,7 +31,10 @@ class Layer:
 
     @property
     def activation(self) -> str:
-        """The name of the layer's activation function; 'linear' if the layer has none."""
+        """The name of the layer's activation function.
+
+        The name is 'linear' if the layer has no activation function.
+        """
         if self.kind == "Softmax":
             return "softmax"
         value = self.config.get("activation") or "linear"
@@ -37,7 +43,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Format, origin and layers of a model file, and its number of parameters (None if unknown)."""
+    """The format, origin and layers of a model file, and the model's number of parameters.
+
+    If the number of parameters is unknown, it is None.
+    """
 
     form: str
     saved_by: str
@@ -78,7 +87,10 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def exported_by(folder: Path) -> str:
-    """Return the TensorFlow version that wrote a SavedModel, from field 5 in the SavedModel's protobuf."""
+    """Return the TensorFlow version that wrote a SavedModel.
+
+    The version is in field 5 of the SavedModel's protobuf.
+    """
     try:
         start = (folder / "saved_model.pb").read_bytes()
     except OSError:

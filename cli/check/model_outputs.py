@@ -6,7 +6,9 @@ from worker.model_allowlist import inspect_model
 
 
 def count_outputs(model: Path) -> int | None:
-    """Return the number of scores in a model's output; None if the model does not specify the number.
+    """Return the number of scores in a model's output.
+
+    If the model does not specify this number, the function returns None.
 
     Raises:
         ModelError: the model is not supported.

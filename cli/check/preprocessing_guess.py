@@ -1,4 +1,7 @@
-"""Guesses from a model's layers which preprocessing the model was trained with."""
+"""Guesses a model's preprocessing from the model's layers.
+
+The right preprocessing is the one with which the model was trained.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +12,10 @@ from cli.check.model_file import INPUTS, MODELS, Layer
 from worker.engine import preprocessor
 
 IDENTITY = "efficientnet"
-"""A tf.keras.applications module whose `preprocess_input` does nothing: its models preprocess the pixels."""
+"""A module of tf.keras.applications whose function `preprocess_input` does not change the pixels.
+
+The models of this module preprocess the pixels in their first layers.
+"""
 
 KNOWN_LAYERS = {
     "conv_7b_bn": "inception_resnet_v2",
@@ -25,7 +31,7 @@ KNOWN_LAYERS = {
     "block_16_project": "mobilenet_v2",
     "normal_conv_1_12": "nasnet",
 }
-"""Modules of tf.keras.applications, by the name of a layer that identifies their models.
+"""Names of layers, and the module of tf.keras.applications whose models have such a layer.
 
 If a model has several of these layers, the first layer in this table decides.
 """
@@ -49,7 +55,7 @@ class Guess:
 
 
 def guess(layers: Sequence[Layer]) -> Guess | None:
-    """Return the preprocessing that the model's layers need, or None if the layers do not show it."""
+    """Return the preprocessing that the model's layers need. If the layers do not show it, return None."""
     for layer in [layer for layer in layers if layer.kind not in (*INPUTS, *MODELS)][:4]:
         if layer.kind in ("Rescaling", "Normalization"):
             return Guess(

@@ -1,7 +1,7 @@
 """Checks model, classes, thresholds and settings as a worker does at its start, and reports all findings.
 
-A worker stops at the first fault. After a fault, the check still examines all parts that do not depend on
-the faulty part.
+A worker stops at the first fault. The check continues after a fault. It examines everything that does not
+depend on the faulty file or setting.
 """
 
 import os
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def check(environ: Mapping[str, str], image: Path) -> Report:
-    """Check the settings in `environ` and the files that they name, and classify the image."""
+    """Check the settings in `environ` and the files that these settings name; classify the image."""
     report = Report()
     for warning in unknown_names(environ):
         report.add("settings", "warning", warning)
@@ -128,7 +128,10 @@ def _timed(function: Callable[[], T]) -> tuple[T, float]:
 
 
 def _command(environ: Mapping[str, str], advised: Mapping[str, str]) -> str:
-    """Return the command that serves the model, without secrets, which the shell's history would store."""
+    """Return the command that serves the model.
+
+    The command contains no secrets, because the shell's history would store the secrets.
+    """
     values = {
         setting.name: environ[setting.name].strip()
         for _, setting in table()

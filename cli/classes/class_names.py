@@ -1,4 +1,7 @@
-"""Reads class names, in the order of the model's outputs, from files that a model's training has saved."""
+"""Reads class names from files that were saved when a model was trained.
+
+The names are returned in the order of the model's outputs.
+"""
 
 import json
 from pathlib import Path

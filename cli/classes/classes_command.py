@@ -44,7 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the names; return the exit status, which is 1 if the model needs more or fewer names.
+    """Write the names; return the exit status.
+
+    The exit status is 1 if the number of names differs from the number of the model's outputs.
 
     Raises:
         CommandError: the file contains no usable names, or the output can't be written.

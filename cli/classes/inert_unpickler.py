@@ -1,11 +1,12 @@
 """An unpickler that neither imports nor runs the classes and functions that the pickle names.
 
-Each class or function that the pickle names must be in an allowlist; the unpickler replaces it with an inert
-`Stub` class. When the pickle calls a stub or sets a stub's state, the stub only stores the values. Apart from
-stubs, the unpickled result contains only plain values, such as text, numbers, lists and dicts.
+Each class or function that the pickle names must be in an allowlist. The unpickler replaces each of them with
+a stub: a class that does nothing but store values. A stub stores the arguments with which the pickle calls
+it, and the state that the pickle sets. Apart from stubs, the result contains only plain values, such as text,
+numbers, lists and dicts.
 
-A hostile pickle can still need unlimited memory or time, so `pickled_names` runs the unpickler in a process
-with limited memory and CPU time.
+A hostile pickle can still need unlimited memory or time. For this reason, `pickled_names` runs the unpickler
+in a process with limited memory and CPU time.
 """
 
 import copyreg
@@ -32,8 +33,8 @@ _NAMES = {
 }
 """The allowlist: for each module, the classes and functions that a pickle may name.
 
-Some names are listed under several modules, because scikit-learn, numpy and joblib moved them between
-releases.
+Some names are listed under several modules. The reason is that some releases of scikit-learn, numpy and
+joblib moved them to other modules.
 """
 
 
@@ -56,7 +57,10 @@ class _Encode(Stub):
 
 
 class InertUnpickler(pickle.Unpickler):
-    """Reads one pickle; `inner` means that the pickle is nested in a joblib file."""
+    """An unpickler that reads one pickle.
+
+    If `inner` is true, the pickle is inside a joblib file.
+    """
 
     def __init__(self, file: io.BytesIO, *, inner: bool = False) -> None:
         super().__init__(file, encoding="bytes")  # Text from Python 2 may be UTF-8 or Latin-1.
@@ -67,7 +71,7 @@ class InertUnpickler(pickle.Unpickler):
             self._stubs["NumpyArrayWrapper"] = _array_wrapper(file)
 
     def find_class(self, module: str, name: str, /) -> type[Stub]:
-        """Return the stub for a name in the allowlist; refuse any other name."""
+        """Return the stub class that replaces a class or function; refuse a name outside the allowlist."""
         if name not in _NAMES.get(module, ()):
             raise _refusal(f"the name {module[:100]}.{name[:100]}")
         return self._stubs[name]
@@ -78,18 +82,20 @@ class InertUnpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> Any:
-    """Return the value in a pickle or in a joblib file, with a stub in place of each object.
+    """Return the value in a pickle or in a joblib file.
+
+    The value contains a stub in place of each object. A stub only stores values.
 
     Raises:
         NamesError: the pickle names a class or function outside the allowlist, or an object outside the file.
-        Exception: the pickle is damaged; such a pickle can raise errors of many classes.
+        Exception: the pickle is damaged. A damaged pickle can raise errors of many classes.
     """
     copyreg.clear_extension_cache()  # Objects in the extension cache would bypass `find_class`.
     return InertUnpickler(io.BytesIO(data)).load()
 
 
 def _array_wrapper(file: io.BytesIO) -> type[Stub]:
-    """Return a stub class for an array in a joblib file; the class also reads the array's data."""
+    """Return a stub class that replaces an array in a joblib file, and that reads the array's data."""
 
     class NumpyArrayWrapper(Stub):
         def __setstate__(self, state: Any) -> None:

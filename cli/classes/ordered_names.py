@@ -6,12 +6,18 @@ from typing import Any
 
 
 class NamesError(ValueError):
-    """A file or folder contains no usable class names; the message has the reason and the remedy."""
+    """A file or folder contains no usable class names.
+
+    The error's message contains the reason and the remedy.
+    """
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Class names in the order of the model's outputs, their source's description, and notes for the user."""
+    """Class names in the order of the model's outputs.
+
+    The object also contains a description of the names' source, and notes for the user.
+    """
 
     names: list[str]
     source: str
@@ -21,7 +27,7 @@ class ClassNames:
 def ordered_names(value: Any) -> list[str]:
     """Return names from a list, from `{name: index}` (Keras' class_indices), or from `{index: name}`.
 
-    In `{index: [id, name]}`, the form of ImageNet's class index, only the name is used.
+    The value can also be `{index: [id, name]}`, as in ImageNet's class index. Then the id is ignored.
 
     Raises:
         NamesError: the value has another format, or the indexes are not 0, 1, 2 …
@@ -37,7 +43,7 @@ def ordered_names(value: Any) -> list[str]:
 
 
 def name_of(value: Any) -> str:
-    """Return a class name as text, even if Python 2 pickled the text as bytes.
+    """Return a class name as text. A pickle from Python 2 may contain the name as bytes.
 
     Raises:
         NamesError: the value is neither text nor a number.
@@ -73,7 +79,10 @@ def _is_index(value: Any) -> bool:
 
 
 def _without_ids(values: list[Any]) -> list[str]:
-    """Return the names of `[id, name]` pairs; append the id to repeated names (ImageNet has two cranes)."""
+    """Return the names of `[id, name]` pairs, and append the id to each repeated name.
+
+    For example, ImageNet has two classes with the name "crane".
+    """
     if not all(isinstance(each, list | tuple) and len(each) == 2 for each in values):
         return list(map(name_of, values))
     names = [name_of(name) for _, name in values]

@@ -1,4 +1,7 @@
-"""Inert stubs that replace the objects of a pickle, and functions that read the pickle's numpy arrays."""
+"""Classes that replace the objects of a pickle, and functions that read the pickle's numpy arrays.
+
+These classes are stubs: they only store values.
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -9,8 +12,8 @@ from cli.classes.ordered_names import NamesError, name_of
 class Stub:
     """Replaces an object of the pickle; stores the object's class name, arguments and state.
 
-    In a joblib file, an array's data follow its description. For such an array, `raw` contains the data:
-    bytes, or a stub of the array.
+    In a joblib file, an array's data follow the array's description. For such an array, `raw` contains the
+    data as bytes or as a stub.
     """
 
     arguments: tuple[Any, ...]
@@ -24,22 +27,30 @@ class Stub:
         return stub
 
     def __setstate__(self, state: Any) -> None:
-        """Store the object's state, with keys as text even if Python 2 pickled the keys as bytes."""
+        """Store the object's state, with text as keys.
+
+        A pickle from Python 2 may contain the keys as bytes.
+        """
         self.state = {text_of(k): v for k, v in state.items()} if isinstance(state, dict) else state
 
     @property
     def name(self) -> str:
-        """The name of the class or function that the stub replaces."""
+        """The name of the class or function that this object replaces."""
         return type(self).__name__
 
 
 def text_of(value: Any) -> Any:
-    """Return bytes as text, because Python 2 pickles text as bytes; return other values unchanged."""
+    """Return bytes as text, and other values unchanged.
+
+    This is necessary, because Python 2 pickles text as bytes.
+    """
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def plain(value: Any) -> Any:
-    """Return a pickled value with its dict keys as text, its numpy scalars decoded, and its array as a list.
+    """Return a pickled value as plain Python values.
+
+    The keys of a dict become text, numpy numbers become Python numbers, and an array becomes a list.
 
     Raises:
         NamesError: an array is not a one-dimensional array of names, or its size contradicts its shape.
@@ -53,7 +64,7 @@ def plain(value: Any) -> Any:
 
 
 def _array(array: Stub) -> list[Any]:
-    """Return the items of an array in any of the formats in which numpy and joblib pickle arrays."""
+    """Return the items of a pickled array. numpy and joblib pickle arrays in several formats."""
     if array.name == "_reconstruct":
         _, shape, dtype, _, data = array.state
     elif array.name == "_frombuffer":
@@ -82,7 +93,10 @@ def _scalar(value: Any) -> Any:
 
 
 def _decode(data: Any, dtype: Stub) -> list[Any]:
-    """Decode an array's bytes without numpy, which raises SystemError for invalid code points."""
+    """Decode an array's bytes without numpy.
+
+    numpy is not used, because it raises SystemError if a code point is invalid.
+    """
     size, decode = item_format(dtype)
     if len(data) % size:
         raise NamesError(f"expected a multiple of {size} bytes as the array's data, got {len(data)} bytes")
@@ -98,7 +112,7 @@ def item_format(dtype: Stub) -> tuple[int, Callable[[bytes], Any]]:
     """Return the number of bytes of one item of a dtype, and a function that decodes the item.
 
     Raises:
-        NamesError: the dtype is neither text nor whole numbers, but objects, records or times.
+        NamesError: the dtype is neither text nor whole numbers. For example, it is objects, records or times.
     """
     text = dtype_text(dtype)
     kind, digits = text[:1], text[1:]

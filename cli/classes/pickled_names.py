@@ -14,7 +14,10 @@ from cli.classes.ordered_names import ClassNames, NamesError, ordered_names
 from cli.classes.pickle_stubs import Stub, plain
 
 MAX_BYTES = 64 * 2**20
-"""Maximum size of a file with class names, in bytes; a pickle of ten thousand names has less than one MiB."""
+"""Maximum size of a file with class names, in bytes.
+
+A pickle of ten thousand names is smaller than one MiB.
+"""
 
 CPU_SECONDS = 10
 """Maximum CPU time to read one pickle, in seconds."""

@@ -1,4 +1,7 @@
-"""Writes the answers to many photos as CSV, JSON lines or Parquet; the file extension selects the format."""
+"""Writes the answers to many photos as CSV, JSON lines or Parquet.
+
+The extension of the file's name selects the format.
+"""
 
 import csv
 import itertools
@@ -11,9 +14,9 @@ from typing import Any
 from cli import CommandError, install_hint
 
 COLUMNS = ("file", "x", "y", "side", "rank", "class", "score", "accepted", "threshold", "error")
-"""Columns of the CSV and Parquet tables, which have a row for each prediction.
+"""Columns of the CSV and Parquet tables. The tables have one row for each prediction.
 
-For a photo that was classified as a whole, x, y and side are empty.
+If a photo was classified as a whole, its cells x, y and side are empty.
 """
 
 ROWS_AT_ONCE = 10_000
@@ -42,7 +45,7 @@ def check(path: Path) -> None:
 
 
 def write(path: Path, records: Records) -> None:
-    """Write the table; the file gets its final name when the table is complete.
+    """Write the table under a temporary name. When the table is complete, give the file its final name.
 
     Raises:
         OSError: the table cannot be written.
@@ -53,7 +56,10 @@ def write(path: Path, records: Records) -> None:
 
 
 def rows(record: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield a photo's rows in the table: its predictions by descending score, or one row with its error."""
+    """Yield the table's rows for a photo: one row for each prediction, the highest score first.
+
+    If the photo has an error, the function yields one row with this error.
+    """
     if "error" in record:
         yield (record["file"], *(None,) * 8, record["error"]["detail"])
         return
@@ -100,7 +106,7 @@ def _write_parquet(path: Path, records: Records) -> None:
 
 
 def printable(name: str) -> str:
-    """Return a file name as text, with the replacement character for bytes that are not UTF-8."""
+    """Return a file name as text. The replacement character takes the place of bytes that are not UTF-8."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

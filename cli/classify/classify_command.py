@@ -84,7 +84,10 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _server(url: str | None, quiet: bool) -> Iterator[str]:
-    """Yield the server's address. Without `url`, start a server, and stop it at the end of the run."""
+    """Yield the address of the server that classifies the photos.
+
+    Without `url`, the function starts a server, and stops this server at the end of the run.
+    """
     if url:
         yield url
         return

@@ -1,4 +1,7 @@
-"""Writes a contact sheet: an HTML page with all photos and answers, which loads nothing from other hosts."""
+"""Writes a contact sheet: an HTML page with all photos and their answers.
+
+The page loads nothing from other hosts.
+"""
 
 import base64
 import hashlib
@@ -24,7 +27,7 @@ If a page has more photos, all thumbnails are files in a folder next to the page
 
 THUMBNAIL_PIXELS = 320
 MAX_PIXELS = 2**28
-"""Maximum number of pixels of a photo that gets a thumbnail."""
+"""Maximum number of pixels of a photo. A larger photo gets no thumbnail."""
 
 PHOTOS_AT_ONCE = 64
 
@@ -41,7 +44,9 @@ def thumbnail_folder(page: Path) -> Path:
 def write(
     page: Path, folder: Path, records: Iterable[Record], summary: Summary, advance: Callable[[int], None]
 ) -> None:
-    """Write a folder's contact sheet from its photos' records; `summary` counts the photos and answers.
+    """Write the contact sheet of a folder from the photos' journal entries.
+
+    `summary` contains the counts of photos and answers.
 
     Raises:
         OSError: the page or a thumbnail cannot be written.
@@ -62,7 +67,10 @@ def write(
 
 
 class Thumbnail:
-    """A photo's thumbnail as JPEG (empty if there is none), and the upright photo's size in pixels."""
+    """A photo's thumbnail as JPEG, and the photo's width and height in pixels when it is upright.
+
+    If there is no thumbnail, the JPEG is empty.
+    """
 
     def __init__(self, jpeg: bytes = b"", width: int = 1, height: int = 1) -> None:
         self.jpeg, self.width, self.height = jpeg, width, height
@@ -88,7 +96,10 @@ def make_thumbnail(path: Path) -> Thumbnail:
 
 
 def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[Record, Thumbnail]]:
-    """Yield each record with its thumbnail; all CPU cores draw thumbnails, `PHOTOS_AT_ONCE` at a time."""
+    """Yield each photo's journal entry with the photo's thumbnail.
+
+    All CPU cores draw thumbnails, in groups of `PHOTOS_AT_ONCE` photos.
+    """
 
     def draw(record: Record) -> Thumbnail:
         return Thumbnail() if "error" in record else make_thumbnail(folder / record["file"])
@@ -100,7 +111,10 @@ def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[
 
 
 def _source(thumbnail: Thumbnail, folder: Path | None, number: int) -> str:
-    """Return the thumbnail as a data URL, or write it to `folder` (unless None) and return its URL."""
+    """Return the URL of a thumbnail.
+
+    If `folder` is None, this is a data URL. Otherwise the function writes the thumbnail to `folder`.
+    """
     if not thumbnail.jpeg:
         return ""
     if folder is None:
@@ -162,7 +176,10 @@ def _class_and_score(prediction: Record) -> str:
 
 
 def _squares(regions: list[Record], thumbnail: Thumbnail) -> str:
-    """Return an SVG that draws the regions over the thumbnail, in pixels of the upright photo."""
+    """Return an SVG that draws the regions over the thumbnail.
+
+    The SVG's coordinates are pixels of the upright photo.
+    """
     squares = "".join(
         '<rect x="{}" y="{}" width="{}" height="{}"/>'.format(*region["region"], region["region"][2])
         for region in regions
@@ -173,7 +190,7 @@ def _squares(regions: list[Record], thumbnail: Thumbnail) -> str:
 
 
 def _template(folder: Path, summary: Summary) -> tuple[str, str]:
-    """Return the parts of the page before and after the photos."""
+    """Return two pieces of HTML: the start of the page until the photos, and the end after the photos."""
     text = TEMPLATE.read_text(encoding="utf-8")
     script = re.search("<script>(.*?)</script>", text, re.S)
     assert script is not None  # noqa: S101 (the template has one)

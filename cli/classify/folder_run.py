@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from classification_client import Client, Outcome
 
 CONNECT_SECONDS = 10.0
-"""Seconds for which the first request to the server is retried; --patience applies to later requests."""
+"""Number of seconds during which the first request to the server is repeated if it fails.
+
+For later requests, the option --patience sets this time.
+"""
 
 FINGERPRINTS = ("model", "thresholds")
-"""Names of the fingerprints in `/cfg` and in each answer; a fingerprint must not change during a run."""
+"""Names of the fingerprints in the answer of `/cfg` and in each classification.
+
+A fingerprint must not change during a run.
+"""
 
 
 class FolderRun:
@@ -38,7 +44,9 @@ class FolderRun:
         self._outputs = {each.absolute() for each in outputs}
 
     def run(self) -> int:
-        """Classify all photos that have no outcome in the journal, write the output; return the exit status.
+        """Classify the photos, write the output, and return the exit status.
+
+        Photos with a result or an error in the journal are not classified again.
 
         Raises:
             CommandError: the server cannot be used, there are no photos, or the output cannot be written.
@@ -52,7 +60,7 @@ class FolderRun:
             return self._write_output(journal) if status is None else status
 
     def _request(self) -> dict[str, Any]:
-        """Return the options and fingerprints that must be the same for all photos of one output file."""
+        """Return the options and fingerprints with which all photos of one output file must be classified."""
         from classification_client import ClientError
 
         try:
@@ -91,7 +99,10 @@ class FolderRun:
         return total
 
     def _classify(self, journal: Journal, total: int) -> int | None:
-        """Classify all photos that the journal lacks; return an exit status if the run ends early."""
+        """Classify the photos that have neither a result nor an error in the journal.
+
+        If the run ends early, the function returns an exit status.
+        """
         from classification_client import ClientError
 
         if journal.done:
@@ -132,7 +143,10 @@ class FolderRun:
             )
 
     def _photos(self, skipped: Counter[str] | None = None) -> Iterator[Path]:
-        """Yield all photos except this run's output files; count the skipped files by extension."""
+        """Yield the photos of the folder, without this run's output files.
+
+        `skipped` counts the skipped files for each extension.
+        """
         from classification_client.photos import files
 
         for photo in files(self._folder, skipped):
@@ -165,7 +179,10 @@ class FolderRun:
 
 
 def _journal_entry(outcome: "Outcome") -> dict[str, Any]:
-    """Return a photo's journal entry: the server's `result`, or an `error` with `code` and `detail`."""
+    """Return a photo's journal entry.
+
+    The entry contains the server's `result`, or an `error` with `code` and `detail`.
+    """
     from classification_client import JobFailed, Problem
 
     match outcome.error:

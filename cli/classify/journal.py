@@ -1,4 +1,7 @@
-"""Stores the state of a `classify` run in a file beside its output, so that a later run can continue it."""
+"""Stores the state of a `classify` run in a file, so that a later run can continue the first run.
+
+The file is next to the run's output.
+"""
 
 import fcntl
 import json
@@ -10,11 +13,12 @@ from cli import CommandError
 
 
 class Journal:
-    """A file of JSON lines: first the run's options, then lines with the job or the outcome of a photo.
+    """A file of JSON lines, which contains the state of a run.
 
-    New lines are appended; existing lines are never changed. The answers stay in the file; only the photos'
-    names are in memory. When a journal is opened, an incomplete last line is removed; a full disk or a power
-    failure can cause such a line.
+    The first line contains the run's options. Each other line contains the job id of a photo, or the photo's
+    result or error. New lines are appended. Existing lines are never changed. The answers stay in the file.
+    Only the names of the photos are in memory. When a journal is opened, an incomplete last line is removed.
+    A full disk or a power failure can cause such a line.
     """
 
     def __init__(self, path: Path, request: dict[str, Any]) -> None:
@@ -25,9 +29,9 @@ class Journal:
         """
         self.path, self.request = path, request
         self.jobs: dict[str, str] = {}
-        """Job ids of the submitted photos that have no outcome, by the name of the photo."""
+        """The names of the photos that have a job, but neither a result nor an error yet; their job ids."""
         self.done: dict[str, int] = {}
-        """Byte position of each photo's outcome in the file, by the name of the photo."""
+        """The names of the photos with a result or an error, and the byte position of each photo's line."""
         try:
             self._file = path.open("a+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,12 +49,12 @@ class Journal:
         self._append({"file": name, "job": job})
 
     def ended(self, name: str, outcome: dict[str, Any]) -> None:
-        """Record the outcome of a photo."""
+        """Record the result or the error of a photo."""
         self.jobs.pop(name, None)
         self.done[name] = self._append({"file": name, **outcome})
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the outcomes in the order of the photos' names."""
+        """Yield each photo's result or error, in the order of the photos' names."""
         for name in sorted(self.done):
             self._file.seek(self.done[name])
             yield json.loads(self._file.readline())

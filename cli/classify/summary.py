@@ -7,11 +7,17 @@ from typing import Any
 from cli.classify.answer_tables import printable
 
 MAX_CLASSES, MAX_ERRORS = 20, 10
-"""Maximum numbers of classes and of errors that a summary prints; the output file contains all of them."""
+"""Maximum numbers of classes and of errors that a summary prints.
+
+The output file contains all classes and all errors.
+"""
 
 
 def format_score(score: float) -> str:
-    """Format a score with three decimals. Only the scores 0 and 1 are shown as 0.000 and 1.000."""
+    """Format a score with three decimals.
+
+    A score between 0 and 1 is never shown as 0.000 or 1.000.
+    """
     if 0 < score < 0.001:
         return "< 0.001"
     return f"{min(score, 0.999) if score < 1 else score:.3f}"
@@ -28,7 +34,7 @@ class Summary:
         self._errors: list[tuple[str, str]] = []
 
     def add(self, record: dict[str, Any]) -> None:
-        """Count a photo's outcome from the journal."""
+        """Count a photo from its journal entry: its predictions or its error."""
         self.photos += 1
         if "error" in record:
             self.failed += 1
@@ -51,7 +57,10 @@ class Summary:
         return f"{self.photos} photos: {answers}; {self.failed} without an answer"
 
     def show(self, classified: int, seconds: float, written: list[Path]) -> None:
-        """Print the summary of a run, which classified `classified` photos in `seconds` seconds."""
+        """Print the summary of a run.
+
+        The run classified `classified` photos in `seconds` seconds.
+        """
         from rich.console import Console
         from rich.text import Text
 

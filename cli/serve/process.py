@@ -18,7 +18,7 @@ class ProcessSpec:
     """The specification of a process that a supervisor runs.
 
     A process starts when all processes with a lower `stage` are `ready`. Processes stop in descending order
-    of `stage`. The exit status `fatal_status` means that a restart would not help.
+    of `stage`. If a process exits with the status `fatal_status`, a restart would not help.
     """
 
     name: str
@@ -30,13 +30,13 @@ class ProcessSpec:
     inherited_files: tuple[int, ...] = ()
     """File descriptors that the process inherits."""
     hint: str = ""
-    """Text appended to the message that the process has ended, such as the path of its log."""
+    """Text after the message that the process has ended, for example the path of the process's log."""
     log: Path | None = None
-    """File for the process's output. If None, the process shares the supervisor's output."""
+    """File for the process's output. If this is None, the process shares the supervisor's output."""
 
 
 class ManagedProcess:
-    """A process that the supervisor can restart, and the times at which the process died."""
+    """A process that the supervisor can restart, and the times at which the process ended unexpectedly."""
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
@@ -67,7 +67,7 @@ class ManagedProcess:
             raise CommandError(f"{self.spec.name}: the program could not be started: {error}") from None
 
     def has_ended(self) -> bool:
-        """Return whether the process is not running, because it has ended or was never started."""
+        """Return whether the process has ended or was never started."""
         return self.process is None or self.process.poll() is not None
 
     def terminate(self) -> None:
@@ -95,7 +95,10 @@ def describe_exit(code: int) -> str:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return a function for child processes to call, so that they stop if the supervisor is killed."""
+    """Return a function that each child process calls when it starts.
+
+    On Linux, the child process then stops if the supervisor is killed. On other systems, the result is None.
+    """
     if sys.platform != "linux":
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()

@@ -15,7 +15,7 @@ REPORT_SECONDS = 15.0
 
 
 class ReadinessReporter:
-    """Polls the gateway when called; once the service is ready, prints an example request."""
+    """Checks whether the service is ready; once the service is ready, prints an example request."""
 
     def __init__(self, settings: Settings, *, is_demo: bool) -> None:
         self._host = local_host(settings.server_host)
@@ -26,7 +26,10 @@ class ReadinessReporter:
         self._is_ready = False
 
     def __call__(self) -> None:
-        """Poll the gateway, unless the last poll was less than `POLL_SECONDS` ago."""
+        """Ask the gateway whether the service is ready.
+
+        If the last request was less than `POLL_SECONDS` ago, the method does nothing.
+        """
         now = time.monotonic()
         if self._is_ready or now - self._polled < POLL_SECONDS:
             return
@@ -59,7 +62,7 @@ class ReadinessReporter:
 
 
 def missing_for_readiness(host: str, port: int) -> str | None:
-    """Return None if the service at this address is ready; otherwise describe the part that is not ready."""
+    """Return None if the service at this address is ready; otherwise describe what is not ready."""
     # urllib is not used, because it would send the request to a proxy that the environment names.
     connection = http.client.HTTPConnection(host, port, timeout=2)
     with contextlib.closing(connection):
@@ -77,5 +80,8 @@ def missing_for_readiness(host: str, port: int) -> str | None:
 
 
 def local_host(listening: str) -> str:
-    """Return the address at which this machine reaches a server that listens on `listening`."""
+    """Return the address at which a program on this machine can reach a server.
+
+    The server listens on the address `listening`.
+    """
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(listening, listening)  # noqa: S104

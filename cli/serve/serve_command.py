@@ -38,7 +38,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Commands:
-    """The command of each process; Python's option `-P` prevents imports from the current folder."""
+    """The command of each process.
+
+    Python's option `-P` prevents imports from the current folder.
+    """
 
     worker: Sequence[str] = (sys.executable, "-P", "-m", "worker")
     gateway: Sequence[str] = (
@@ -119,7 +122,10 @@ def demo_model(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def python_path() -> dict[str, str]:
-    """Return PYTHONPATH for child processes, so that they find the project's packages in a clone."""
+    """Return PYTHONPATH for child processes.
+
+    In a clone of the project, child processes find the project's packages in this path.
+    """
     if not (ROOT / "pyproject.toml").exists():
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
@@ -127,7 +133,10 @@ def python_path() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
-    """Yield the Redis server's address, and its process specification if the service starts the server."""
+    """Yield the Redis server's address, and a list of the processes to start for this server.
+
+    The list is empty if the service uses a Redis server that already runs.
+    """
     if settings.redis_url:
         yield settings.redis_url, []
         return

@@ -1,4 +1,7 @@
-"""Starts processes in order of their stages, restarts processes that die, and stops them in reverse order."""
+"""Starts processes in the order of their stages, and restarts processes that end unexpectedly.
+
+At the end, the supervisor stops the processes in reverse order.
+"""
 
 import contextlib
 import signal
@@ -11,18 +14,20 @@ from cli.serve.process import ManagedProcess, ProcessSpec, describe_exit
 
 TICK_SECONDS = 0.1
 SAME_INTERRUPT_SECONDS = 0.5
-"""Maximum seconds between two SIGINTs that count as one Ctrl-C.
+"""Maximum number of seconds between two SIGINT signals that count as one Ctrl-C.
 
-A terminal and a parent process may each send a SIGINT."""
+After Ctrl-C, a terminal and a parent process may each send the signal.
+"""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Supervisor:
-    """Runs processes until a signal stops the supervisor, or until a process dies too often.
+    """Runs processes until a signal stops the supervisor, or until a process ends unexpectedly too often.
 
-    A process that dies is restarted after a growing pause, at most `restarts` times within `window` seconds.
-    When the supervisor stops, the processes of each stage have `grace` seconds to stop.
+    A process that ends unexpectedly is restarted after a pause. The pause grows with each restart. A process
+    is restarted at most `restarts` times within `window` seconds. When the supervisor stops, the processes of
+    each stage have `grace` seconds to stop.
     """
 
     def __init__(
@@ -37,8 +42,11 @@ class Supervisor:
     def run(self, tick: Callable[[], None] = lambda: None) -> int:
         """Run all processes, and call `tick` every `TICK_SECONDS`; return the exit status.
 
-        The status is 0 if a signal stopped the supervisor, 1 if a process died too often, and 2 if a process
-        reported wrong settings.
+        The exit status has one of these values:
+
+        - 0: a signal stopped the supervisor.
+        - 1: a process ended unexpectedly too often.
+        - 2: a process reported wrong settings.
         """
         with self._signals():
             try:
@@ -51,7 +59,7 @@ class Supervisor:
         return self.status
 
     def step(self, now: float) -> None:
-        """Handle processes that have ended, and start processes whose restart pause is over."""
+        """Handle processes that have ended. Start processes whose pause before the restart is over."""
         for each in self._processes:
             if each.process is not None and each.has_ended():
                 self._handle_end(each, each.process.wait(), now)

@@ -1,4 +1,7 @@
-"""Runs a whole service during one command: a `serve` process with its own port and data."""
+"""Runs a whole service during one command.
+
+The service is a `serve` process with its own port and data.
+"""
 
 import contextlib
 import os
@@ -15,7 +18,10 @@ from cli.serve.readiness import POLL_SECONDS, missing_for_readiness
 from cli.serve.serve_command import python_path
 
 EXCLUDED_SETTINGS = ("REDIS_URL", "API_KEYS", "API_KEYS_FILE", "RATE_LIMIT", "WEBHOOK_SECRET")
-"""Environment variables that a temporary service does not inherit: it has its own Redis and one caller."""
+"""Environment variables that a temporary service does not inherit.
+
+A temporary service has its own Redis server and only one caller.
+"""
 
 STOP_SECONDS = 60.0
 """Maximum time for the service to stop, in seconds."""
@@ -23,10 +29,10 @@ STOP_SECONDS = 60.0
 
 @contextlib.contextmanager
 def temporary_server(environ: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """Run a service with the environment's settings and `environ`; yield its address and its process id.
+    """Run a service with the environment's settings and `environ`; yield its address and process id.
 
     Raises:
-        CommandError: the service did not start; the message has the service's log.
+        CommandError: the service did not start. The error's message contains the service's log.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="classification-") as folder:
