@@ -179,7 +179,7 @@ class Settings:
     )
     region_order: str = Setting("REGION_ORDER", "xy", _one_of("xy", "yx")).means(
         "order of the numbers of a square region; xy = x, y, side length; "
-        "yx = y, x, side length (the order of the original server's code)"
+        "yx = y, x, side length, for clients of the server that this project replaces"
     )
     flush_interval: float = Setting("SCHEDULER_FLUSH_INTERVAL", 0.0, _number(float, 0, 60)).means(
         "maximum number of seconds for which a batch that is not full waits for more inputs; 0: no wait"
