@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.recorded.images import DIGITS, HEIC, REGIONS, SCENE, SEVEN, png_header, saved, turned
+from tests.bad_input import png_header
+from tests.recorded.images import DIGITS, HEIC, REGIONS, SCENE, SEVEN, saved, turned
 
 LIMIT = 40
 """Requests per hour of each API key in the guarded configuration."""

@@ -4,8 +4,6 @@ They are saved without loss, so that their pixels do not depend on the encoder.
 """
 
 import io
-import struct
-import zlib
 from typing import Any
 
 from PIL import Image
@@ -37,14 +35,3 @@ def turned(orientation: int = 6) -> bytes:
     exif[0x0112] = orientation
     Image.open(io.BytesIO(DIGITS[7])).transpose(Image.Transpose.ROTATE_90).save(out, "PNG", exif=exif)
     return out.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    """Return a PNG whose header claims more pixels than the file holds."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
