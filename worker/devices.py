@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from shared.settings import Settings
+
 
 @dataclass(frozen=True)
 class Device:
@@ -16,3 +18,8 @@ class Device:
     name: str
     memory_bytes: int = 0
     xla: bool = True
+
+
+def find_device(settings: Settings) -> Device:
+    """Return the device for the model."""
+    return Device("cpu", "")

@@ -1,7 +1,9 @@
 """Contains all uses of private and outdated parts of TensorFlow. Checked with tensorflow 2.21.0.
 
-- `convert_variables_to_constants_v2` is private. This function replaces the variables of a graph with
-  constants. A session needs a graph without variables.
+- `_FunctionConverterDataInEager` and `_replace_variables_by_constants` are private. They replace the
+  variables of a graph with constants. A session needs a graph without variables. The public function
+  `convert_variables_to_constants_v2` also builds a function from the constants, which nothing here uses and
+  which takes a third of a worker's start (docs/performance.md).
 - `compat.v1.Session` runs the model's graph on a CPU. In a session, a batch of 8 inputs takes 0.66 ms of CPU
   time. Without a session, the same batch takes 1.85 ms (docs/performance.md). The reason is that TensorFlow
   formats every batch as text for an error message that is never shown. Each session has its own precision and
@@ -15,37 +17,37 @@
 import ctypes
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.keras_compat import import_keras
-
 Pixels = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 
 
-def prepare_devices(threads: int) -> None:
-    """Set TensorFlow's number of threads, and let TensorFlow reserve GPU memory only as needed.
+@dataclass(frozen=True)
+class FrozenGraph:
+    """A graph without variables, as a GraphDef, and the names of its input and output tensors.
 
-    The number 0 means one thread per core.
+    `shape` is the input's shape [height, width, channels].
     """
-    import_keras()
-    import tensorflow as tf
 
-    with suppress(RuntimeError):  # Raised if an earlier engine of this process has used the devices.
-        # All sessions of the process share this thread pool, so a session's own limit has no effect.
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+    definition: Any
+    input: str
+    output: str
+    shape: tuple[int, int, int]
 
 
-def freeze(function: Any) -> Any:
-    """Return a copy of a concrete function in which constants replace the model's weights."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+def freeze(function: Any) -> FrozenGraph:
+    """Return a copy of a concrete function's graph in which constants replace the model's weights."""
+    from tensorflow.python.framework import convert_to_constants as convert
 
-    return convert_variables_to_constants_v2(function)
+    data = convert._FunctionConverterDataInEager(function, lower_control_flow=True, aggressive_inlining=False)
+    definition, _ = convert._replace_variables_by_constants(data)
+    (pixels, *_), (scores,) = function.inputs, function.outputs
+    return FrozenGraph(definition, pixels.name, scores.name, tuple(pixels.shape[1:]))
 
 
 def release_freed_memory() -> None:
@@ -57,24 +59,38 @@ def release_freed_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def make_runner(frozen: Any, precision: str, threads: int) -> Callable[[Pixels], Scores]:
-    """Return a function that runs the frozen graph.
+def compiled_runner(frozen: FrozenGraph) -> Callable[[Pixels], Scores]:
+    """Return a function that runs the graph on the GPU, compiled by XLA for each number of inputs."""
+    import tensorflow as tf
 
-    On a CPU, the function runs the graph in a session. On a GPU, XLA compiles the graph.
+    imported = tf.compat.v1.wrap_function(
+        lambda: tf.compat.v1.import_graph_def(frozen.definition, name=""), []
+    )
+    scores = imported.prune(*map(imported.graph.as_graph_element, (frozen.input, frozen.output)))
+    signature = [tf.TensorSpec([None, *frozen.shape], tf.uint8)]  # Without it, each new size is traced again.
+    compiled = tf.function(scores, input_signature=signature, jit_compile=True, autograph=False)
+    run = compiled.get_concrete_function()
+    return lambda pixels: np.asarray(run(tf.constant(pixels)))
+
+
+def session_runner(
+    frozen: FrozenGraph, threads: int, *, device: str, precision: str = "float32"
+) -> Callable[[Pixels], Scores]:
+    """Return a function that runs the graph in a session on the 'cpu' or the 'gpu'.
+
+    `threads` is the number of threads, 0 for one thread per core. The precision 'bfloat16' is for CPUs.
     """
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
-        compiled = tf.function(lambda pixels: frozen(pixels)[0], jit_compile=True)
-        return lambda pixels: np.asarray(compiled(tf.constant(pixels)))
-    config = tf.compat.v1.ConfigProto()
+    config = tf.compat.v1.ConfigProto(device_count={"GPU": int(device == "gpu")})
+    config.gpu_options.allow_growth = True
     if threads:  # By default, parallel branches of the model would use more cores than `threads`.
         config.inter_op_parallelism_threads, config.use_per_session_threads = 1, True
     rewrites = config.graph_options.rewrite_options
     if precision == "bfloat16":
         rewrites.auto_mixed_precision_onednn_bfloat16 = rewrites.ON
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(frozen.graph.as_graph_def(), name="")
+        tf.import_graph_def(frozen.definition, name="")
         session = tf.compat.v1.Session(graph=graph, config=config)
-    run: Callable[[Pixels], Scores] = session.make_callable(frozen.outputs[0].name, [frozen.inputs[0].name])
+    run: Callable[[Pixels], Scores] = session.make_callable(frozen.output, [frozen.input])
     return run

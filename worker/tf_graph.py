@@ -1,0 +1,223 @@
+"""Builds the TensorFlow graph that turns uint8 pixels into scores, on the CPU or on a GPU."""
+
+import gc
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from shared.settings import PREPROCESS_NAMES, Settings
+from worker.devices import Device
+from worker.half_precision import with_half_precision
+from worker.keras_compat import import_keras
+from worker.model_allowlist import Inspection, ModelError
+from worker.model_loader import LoadedModel, load, one_line
+from worker.precision import check_choice, check_precision
+from worker.tensorflow_compat import FrozenGraph, Pixels, Scores, compiled_runner, freeze, session_runner
+
+logger = logging.getLogger(__name__)
+
+SAMPLES = 8
+"""Number of synthetic images in one run of the check at the start. This is also a compiled size on a GPU."""
+
+_MEMORY_ERRORS = (
+    *("out of memory", "OUT_OF_MEMORY", "RESOURCE_EXHAUSTED", "ALLOC_FAILED", "Failed to allocate"),
+    *("No algorithm worked", "without BLAS support", "No BLAS", "Autotuning failed", "No valid config found"),
+)
+"""Parts of the error messages with which TensorFlow, cuDNN, cuBLAS and XLA report a lack of GPU memory."""
+
+
+@dataclass(frozen=True)
+class ScoringGraph:
+    """A frozen model, with its preprocessing and activation.
+
+    `run` returns the scores, float32 [n, outputs], of inputs, uint8 [n, height, width, channels]. Several
+    threads may call `run` at once. `compiles` is True if the first run of each new n compiles the graph.
+    """
+
+    height: int
+    width: int
+    channels: int
+    outputs: int
+    loader: str
+    run: Callable[[Pixels], Scores]
+    compiles: bool = False
+    on_gpu: bool = False
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Return whether a run failed because there was not enough memory for its number of inputs."""
+        import tensorflow as tf
+
+        known = isinstance(error, tf.errors.ResourceExhaustedError | MemoryError)
+        return known or any(text in str(error) for text in _MEMORY_ERRORS)
+
+    def is_device_lost(self, error: Exception) -> bool:
+        """Return whether a run failed because the GPU no longer works in this process.
+
+        After a serious error, every operation on a GPU fails, until the process ends.
+        """
+        import tensorflow as tf
+
+        if not self.on_gpu or self.is_out_of_memory(error):
+            return False
+        try:
+            with tf.device("/GPU:0"):
+                return float(tf.reduce_sum(tf.ones(8)).numpy()) != 8
+        except Exception:
+            return True
+
+
+def open_graph(settings: Settings, inspection: Inspection, device: Device) -> ScoringGraph:
+    """Load and freeze the model that the settings name, and try it with synthetic images.
+
+    Raises:
+        ModelError: the model is invalid, or does not match the settings or the device.
+    """
+    check_choice(settings.precision, device.kind)
+    _prepare(settings, device)
+    model = load(settings.model, inspection)
+    shape, loader = _input_shape(model, settings), model.loader
+    _check_preprocess(settings.preprocess, shape[2])
+    plain = (settings.precision, device.kind) == ("float32", "cpu")
+    samples = _samples(shape, SAMPLES if plain else 2 * SAMPLES)
+    try:
+        frozen = freeze(_trace(model, shape, settings))
+        run, compiles = session_runner(frozen, settings.threads, device="cpu"), False
+        exact = _score(run, samples)
+        del model  # The frozen graph has its own copy of the weights.
+        gc.collect()
+        _check_scores(exact, settings)
+        if not plain:
+            run, compiles = _runner(frozen, settings, device)
+            check_precision(settings.precision, device.kind, exact, _score(run, samples))
+    except ModelError:
+        raise
+    except Exception as error:  # TensorFlow raises exceptions of many types.
+        size = "×".join(map(str, shape))
+        raise ModelError(f"{settings.model} fails on images of {size}: {one_line(error)}") from error
+    return ScoringGraph(*shape, exact.shape[1], loader, run, compiles, device.kind == "gpu")
+
+
+def _prepare(settings: Settings, device: Device) -> None:
+    """Set the number of threads, the visible devices, and the limit of the GPU's memory.
+
+    Without a limit, TensorFlow reserves GPU memory as needed. With float32, TensorFlow must not use TF32,
+    which rounds the factors of products to 10 bits (docs/performance.md).
+    """
+    import_keras()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(settings.precision == "tf32")
+    with suppress(RuntimeError):  # Raised if an earlier engine of this process has used the devices.
+        # All sessions of the process share this thread pool, so a session's own limit has no effect.
+        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+        if device.kind == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        for gpu in tf.config.get_visible_devices("GPU"):
+            if settings.gpu_memory:
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=settings.gpu_memory)
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def _runner(
+    frozen: FrozenGraph, settings: Settings, device: Device
+) -> tuple[Callable[[Pixels], Scores], bool]:
+    """Return a function that runs the graph in the chosen precision, and whether it compiles each size."""
+    if device.kind == "cpu":
+        return session_runner(frozen, settings.threads, device="cpu", precision=settings.precision), False
+    if settings.precision in ("float16", "bfloat16"):
+        frozen = with_half_precision(frozen, settings.precision)
+    if device.xla:
+        return compiled_runner(frozen), True
+    return session_runner(frozen, settings.threads, device="gpu"), False
+
+
+def _score(run: Callable[[Pixels], Scores], samples: Pixels) -> Scores:
+    """Run the graph on `SAMPLES` images at a time."""
+    return np.concatenate([run(samples[at : at + SAMPLES]) for at in range(0, len(samples), SAMPLES)])
+
+
+def preprocessor(name: str) -> Callable[[Any], Any]:
+    """Return the function `preprocess_input` of Keras' module `keras.applications.NAME`."""
+    import keras
+
+    # Without this argument, the file keras.json in the user's home folder would choose the data format.
+    return partial(getattr(keras.applications, name).preprocess_input, data_format="channels_last")
+
+
+def _input_shape(model: LoadedModel, settings: Settings) -> tuple[int, int, int]:
+    wanted = (settings.input_height, settings.input_width, settings.input_channels)
+    names, defaults = ("INPUT_HEIGHT", "INPUT_WIDTH", "INPUT_CHANNELS"), (299, 299, 3)
+    shape = []
+    for name, own, value, default in zip(names, model.input_shape[1:], wanted, defaults, strict=True):
+        if own is not None and value is not None and own != value:
+            raise ModelError(
+                f"{name}: expected the model's {own}, got {value}. Unset {name}, or use another model."
+            )
+        shape.append(own or value or default)
+    if shape[2] not in (1, 3):
+        raise ModelError(f"the model: expected images of 1 or 3 channels, got {shape[2]}. Use another model.")
+    return (shape[0], shape[1], shape[2])
+
+
+def _check_preprocess(name: str, channels: int) -> None:
+    def fits(each: str) -> bool:
+        pixels = np.zeros((1, 2, 2, channels), np.float32)
+        try:
+            return bool(np.shape(preprocessor(each)(pixels)) == pixels.shape)
+        except (IndexError, ValueError):
+            return False
+
+    if not fits(name):
+        others = ", ".join(each for each in PREPROCESS_NAMES if fits(each))
+        raise ModelError(
+            f"INFERENCE_PREPROCESS: expected a name for images of {channels} channels, got {name}."
+            f" Set it to one of: {others}"
+        )
+
+
+def _trace(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) -> Any:
+    """Trace preprocessing, model and activation into one concrete TensorFlow function."""
+    import tensorflow as tf
+
+    preprocess = preprocessor(settings.preprocess)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])  # type: ignore[untyped-decorator]
+    def scores(pixels: Any) -> Any:
+        answer = tf.cast(model.call(preprocess(tf.cast(pixels, tf.float32))), tf.float32)
+        return tf.nn.softmax(answer) if settings.activation == "softmax" else answer
+
+    return scores.get_concrete_function()
+
+
+def _samples(shape: tuple[int, int, int], count: int) -> Pixels:
+    """Return smooth synthetic images, uint8 [count, height, width, channels].
+
+    Every call returns the same images.
+    """
+    height, width, channels = shape
+    size = (width, height)
+    noise = np.random.default_rng(0).integers(0, 256, (count, channels, 6, 6), np.uint8)
+    planes = [[Image.fromarray(c).resize(size, Image.Resampling.BICUBIC) for c in each] for each in noise]
+    return np.array([np.stack([np.asarray(plane) for plane in each], -1) for each in planes], np.uint8)
+
+
+def _check_scores(scores: Scores, settings: Settings) -> None:
+    if not np.isfinite(scores).all():
+        raise ModelError(
+            f"{settings.model} returns scores that are not finite numbers: its weights are damaged"
+        )
+    # Independent probabilities (sigmoid) need not sum to 1, so only values outside of 0 to 1 indicate logits.
+    if settings.activation == "none" and (scores.min() < -1e-3 or scores.max() > 1 + 1e-3):
+        logger.warning(
+            "the model's outputs are not probabilities (they range from %.3g to %.3g): if they are logits, "
+            "set INFERENCE_ACTIVATION=softmax",
+            *(scores.min(), scores.max()),
+        )
