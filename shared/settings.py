@@ -146,12 +146,18 @@ class Settings:
         "activation function that the worker applies to the model's output; softmax: for models whose "
         "output is logits"
     )
-    precision: str = Setting("INFERENCE_PRECISION", "float32", _one_of("float32", "bfloat16")).means(
-        "number format of the model's arithmetic; bfloat16: faster than float32 on processors that support "
-        "bfloat16"
+    precision: str = Setting(
+        "INFERENCE_PRECISION", "float32", _one_of("float32", "tf32", "float16", "bfloat16")
+    ).means(
+        "number format of the model's arithmetic; on a GPU, tf32, float16 and bfloat16 are faster than "
+        "float32; a CPU supports only float32 and bfloat16, and some processors run bfloat16 faster"
     )
     threads: int = Setting("INFERENCE_THREADS", 0, _number(int, 0, 1024)).means(
         "number of CPU cores that the model uses; 0: all cores"
+    )
+    cache_dir: Path | None = Setting("INFERENCE_CACHE_DIR", None, Path).means(
+        "folder in which a worker with a GPU keeps its compiled models, so that its next start is faster; "
+        "unset: classification-server/xla in XDG_CACHE_HOME (default: ~/.cache)"
     )
     device: str = Setting("INFERENCE_DEVICE", "auto", _one_of("auto", "cpu", "gpu")).means(
         "device that runs the model; auto: the GPU, or the CPU if there is no GPU; gpu: without a usable GPU, "

@@ -7,6 +7,8 @@ import hashlib
 import logging
 import socket
 import sys
+import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from worker.worker import Service
 
 logger = logging.getLogger("worker")
+
+WARM_UP_SHARE = 0.15
+"""Duration of the warm-up before the worker is ready, as a share of the time for loading the model.
+
+The rest of the warm-up follows while the worker runs jobs."""
 
 
 def main() -> int:
@@ -48,6 +55,7 @@ def main() -> int:
 
     wait_for_redis(redis)
     _announce_start(queue, service.description)
+    threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
     BatchWorker(redis, settings, service).serve()
     return 0
 
@@ -87,18 +95,20 @@ def _load(settings: Settings) -> "Service":
     from worker.warm_up import warm_up
     from worker.worker import Service
 
+    start = time.monotonic()
     classes = read_classes(settings.classes_file)
     thresholds = read_thresholds(settings.thresholds_file, classes)
     engine = Engine.build(settings)
-    check_class_count(engine.outputs, classes, settings.classes_file)
-    batch_seconds = warm_up(engine)
+    check_class_count(engine.graph.outputs, classes, settings.classes_file)
+    rest = warm_up(engine, WARM_UP_SHARE * (time.monotonic() - start))
     values = {name: threshold.value for name, threshold in thresholds.items()}
     return Service(
         model=engine,
         decider=Decider(classes, values, settings.minimum_threshold),
-        spec=PixelSpec.of((engine.height, engine.width, engine.channels), settings),
+        spec=PixelSpec.of(engine.graph.shape, settings),
         description=_describe(settings, engine, classes),
-        jobs_per_second=settings.input_batch / batch_seconds,
+        jobs_per_second=engine.plan.inputs_per_second(),
+        warm_up=rest,
     )
 
 
@@ -106,9 +116,9 @@ def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) ->
     """Return the model's description, which the gateways read. Its `id` is a hash of all other values."""
     description = {
         "classes": list(classes),
-        "height": engine.height,
-        "width": engine.width,
-        "channels": engine.channels,
+        "height": engine.graph.shape[0],
+        "width": engine.graph.shape[1],
+        "channels": engine.graph.shape[2],
         "batch": settings.input_batch,
         "preprocess": settings.preprocess,
         "activation": settings.activation,
@@ -118,7 +128,7 @@ def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) ->
         "minimum_threshold": settings.minimum_threshold,
         "fingerprint": engine.fingerprint,
         "thresholds": hashlib.sha256(settings.thresholds_file.read_bytes()).hexdigest(),
-        "framework": engine.loader,
+        "framework": engine.graph.loader,
     }
     return description | {"id": hashlib.sha256(repr(sorted(description.items())).encode()).hexdigest()[:16]}
 

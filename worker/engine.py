@@ -122,8 +122,8 @@ class Engine:
             if not (smaller and self.graph.is_out_of_memory(error)):
                 raise error
             logger.error(
-                "not enough memory for %d inputs at once: from now on the model runs at most %d inputs at once."
-                " Set INPUT_BATCH to %d",
+                "not enough memory for %d inputs at once: from now on the model runs at most %d inputs at"
+                " once. Set INPUT_BATCH to %d",
                 *(size, smaller[-1], smaller[-1]),
             )
             self.wanted = tuple(each for each in self.wanted if each <= smaller[-1])

@@ -29,18 +29,22 @@ class _Rewriter:
 
         self._tf, self._half, self._nodes = tf, half, frozen.definition.node
         self._constants = {node.name: node for node in self._nodes if node.op == "Const"}
-        self._made = tf.compat.v1.GraphDef(versions=frozen.definition.versions, library=frozen.definition.library)
+        self._made = tf.compat.v1.GraphDef()
+        self._made.versions.CopyFrom(frozen.definition.versions)
+        self._made.library.CopyFrom(frozen.definition.library)
         self._halves: dict[str, str] = {}
 
     def rewrite(self) -> Any:
         dense = [node.name for node in self._nodes if node.op in ("MatMul", "BatchMatMulV2")]
         for node in self._nodes:
-            single = node.attr["T"].type == self._tf.float32.as_datatype_enum
-            if node.op in PRODUCTS and single and node.name not in dense[-1:]:
+            if self._is_product(node) and node.name not in dense[-1:]:
                 self._add_product(node)
             else:
                 self._made.node.add().CopyFrom(node)
         return self._made
+
+    def _is_product(self, node: Any) -> bool:
+        return node.op in PRODUCTS and node.attr["T"].type == self._tf.float32.as_datatype_enum
 
     def _add_product(self, node: Any) -> None:
         """Add the product in half precision; a cast of its result gets the product's name."""

@@ -31,7 +31,7 @@ class RunPlan:
     def costs(self) -> dict[int, float]:
         """Return the duration of a run of each size, in seconds.
 
-        A duration that is not measured is estimated from the largest measured size, in proportion to the size.
+        A duration that is not measured is estimated in proportion to the largest measured size.
         """
         largest = max(self.measured)
         per_input = self.measured[largest] / largest

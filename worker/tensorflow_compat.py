@@ -68,7 +68,9 @@ def compiled_runner(frozen: FrozenGraph) -> Callable[[Pixels], Scores]:
     )
     scores = imported.prune(*map(imported.graph.as_graph_element, (frozen.input, frozen.output)))
     signature = [tf.TensorSpec([None, *frozen.shape], tf.uint8)]  # Without it, each new size is traced again.
-    compiled = tf.function(scores, input_signature=signature, jit_compile=True, autograph=False)
+    compiled = tf.function(
+        lambda pixels: scores(pixels), input_signature=signature, jit_compile=True, autograph=False
+    )
     run = compiled.get_concrete_function()
     return lambda pixels: np.asarray(run(tf.constant(pixels)))
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from shared.settings import PREPROCESS_NAMES, Settings
+from worker.compilation_cache import open_cache
 from worker.devices import Device
 from worker.half_precision import with_half_precision
 from worker.keras_compat import import_keras
@@ -36,18 +38,19 @@ _MEMORY_ERRORS = (
 class ScoringGraph:
     """A frozen model, with its preprocessing and activation.
 
-    `run` returns the scores, float32 [n, outputs], of inputs, uint8 [n, height, width, channels]. Several
+    `run` returns the scores, float32 [n, outputs], of inputs, uint8 [n, *shape]; `shape` is (height, width,
+    channels). Several
     threads may call `run` at once. `compiles` is True if the first run of each new n compiles the graph.
+    `cache` is the folder in which XLA keeps its compilations.
     """
 
-    height: int
-    width: int
-    channels: int
+    shape: tuple[int, int, int]
     outputs: int
     loader: str
     run: Callable[[Pixels], Scores]
     compiles: bool = False
     on_gpu: bool = False
+    cache: Path | None = None
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Return whether a run failed because there was not enough memory for its number of inputs."""
@@ -66,7 +69,8 @@ class ScoringGraph:
         if not self.on_gpu or self.is_out_of_memory(error):
             return False
         try:
-            with tf.device("/GPU:0"):
+            (gpu,) = tf.config.list_logical_devices("GPU")
+            with tf.device(gpu.name):
                 return float(tf.reduce_sum(tf.ones(8)).numpy()) != 8
         except Exception:
             return True
@@ -79,11 +83,14 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
         ModelError: the model is invalid, or does not match the settings or the device.
     """
     check_choice(settings.precision, device.kind)
+    import_keras()
+    on_gpu = device.kind == "gpu"
+    cache = open_cache(settings, inspection.fingerprint) if on_gpu and device.xla else None
     _prepare(settings, device)
     model = load(settings.model, inspection)
     shape, loader = _input_shape(model, settings), model.loader
     _check_preprocess(settings.preprocess, shape[2])
-    plain = (settings.precision, device.kind) == ("float32", "cpu")
+    plain = settings.precision == "float32" and not on_gpu
     samples = _samples(shape, SAMPLES if plain else 2 * SAMPLES)
     try:
         frozen = freeze(_trace(model, shape, settings))
@@ -100,16 +107,15 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
     except Exception as error:  # TensorFlow raises exceptions of many types.
         size = "×".join(map(str, shape))
         raise ModelError(f"{settings.model} fails on images of {size}: {one_line(error)}") from error
-    return ScoringGraph(*shape, exact.shape[1], loader, run, compiles, device.kind == "gpu")
+    return ScoringGraph(shape, exact.shape[1], loader, run, compiles, on_gpu, cache)
 
 
 def _prepare(settings: Settings, device: Device) -> None:
     """Set the number of threads, the visible devices, and the limit of the GPU's memory.
 
     Without a limit, TensorFlow reserves GPU memory as needed. With float32, TensorFlow must not use TF32,
-    which rounds the factors of products to 10 bits (docs/performance.md).
+    which rounds the factors of products to 10 bits. Both settings are settings of the process.
     """
-    import_keras()
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(settings.precision == "tf32")

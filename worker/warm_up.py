@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 
 from shared.cores import available_cores
+from worker.compilation_cache import seal_cache
 from worker.engine import Engine
 from worker.tensorflow_compat import release_freed_memory
 
@@ -33,8 +34,8 @@ IDLE_SECONDS = 0.1
 def warm_up(engine: Engine, seconds: float = math.inf) -> Callable[[], None]:
     """Time runs of the sizes that are ready for about `seconds`, the smallest size first.
 
-    Returns a function that prepares the remaining sizes. The worker calls this function in a thread, while the
-    worker already runs jobs. If `seconds` is infinite, all sizes are prepared at once.
+    Returns a function that prepares the remaining sizes. The worker calls this function in a thread,
+    while the worker already runs jobs. If `seconds` is infinite, all sizes are prepared at once.
 
     Raises:
         Exception: the model can't run with one input.
@@ -70,6 +71,8 @@ def _prepare_rest(engine: Engine, wait: Callable[[], None]) -> None:
     while rest := _remaining(engine):
         wait()
         _prepare(engine, rest[0])
+    if engine.graph.cache:
+        seal_cache(engine.graph.cache)
     short = [size for size, cost in engine.plan.measured.items() if cost < SHORT_SECONDS]
     for _, size in product(range(ROUNDS), short):
         wait()
@@ -104,7 +107,7 @@ def _prepare(engine: Engine, size: int) -> None:
 
 
 def _time_run(engine: Engine, size: int) -> float:
-    pixels = np.zeros((size, engine.graph.height, engine.graph.width, engine.graph.channels), np.uint8)
+    pixels = np.zeros((size, *engine.graph.shape), np.uint8)
     start = time.perf_counter()
     engine.run_size(pixels, size)
     return time.perf_counter() - start

@@ -52,6 +52,7 @@ class Service:
     spec: PixelSpec
     description: dict[str, Any]
     jobs_per_second: float
+    warm_up: Callable[[], None]
 
 
 class BatchWorker(QuietWorker):

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from shared.settings import Settings
 from worker.decode import PixelSpec, decode
-from worker.engine import Engine, preprocessor
+from worker.engine import Engine
 from worker.model_allowlist import ModelError
+from worker.tf_graph import preprocessor
 from worker.warm_up import warm_up
 
 
@@ -59,7 +60,11 @@ class BareEngine:
         """Load the model, and warm it up with one run of each batch size."""
         engine = Engine.build(settings)
         warm_up(engine)
-        return cls(engine, PixelSpec.of((engine.height, engine.width, engine.channels), settings), images)
+        return cls(
+            engine,
+            PixelSpec.of(engine.graph.shape, settings),
+            images,
+        )
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Measure images/s in full batches, a single image's time, and the model's speed by batch size."""
@@ -67,7 +72,7 @@ class BareEngine:
         cpu, started = time.process_time(), time.perf_counter()
         together = self.pipelined(seconds)
         share = (time.process_time() - cpu) / ((time.perf_counter() - started) * cores)
-        powers = [size for size in engine.sizes if size & (size - 1) == 0]
+        powers = [size for size in engine.plan.sizes if size & (size - 1) == 0]
         return {
             "images_per_second": together,
             "cpu_ms_per_image": share * cores * 1000 / together,
@@ -109,7 +114,7 @@ class BareEngine:
 
 
 def _random_pixels(engine: Engine, size: int) -> NDArray[np.uint8]:
-    shape = (size, engine.height, engine.width, engine.channels)
+    shape = (size, *engine.graph.shape)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 

@@ -56,8 +56,8 @@ def calibrate(
         CalibrationError: no image is readable, or a score is not between 0 and 1.
     """
     engine = Engine.build(settings)
-    check_class_count(engine.outputs, tuple(classes), settings.classes_file)
-    spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
+    check_class_count(engine.graph.outputs, tuple(classes), settings.classes_file)
+    spec = PixelSpec.of(engine.graph.shape, settings)
     scored = score(images, engine, spec, settings.max_upload_bytes, step)
     _check_scores(scored, settings)
     if method.hold_out is None:
@@ -94,9 +94,9 @@ def _settings_facts(settings: Settings, engine: Engine) -> dict[str, Any]:
     If one of these settings changes, the thresholds are no longer valid.
     """
     return {
-        "INPUT_HEIGHT": engine.height,
-        "INPUT_WIDTH": engine.width,
-        "INPUT_CHANNELS": engine.channels,
+        "INPUT_HEIGHT": engine.graph.shape[0],
+        "INPUT_WIDTH": engine.graph.shape[1],
+        "INPUT_CHANNELS": engine.graph.shape[2],
         "INFERENCE_PREPROCESS": settings.preprocess,
         "INFERENCE_ACTIVATION": settings.activation,
         "INFERENCE_PRECISION": settings.precision,

@@ -49,16 +49,22 @@ def check_engine(report: Report, settings: Settings, file: ModelFile | None) -> 
     if not report.serves:
         return None
     engine = None
-    with report.faults_in(PART), captured_warnings("worker.engine") as warnings:
+    with report.faults_in(PART), captured_warnings("worker.tf_graph") as warnings:
         engine = Engine.build(settings)
     if engine is None:
         return None
-    height, width, channels = engine.height, engine.width, engine.channels
-    report.facts |= {"input": [height, width, channels], "outputs": engine.outputs, "loader": engine.loader}
-    report.add(PART, "ok", f"loaded by {engine.loader}; input: {height}×{width} with {channels} channels")
+    height, width, channels = engine.graph.shape
+    report.facts |= {
+        "input": [height, width, channels],
+        "outputs": engine.graph.outputs,
+        "loader": engine.graph.loader,
+    }
+    report.add(
+        PART, "ok", f"loaded by {engine.graph.loader}; input: {height}×{width} with {channels} channels"
+    )
     last = file.activation if file else None
     report.facts["activation"] = last
-    report.add(PART, "ok", f"output: {engine.outputs} scores" + (f" from {last}" if last else ""))
+    report.add(PART, "ok", f"output: {engine.graph.outputs} scores" + (f" from {last}" if last else ""))
     _check_activation(report, settings.activation, last, warnings)
     _check_preprocessing(report, settings.preprocess, file, channels)
     return engine

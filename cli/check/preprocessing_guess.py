@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cli.check.model_file import INPUTS, MODELS, Layer
-from worker.engine import preprocessor
+from worker.tf_graph import preprocessor
 
 IDENTITY = "efficientnet"
 """A module of tf.keras.applications whose function `preprocess_input` does not change the pixels.

@@ -58,7 +58,7 @@ def _check_classes(report: Report, settings: Settings, engine: Engine | None) ->
             merged = len({species(name) for name in classes})
             report.add("classes", "note", f"`consolidate` merges the classes into {merged} species")
         if engine:
-            check_class_count(engine.outputs, classes, settings.classes_file)
+            check_class_count(engine.graph.outputs, classes, settings.classes_file)
             report.add("classes", "ok", "there are as many names as outputs of the model")
     return classes
 
@@ -102,7 +102,7 @@ def _classify(report: Report, settings: Settings, engine: Engine, decider: Decid
         data = image.read_bytes()
     except OSError as error:
         raise ImageError("unsupported", f"--image: {image} can't be read: {error.strerror}.") from None
-    spec = PixelSpec.of((engine.height, engine.width, engine.channels), settings)
+    spec = PixelSpec.of(engine.graph.shape, settings)
     pixels, decode_ms = _timed(lambda: decode(data, None, spec))
     engine.run(pixels)  # The slower first run is not timed; a worker does it during its warm-up.
     scores, model_ms = _timed(lambda: engine.run(pixels))

@@ -16,11 +16,12 @@ import pytest
 import tensorflow as tf
 
 import demo
-import worker.precision_check
+import worker.precision
 from shared.settings import Settings
-from worker.engine import Engine, preprocessor
+from worker.engine import Engine
 from worker.model_allowlist import ModelError
-from worker.run_plan import plan_runs
+from worker.run_plan import RunPlan, plan_runs, run_sizes
+from worker.tf_graph import preprocessor
 from worker.warm_up import warm_up
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)
@@ -37,7 +38,7 @@ def saved(path: Path, *layers: Any, entry: tuple[int | None, ...] = (8, 8, 3)) -
 
 def test_the_largest_size_is_the_batch_of_the_settings() -> None:
     engine = build(input_batch=5)
-    assert (engine.input_batch, engine.sizes) == (5, (1, 2, 3, 4, 5))
+    assert (engine.input_batch, engine.plan.sizes) == (5, (1, 2, 3, 4, 5))
     assert np.abs(engine.run(PIXELS) - build().run(PIXELS)).max() <= 1e-5
 
 
@@ -51,21 +52,23 @@ def test_scores_do_not_depend_on_the_neighbours(count: int) -> None:
 def test_a_batch_that_is_run_in_parts_has_the_same_scores() -> None:
     engine = build(input_batch=8)
     whole = engine.run(PIXELS)
-    engine.plans.update({4: (3, 1), 8: (4, 2, 2)})
+    # With these costs, the plan for 8 inputs is (3, 3, 1, 1), and the plan for 4 inputs is (3, 1).
+    plan = RunPlan((1, 2, 3, 4, 8), {1: 1.0, 2: 4.0, 3: 3.0, 4: 5.0, 8: 99.0})
     ran: list[int] = []
     graph = engine.graph
-    watched = replace(engine, graph=lambda pixels: (ran.append(len(pixels)), graph(pixels))[1])
+    watching = replace(graph, run=lambda pixels: (ran.append(len(pixels)), graph.run(pixels))[1])
+    watched = replace(engine, graph=watching, plan=plan)
     assert np.abs(watched.run(PIXELS) - whole).max() <= 1e-5
-    assert ran == [4, 2, 2, 3, 1]
+    assert ran == [3, 3, 1, 1, 3, 1]
 
 
 def test_the_warm_up_plans_every_number_of_inputs() -> None:
     engine = build(input_batch=6)
     warm_up(engine)
-    assert {count: sum(runs) >= count for count, runs in engine.plans.items()} == dict.fromkeys(
+    assert {count: sum(runs) >= count for count, runs in engine.plan.plans.items()} == dict.fromkeys(
         range(1, 7), True
     )
-    assert all(size in engine.sizes for runs in engine.plans.values() for size in runs)
+    assert all(size in engine.plan.sizes for runs in engine.plan.plans.values() for size in runs)
 
 
 def test_a_slow_moment_of_the_machine_does_not_change_the_plans() -> None:
@@ -77,9 +80,9 @@ def test_a_slow_moment_of_the_machine_does_not_change_the_plans() -> None:
         time.sleep(0.01 if slow else 0.001)
         return np.zeros((len(pixels), 20), np.float32)
 
-    engine = replace(quick, graph=graph, costs={}, plans={})
+    engine = replace(quick, graph=replace(quick.graph, run=graph))
     warm_up(engine)
-    assert set(engine.plans.values()) == {(1,), (2,), (3,), (4,), (6,), (8,)}
+    assert set(engine.plan.plans.values()) == {(1,), (2,), (3,), (4,), (6,), (8,)}
 
 
 def test_runs_are_planned_by_what_they_cost() -> None:
@@ -99,7 +102,7 @@ def test_runs_are_planned_by_what_they_cost() -> None:
 def test_bfloat16_is_used_only_when_it_is_set() -> None:
     exact = build().run(PIXELS)
     reduced = build(precision="bfloat16").run(PIXELS)
-    if worker.precision_check.has_bfloat16():
+    if worker.precision.has_bfloat16():
         assert 0 < np.abs(reduced - exact).max() <= 0.1
     # The setting of one engine must not affect the next engine of the process.
     assert (build().run(PIXELS) == exact).all()
@@ -108,7 +111,7 @@ def test_bfloat16_is_used_only_when_it_is_set() -> None:
 def test_a_processor_without_bfloat16_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker.precision_check, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(worker.precision, "has_bfloat16", lambda: False)
     build(precision="bfloat16")
     assert "has no bfloat16" in caplog.text
 
@@ -130,7 +133,7 @@ def test_a_precision_that_changes_the_answers_is_refused(
     exact: np.ndarray, reduced: np.ndarray, words: str
 ) -> None:
     with pytest.raises(ModelError, match=f"INFERENCE_PRECISION=bfloat16.*{words}"):
-        worker.precision_check.check_precision(exact, reduced)
+        worker.precision.check_precision("bfloat16", "cpu", exact, reduced)
 
 
 def test_a_model_in_mixed_precision_answers_in_float32(tmp_path: Path) -> None:
@@ -226,7 +229,7 @@ def test_the_model_has_as_many_threads_as_it_is_given_cores() -> None:
 
 def starved(engine: Engine, maximum: int, ran: list[int]) -> Engine:
     """Return the engine of a machine without memory for more than `maximum` inputs at once."""
-    enough = engine.graph
+    enough = engine.graph.run
 
     def graph(pixels: np.ndarray) -> np.ndarray:
         ran.append(len(pixels))
@@ -234,7 +237,7 @@ def starved(engine: Engine, maximum: int, ran: list[int]) -> Engine:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return enough(pixels)
 
-    return replace(engine, graph=graph)
+    return replace(engine, graph=replace(engine.graph, run=graph))
 
 
 def test_a_batch_that_needs_too_much_memory_is_run_in_halves_from_then_on(
@@ -243,8 +246,7 @@ def test_a_batch_that_needs_too_much_memory_is_run_in_halves_from_then_on(
     whole, ran = build(), []
     warm_up(whole)
     # By measured costs two runs of 4 may be cheaper than one run of 8, and then 8 would never be run.
-    whole.costs = dict.fromkeys(whole.sizes, 1.0)
-    whole.plans = plan_runs(whole.costs)
+    whole.plan = RunPlan(whole.plan.sizes, dict.fromkeys(whole.plan.sizes, 1.0))
     engine, pixels = starved(whole, 5, ran), np.concatenate([PIXELS, PIXELS, PIXELS])[:32]
     wanted = whole.run(pixels)
     assert np.allclose(engine.run(pixels), wanted, atol=1e-5)

@@ -13,9 +13,10 @@ import tensorflow as tf
 import demo
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import Maker
-from worker.engine import Engine, preprocessor
+from worker.engine import Engine
 from worker.model_allowlist import ModelError, inspect_model
 from worker.run_plan import run_sizes
+from worker.tf_graph import preprocessor
 from worker.warm_up import warm_up
 
 GetModel = Callable[[str, str, str], Path]
@@ -91,7 +92,7 @@ def test_every_form_is_supported(model: GetModel, library: str, ending: str, loa
     path = model(library, "grey", ending)
     engine = build(path)
     pixels, wanted = expected(path)
-    assert (engine.loader, engine.channels, engine.outputs) == (loader, 1, 5)
+    assert (engine.graph.loader, engine.graph.shape[2], engine.graph.outputs) == (loader, 1, 5)
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-4
 
 
@@ -99,7 +100,7 @@ def test_a_file_that_keras_3_can_not_read_is_read_by_tf_keras(model: GetModel) -
     path = model("tf_keras", "xception", "h5")
     engine = build(path)
     pixels, wanted = expected(path)
-    assert engine.loader == "tf_keras"
+    assert engine.graph.loader == "tf_keras"
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-3
 
 
@@ -107,7 +108,7 @@ def test_a_file_of_any_name_is_supported(model: GetModel, tmp_path: Path) -> Non
     for ending in ("h5", "keras"):
         path = tmp_path / f"mounted-{ending}"
         path.symlink_to(model("keras", "grey", ending))
-        assert build(path).outputs == 5
+        assert build(path).graph.outputs == 5
 
 
 # -------------------------------------------------------------------- preprocessing and settings
@@ -163,7 +164,7 @@ def test_independent_probabilities_are_not_called_logits(
 def test_the_input_size_is_the_models_or_the_settings(model: GetModel) -> None:
     path = model("keras", "open", "h5")
     engine = build(path)
-    assert (engine.height, engine.width, engine.channels) == (299, 299, 3)
+    assert engine.graph.shape == (299, 299, 3)
     engine = build(path, input_height=24, input_width=24)
     pixels, wanted = expected(path)
     assert np.abs(engine.run(pixels) - wanted).max() <= 1e-4
@@ -182,7 +183,9 @@ def test_batches_are_padded_to_few_sizes(maximum: int, wanted: tuple[int, ...]) 
 
 
 def test_warming_up_measures_a_full_batch() -> None:
-    assert 0 < warm_up(build(demo.MODEL, input_batch=4)) < 5
+    engine = build(demo.MODEL, input_batch=4)
+    warm_up(engine)
+    assert 1 < engine.plan.inputs_per_second() < 1e6
 
 
 # -------------------------------------------------------------------- what is refused, before it is loaded
