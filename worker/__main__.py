@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("worker")
 
-WARM_UP_SHARE = 0.15
+WARM_UP_SHARE = 0.03
 """Duration of the warm-up before the worker is ready, as a share of the time for loading the model.
 
 The rest of the warm-up follows while the worker runs jobs."""

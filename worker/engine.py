@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ import numpy as np
 from shared.settings import Settings
 from worker.devices import Device, find_device
 from worker.inspection_process import inspect_in_subprocess
+from worker.keras_compat import import_keras
 from worker.run_plan import RunPlan, run_sizes
 from worker.tensorflow_compat import Pixels, Scores
 from worker.tf_graph import SAMPLES, ScoringGraph, open_graph
@@ -44,7 +46,10 @@ class Engine:
             ModelError: the model is invalid or does not match the settings, or the device can't be used.
         """
         device = find_device(settings)
-        inspection = inspect_in_subprocess(settings.model)
+        with ThreadPoolExecutor(1) as pool:
+            inspecting = pool.submit(inspect_in_subprocess, settings.model)
+            import_keras()  # This takes more than a second, in which the other process reads the model file.
+            inspection = inspecting.result()
         graph = open_graph(settings, inspection, device)
         wanted = run_sizes(settings.input_batch, graph.compiles)
         # If runs are compiled, only the size of the check in `open_graph` is ready.

@@ -91,7 +91,7 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
     shape, loader = _input_shape(model, settings), model.loader
     _check_preprocess(settings.preprocess, shape[2])
     plain = settings.precision == "float32" and not on_gpu
-    samples = _samples(shape, SAMPLES if plain else 2 * SAMPLES)
+    samples = _samples(shape, SAMPLES // 2 if plain else 2 * SAMPLES)
     try:
         frozen = freeze(_trace(model, shape, settings))
         run, compiles = session_runner(frozen, settings.threads, device="cpu"), False

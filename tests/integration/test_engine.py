@@ -20,7 +20,7 @@ import worker.precision
 from shared.settings import Settings
 from worker.engine import Engine
 from worker.model_allowlist import ModelError
-from worker.run_plan import RunPlan, plan_runs, run_sizes
+from worker.run_plan import RunPlan, plan_runs
 from worker.tf_graph import preprocessor
 from worker.warm_up import warm_up
 

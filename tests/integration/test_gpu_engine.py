@@ -92,7 +92,7 @@ def test_a_gpu_with_other_scores_than_a_cpu_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         worker.tf_graph, "compiled_runner", lambda frozen: lambda x: runner(frozen)(x)[:, ::-1]
     )
-    with pytest.raises(ModelError, match="GPU computes other scores than a CPU.*INFERENCE_DEVICE=cpu"):
+    with pytest.raises(ModelError, match=r"GPU computes other scores than a CPU.*INFERENCE_DEVICE=cpu"):
         build()
 
 
@@ -227,7 +227,8 @@ from shared.settings import Settings
 from worker.devices import Device
 from worker.warm_up import warm_up
 worker.engine.find_device = lambda settings: Device("gpu", "stand-in")
-engine = worker.engine.Engine.build(replace(Settings(), model=demo.MODEL, input_batch=16, cache_dir=Path(sys.argv[1])))
+settings = replace(Settings(), model=demo.MODEL, input_batch=16, cache_dir=Path(sys.argv[1]))
+engine = worker.engine.Engine.build(settings)
 warm_up(engine)
 print(*engine.plan.sizes)
 """
