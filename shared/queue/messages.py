@@ -165,7 +165,7 @@ class Claim:
         """Return the caller's options for the claimed job.
 
         Raises:
-            ValueError: the record is not a job of this service.
+            ValueError: the job's record is invalid.
         """
         return decode_call(self.data)
 

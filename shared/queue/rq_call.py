@@ -29,7 +29,7 @@ def decode_call(data: bytes) -> Options:
     """Return the options in a job's compressed function call.
 
     Raises:
-        ValueError: the record is not a job of this service.
+        ValueError: the job's record is invalid.
     """
     return _cached_options(data) if len(data) < MAX_CACHED_BYTES else _options(data)
 
@@ -40,9 +40,11 @@ def _options(data: bytes) -> Options:
         call = zlib.decompressobj().decompress(data, MAX_CALL_BYTES)
         function, _, _, kwargs = json.loads(call)
     except (ValueError, TypeError, RecursionError, zlib.error) as error:
-        raise ValueError(f"not a job of this service: {error}") from None
+        raise ValueError(f"invalid job record: expected compressed JSON: {error}") from None
     if function != FUNCTION or not isinstance(kwargs, dict):
-        raise ValueError(f"not a job of this service: it names the function {str(function)[:80]!r}")
+        raise ValueError(
+            f"invalid job record: expected options for {FUNCTION!r}, got a call of {str(function)[:80]!r}"
+        )
     return Options.from_json(kwargs)
 
 
