@@ -51,5 +51,6 @@ def _options(data: bytes) -> Options:
 _cached_options = lru_cache(maxsize=16)(_options)
 """Decodes a function call's options. The options are cached, because most callers send equal options.
 
-A compressed function call of 256 bytes can contain ten thousand regions. Therefore the cache has few entries.
+A compressed function call of 256 bytes can contain ten thousand regions. Therefore the cache of decoded
+options has few entries.
 """
