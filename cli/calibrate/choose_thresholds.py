@@ -1,4 +1,4 @@
-"""Chooses a threshold for each class from the model's answers to labelled images; writes thresholds.csv.
+"""Chooses a threshold for each class from the model's scores for labelled images; writes thresholds.csv.
 
 A row of thresholds.csv contains statistics of a class's answers. From the row, the service computes the
 class's threshold t. The service accepts scores above t:

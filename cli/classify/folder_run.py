@@ -179,9 +179,9 @@ class FolderRun:
 
 
 def _journal_entry(outcome: "Outcome") -> dict[str, Any]:
-    """Return a photo's journal entry.
+    """Return a photo's result or error as a line of the journal.
 
-    The entry contains the server's `result`, or an `error` with `code` and `detail`.
+    The line contains the server's `result`, or an `error` with `code` and `detail`.
     """
     from classification_client import JobFailed, Problem
 
