@@ -123,6 +123,11 @@ class Served:
 
     If workers have different maximums, this attribute is the lowest maximum."""
 
+    @property
+    def warnings(self) -> list[str]:
+        """The workers' warnings about their files, each warning once. Workers of older versions have none."""
+        return [*dict.fromkeys(each for model, _ in self.models for each in model.get("warnings", ()))]
+
 
 @dataclass(frozen=True)
 class WorkerStatus:
