@@ -44,7 +44,8 @@ class Answer:
     """The model's answer for a photo.
 
     `model` and `thresholds` are the SHA-256 fingerprints of the model file and of the thresholds file. `data`
-    is the server's answer as parsed JSON.
+    is the server's answer as parsed JSON. `precision` is the number format of the model's arithmetic, such as
+    `float32`. It is empty in answers of servers that do not report it.
     """
 
     regions: tuple[Region, ...]
@@ -52,6 +53,7 @@ class Answer:
     model: str
     thresholds: str
     data: dict[str, Any]
+    precision: str = ""
 
     @property
     def best(self) -> Prediction:
@@ -68,6 +70,7 @@ class Answer:
             model=data.get("model", ""),
             thresholds=data.get("thresholds", ""),
             data=data,
+            precision=data.get("precision", ""),
         )
 
 

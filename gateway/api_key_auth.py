@@ -1,7 +1,7 @@
 """Checks API keys.
 
-The check is on if the settings contain an API key. Every request must then contain a key. Requests for the
-health checks and the web page need no key.
+The check is on if the settings contain an API key. While the check is on, every request must contain an API
+key. Requests for the health checks and the web page need no key.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""Creates the gateway's Flask app. Start it with `gunicorn 'gateway.app:create_app()'`."""
+"""Creates the gateway's Flask app. Start the Flask app with `gunicorn 'gateway.app:create_app()'`."""
 
 import logging
 import os

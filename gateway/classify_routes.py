@@ -22,7 +22,8 @@ def classify() -> Response:
     """Return a list with one object for each region. Each object maps the region's classes to their scores.
 
     If the form field `consolidate` is true, return a list of pairs of species and score. A caller may send
-    the header `Prefer: wait=N`. If there is then no answer after N seconds, return a job's URL.
+    the header `Prefer: wait=N`. If the header is set and there is no answer after N seconds, return a job's
+    URL.
     """
     shared = resources()
     if shared.served() is None:
@@ -35,8 +36,8 @@ def classify() -> Response:
 def _run(shared: Resources, image: bytes, options: Options, max_wait: float | None) -> Response:
     """Return the answer, or the job's URL if there is no answer after `max_wait` seconds.
 
-    If `max_wait` is None, wait for at most REQUEST_TIMEOUT seconds. If there is still no answer, fail with
-    HTTP status 504.
+    If `max_wait` is None, wait for at most REQUEST_TIMEOUT seconds. If there is no answer within
+    REQUEST_TIMEOUT seconds, fail with HTTP status 504.
     """
     timeout = shared.settings.request_timeout
     job = new_job(shared, image, options, reply_to=shared.listener.reply_to)

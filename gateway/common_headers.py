@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 _ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 """Content-Security-Policy of all responses except HTML pages. A response that is not an HTML page may not
-load other files. Other pages may not show this response in a frame."""
+load other files. Other pages may not show the response in a frame."""
 
 _PAGE_POLICY = (  # with "blob:", the page can show an image before it sends the image to the server
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "

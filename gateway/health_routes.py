@@ -28,7 +28,7 @@ def ready() -> dict[str, object]:
 
     The service can classify images if Redis, a worker and this gateway are ready. Each health check reads the
     current state from Redis. The response also lists each worker that failed to start in the last hour, with
-    the reason of the failure.
+    the reason of the failure, and the workers' warnings about their files.
     """
     shared = resources()
     if shared.draining():
@@ -40,4 +40,9 @@ def ready() -> dict[str, object]:
         raise no_worker("; ".join(reasons))
     if shared.queue.suspended():
         raise Problem(503, "The queue is suspended, so no jobs run. Resume it with `rq resume`.")
-    return {"status": "ready", "workers": served.workers, "start_failures": failures}
+    return {
+        "status": "ready",
+        "workers": served.workers,
+        "start_failures": failures,
+        "warnings": served.warnings,
+    }

@@ -30,8 +30,8 @@ def cfg() -> dict[str, Any]:
     """Return the model's input size and the settings that affect answers.
 
     The input size has the same format as in the server that this project replaces. While workers change from
-    one model to another, the response's field `models` lists both models. The response's other fields
-    describe the newest model.
+    one model to another, the response's field `models` lists both models, and `warnings` lists the warnings
+    of all workers. The response's other fields describe the newest model.
     """
     served = _served()
     model = served.model
@@ -46,8 +46,14 @@ def cfg() -> dict[str, Any]:
         "framework": model["framework"],
         "workers": served.workers,
         "models": [
-            {"model": each["fingerprint"], "thresholds": each["thresholds"], "workers": workers}
+            {
+                "model": each["fingerprint"],
+                "thresholds": each["thresholds"],
+                "precision": each["precision"],
+                "workers": workers,
+            }
             for each, workers in served.models
         ],
+        "warnings": served.warnings,
         "version": version(),
     }

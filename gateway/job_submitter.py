@@ -12,8 +12,8 @@ MAX_JOBS_PER_COMMAND = 64
 """Maximum number of jobs that one Redis command submits."""
 
 EAGER_JOBS = 8
-"""Minimum number of unsent jobs at which a request submits these jobs itself. Workers can then begin the
-jobs earlier. If there are fewer unsent jobs, the submitter's thread submits them."""
+"""Minimum number of unsent jobs at which a request submits these jobs itself. Workers begin jobs earlier if
+a request submits these jobs itself. If there are fewer unsent jobs, the submitter's thread submits them."""
 
 Submission = tuple[NewJob, float | None, PendingReply]
 
@@ -23,8 +23,8 @@ class JobSubmitter:
 
     New jobs wait while a Redis command runs. The next Redis command submits all waiting jobs together.
 
-    The submitter's thread starts at the first job. At that time, gunicorn has already forked its processes.
-    Under gevent, this thread is a greenlet.
+    The submitter's thread starts at the first job, after gunicorn has forked its processes. Under gevent,
+    the submitter's thread is a greenlet.
     """
 
     def __init__(self, jobs: GatewayQueue) -> None:

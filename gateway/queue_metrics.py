@@ -84,8 +84,8 @@ def _queues(metrics: QueueMetrics) -> Iterator[Metric]:
 def _jobs_ended(metrics: QueueMetrics) -> Metric:
     """Return the counts of ended jobs.
 
-    Also return a count of 0 for each reason for which no job has ended yet. Prometheus then sees the first
-    job that ends for this reason as an increase of the count.
+    Also return a count of 0 for each reason for which no job has ended yet. With a count of 0, Prometheus
+    sees the first job that ends as an increase of the count.
     """
     family = core.CounterMetricFamily(*names.JOBS_ENDED, labels=("queue", "outcome", "reason"))
     ended = dict.fromkeys(((queue, reason) for queue in QUEUES for reason in ("", *FAILURES)), 0.0)
@@ -128,7 +128,7 @@ def histogram_counts(metrics: QueueMetrics, histogram: names.Histogram, label: s
 def _buckets(counted: Mapping[str, float], bounds: tuple[float, ...]) -> list[tuple[str, float]]:
     """Return each bucket's upper bound and cumulative count.
 
-    Workers of another version may have counted values in other buckets. Return these buckets too.
+    The buckets include those that only workers of another version have counted.
     """
     amounts = {float(bound): amount for bound, amount in counted.items()}
     buckets, below = [], 0.0

@@ -87,8 +87,7 @@ def _add_headers(response: Response) -> Response:
 def _caller() -> str:
     """Return the name under which the caller's requests are counted.
 
-    This is the name of the request's API key. If the request has no API key, it is the sender's network
-    address.
+    The requests are counted under the name of the API key, or else under the sender's network address.
     """
     current = current_request()
     return current.owner or _network(current.remote_addr or "")

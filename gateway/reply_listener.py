@@ -18,8 +18,8 @@ from shared.queue.messages import Reply
 logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 5.0
-"""Number of seconds after which an unanswered job is looked up in Redis. The job's reply may have been
-lost."""
+"""Number of seconds after which an unanswered job is looked up in Redis. The reply to an unanswered job may
+have been lost."""
 
 
 class PendingReply:
@@ -74,8 +74,8 @@ class ReplyListener:
     """Delivers workers' replies to the HTTP requests that wait for these replies.
 
     `reply_to` names this process's own Redis list, to which the workers push replies. The listening thread
-    starts at the first request that waits for a job. At that time, gunicorn has already forked its processes.
-    Under gevent, this thread is a greenlet.
+    starts at the first request that waits for a job, after gunicorn has forked its processes. Under gevent,
+    the listening thread is a greenlet.
     """
 
     def __init__(self, queue: GatewayQueue, reply_to: str) -> None:

@@ -1,6 +1,7 @@
 """The objects that all HTTP endpoints share.
 
-These objects are the settings, the queue, the job submitter, the reply listener and the request metrics.
+The shared objects are the settings, the queue, the job submitter, the reply listener and the request
+metrics.
 """
 
 import time

@@ -36,7 +36,7 @@ class UploadStream:
         Raises:
             RequestTimeout: the body's bytes arrive too slowly.
             RequestEntityTooLarge: the body is larger than the maximum. A chunked body does not declare its
-                size. The size of such a body is checked during the read.
+                size. The size of a chunked body is checked during the read.
         """
         # After the form's end, the parser calls `read(0)`, which needs no time limit.
         data = self._read_in_time(size) if self._is_timed and size else self._stream.read(size)

@@ -1,4 +1,4 @@
-"""Checks the settings that only the gateway uses: API keys and rate limit. Also checks `REDIS_URL`.
+"""Checks `REDIS_URL` and the settings that only the gateway uses: API keys and rate limit.
 
 This module does not import Flask, so that gunicorn's configuration can use it before the app is loaded.
 """

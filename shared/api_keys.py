@@ -62,7 +62,8 @@ def _parse(entry: str) -> ApiKey:
     if found is None:
         raise ValueError(
             "expected KEY, NAME:KEY, sha256:HEX or NAME:sha256:HEX. Keys and names consist of ASCII letters, "
-            "digits and - . _ (a key may also contain ~ + / and end with =). HEX has 64 hexadecimal digits"
+            "digits, '-', '.' and '_'. Keys may also contain '~', '+' and '/', and end with '='. "
+            "HEX has 64 hexadecimal digits"
         )
     key = found["key"]
     if key and len(key) < MIN_CHARACTERS:

@@ -1,7 +1,7 @@
 """Checks an uploaded image by its header, before its pixels are decoded.
 
-Gateway and worker both use these checks. Therefore both accept the same images, and both find the same EXIF
-orientation for an image.
+Gateway and worker both use these checks. Therefore gateway and worker accept the same images and find the
+same EXIF orientation.
 """
 
 import io

@@ -61,7 +61,7 @@ class Options:
                 consolidate=bool(data["consolidate"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"not a job of this service: {error!r:.200}") from None
+            raise ValueError(f"invalid job record: malformed options: {error!r:.200}") from None
 
 
 class JobFailure(Exception):

@@ -21,7 +21,7 @@ BLOCK_SECONDS = 2.0
 SOCKET_TIMEOUT = 10.0
 """Number of seconds after which a connection without a received byte counts as dead.
 
-This number must exceed `BLOCK_SECONDS`. Otherwise a blocking read could time out, and redis-py would silently
+The number must exceed `BLOCK_SECONDS`. Otherwise a blocking read could time out, and redis-py would silently
 repeat the read. The list entry that the first read removed would then be lost."""
 
 CONNECT_TIMEOUT = 5.0

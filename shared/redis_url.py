@@ -1,7 +1,7 @@
 """Parses `REDIS_URL`, the address of one Redis server or of the Sentinels that know the current master.
 
 This module must not import redis-py. Redis-py imports the module ssl, which must not be imported before
-gevent patches ssl. Gunicorn reads the settings before this patch.
+gevent patches ssl. Gunicorn reads the settings before gevent patches ssl.
 """
 
 import re
@@ -35,8 +35,8 @@ EXPECTED = (
 class SentinelUrl:
     """The parts of a Redis URL `redis+sentinel://…`.
 
-    `server` is the URL in the form for a single Redis server. Its host is the Sentinel service's name. The
-    login, database and options in `server` have the same meaning as for a single server.
+    `server` is the URL in the form for a single Redis server. The host in `server` is the Sentinel service's
+    name. The login, database and options in `server` have the same meaning as for a single server.
     """
 
     sentinels: tuple[tuple[str, int], ...]

@@ -1,9 +1,10 @@
 """Contains all code of the service that uses private names of RQ. This code was checked with RQ 3.0.0.
 
-- The worker uses RQ's registration, heartbeat and signal handlers. The worker does not use RQ's loop, because
-  RQ's loop runs one job at a time. The tests in tests/e2e/test_faults.py check this by stopping a worker.
+- The worker uses RQ's registration, heartbeat and signal handlers. The worker does not use RQ's loop,
+  because RQ's loop runs one job at a time. The tests in tests/e2e/test_faults.py check the worker's use of
+  RQ by stopping a worker.
 - The webhook sender must not run the callbacks that a job's record names. The tests in
-  tests/integration/test_webhooks.py check this with records that name other functions.
+  tests/integration/test_webhooks.py check the webhook sender with records that name other functions.
 
 If RQ renames one of the private attributes, a test in tests/unit/test_rq_compat.py fails.
 """
@@ -25,7 +26,7 @@ For example, two programs may each send a stop signal at almost the same moment.
 class QuietWorker(SimpleWorker):
     """A subclass of RQ's worker without RQ's main loop.
 
-    Each subclass of `QuietWorker` has its own main loop. The subclass stops this loop in `on_stop`.
+    Each subclass of `QuietWorker` has its own main loop. A subclass stops its main loop in `on_stop`.
     """
 
     def install_signal_handlers(self) -> None:

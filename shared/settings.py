@@ -1,7 +1,7 @@
 """All settings of the service, read from environment variables into one typed object.
 
-docs/settings.md repeats the variables, their defaults and their meanings (a test compares both files).
-`Settings.from_environ` reports all invalid values in one `SettingsError`.
+The file docs/settings.md repeats the variables, their defaults and their meanings (a test compares both
+files). `Settings.from_environ` reports all invalid values in one `SettingsError`.
 """
 
 import difflib

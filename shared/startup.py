@@ -1,4 +1,4 @@
-"""Contains the health check, and the function that reports a start-up error. All programs use this code."""
+"""The health check and the report of a start-up error, for all programs of the service."""
 
 import sys
 from collections.abc import Callable

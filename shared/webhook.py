@@ -53,7 +53,7 @@ class Forbidden(ValueError):
 class Allowed:
     """The hosts, addresses and networks in `WEBHOOK_ALLOW`.
 
-    Webhooks may go to these hosts even if their addresses are not public.
+    Webhooks may go to the hosts in `WEBHOOK_ALLOW` even if their addresses are not public.
     """
 
     names: frozenset[str] = frozenset()

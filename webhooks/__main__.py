@@ -42,7 +42,9 @@ class Delivery(SafeJob):
             Undeliverable: the job's record names another function.
         """
         if self.func_name != FUNCTION:
-            raise Undeliverable(f"not a job of this service: it names the function {self.func_name!r}")
+            raise Undeliverable(
+                f"invalid job record: expected the function {FUNCTION!r}, got {self.func_name!r}"
+            )
         return deliver
 
     def perform(self) -> Any:

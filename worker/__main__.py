@@ -61,12 +61,14 @@ def main() -> int:
 
 
 def _announce_start(queue: WorkerQueue, description: dict[str, Any]) -> None:
-    """Log the version and the model.
+    """Log the version, the model and the description's warnings.
 
-    If other workers have another model or other settings, a warning is logged.
+    If other workers have another model or other settings, a warning is logged too.
     """
     model = description["fingerprint"][:12]
     logger.info("version %s, model %s, thresholds %s", version(), model, description["thresholds"][:12])
+    for warning in description["warnings"]:
+        logger.warning("%s", warning)
     with suppress(RedisError):
         queue.fleet.started(socket.gethostname())
         served = queue.fleet.served()
@@ -113,7 +115,12 @@ def _load(settings: Settings) -> "Service":
 
 
 def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the model's description, which the gateways read. Its `id` is a hash of all other values."""
+    """Return the model's description, which the gateways read.
+
+    The description's `id` is a hash of all other values except the `warnings`.
+    """
+    from worker.thresholds_file import provenance, provenance_warnings
+
     description = {
         "classes": list(classes),
         "height": engine.graph.shape[0],
@@ -130,7 +137,12 @@ def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) ->
         "thresholds": hashlib.sha256(settings.thresholds_file.read_bytes()).hexdigest(),
         "framework": engine.graph.loader,
     }
-    return description | {"id": hashlib.sha256(repr(sorted(description.items())).encode()).hexdigest()[:16]}
+    running = provenance(settings, engine.fingerprint, (engine.height, engine.width, engine.channels))
+    return {
+        **description,
+        "id": hashlib.sha256(repr(sorted(description.items())).encode()).hexdigest()[:16],
+        "warnings": provenance_warnings(settings.thresholds_file, running),
+    }
 
 
 if __name__ == "__main__":

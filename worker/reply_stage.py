@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 class ReplyStage:
     """Turns scores into answers and writes the answers to Redis, while the model runs on the next batch.
 
-    `identity` has the fingerprints of the model and of the thresholds. These fingerprints are added to each
-    result. `description_id` is the id of the model description that the worker published.
+    `identity` has the fingerprints of the model and of the thresholds, and the model's precision. These
+    values are added to each result. `description_id` is the id of the model description that the worker
+    published.
     """
 
     worker: str

@@ -1,11 +1,17 @@
-"""The thresholds file: a CSV with a row of statistics for each class."""
+"""The thresholds file: a CSV with a row of statistics for each class.
+
+The header of a file from `calibrate` contains the file's provenance: the model and the settings that decided
+the scores from which the thresholds were chosen.
+"""
 
 import csv
 import math
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.settings import Settings
 from worker.classes_file import read_text
 from worker.model_allowlist import ModelError
 
@@ -15,6 +21,15 @@ MISSING = -1.0
 
 The server that this project replaces uses the same value."""
 _COLUMNS = ",".join(COLUMNS)
+
+PROVENANCE = ("model", "precision", "preprocess", "activation", "color", "resize", "input")
+"""Names of the fields of a file's provenance. The server compares the fields that a file contains."""
+
+_PROVENANCE_COLUMN = COLUMNS.index("top2_minval")
+# Older servers, and the server that this project replaces, refuse or misread comment lines and more columns.
+# They accept any header of six cells. The fields are in this column's header, because no reader uses the
+# column to compute a threshold. So scripts that address the other columns by their names work too.
+_FIELD = re.compile(rf"\s+({'|'.join(PROVENANCE)})=([\w.-]{{1,64}})")
 
 
 @dataclass(frozen=True)
@@ -57,13 +72,65 @@ def read_thresholds(path: Path, classes: tuple[str, ...]) -> dict[str, Threshold
     return found
 
 
+def provenance(settings: Settings, fingerprint: str, shape: tuple[int, int, int]) -> dict[str, str]:
+    """Return the model and the settings that decide scores, as texts by the names in `PROVENANCE`.
+
+    `fingerprint` is the SHA-256 of the model. `shape` is the height, width and channels of its input. There
+    is no date, so that equal calibrations write equal files with the same hash.
+    """
+    size = "x".join(map(str, shape))
+    chosen = (settings.precision, settings.preprocess, settings.activation)
+    values = (fingerprint, *chosen, settings.input_color, settings.input_resize, size)
+    return dict(zip(PROVENANCE, values, strict=True))
+
+
+def header(fields: Mapping[str, str]) -> list[str]:
+    """Return the cells of the header of a thresholds file with this provenance."""
+    cells = list(COLUMNS)
+    cells[_PROVENANCE_COLUMN] += "".join(f" {name}={value}" for name, value in fields.items())
+    return cells
+
+
+def read_provenance(path: Path) -> dict[str, str]:
+    """Return the provenance in the header of a thresholds file; a file written by hand has no provenance.
+
+    Raises:
+        ModelError: the file can't be read.
+    """
+    return dict(_FIELD.findall(read_text(path, "INFERENCE_THRESHOLDS_FILE").partition("\n")[0]))
+
+
+def provenance_warnings(path: Path, running: Mapping[str, str]) -> list[str]:
+    """Compare a thresholds file's provenance with the provenance of the running model.
+
+    The returned list has one warning, or it is empty if all fields in the file are as expected.
+
+    Raises:
+        ModelError: the file can't be read.
+    """
+    written = read_provenance(path)
+    differing = [name for name, value in running.items() if written.get(name, value) != value]
+    if not differing:
+        return []
+    expected, got = (_listed({name: each[name] for name in differing}) for each in (running, written))
+    return [
+        f"INFERENCE_THRESHOLDS_FILE: expected thresholds for {expected}, got thresholds for {got}. Run"
+        " `classification-server calibrate` with this model and these settings, or use the model's own file."
+    ]
+
+
+def _listed(fields: Mapping[str, str]) -> str:
+    short = {name: value[:12] if name == "model" else value for name, value in fields.items()}
+    return ", ".join(f"{name} {value}" for name, value in short.items())
+
+
 def _check_header(where: str, cells: list[str], known: Collection[str]) -> None:
     """Reject a thresholds file without a header, or with columns in another order than `COLUMNS`.
 
     A header with other column names is accepted. The server that this project replaces also accepts it.
     """
     _check_length(where, cells)
-    names = [cell.strip().lower() for cell in cells]
+    names = [_FIELD.sub("", cell).strip().lower() for cell in cells]
     if cells[0].strip() in known or any(_number(name) != MISSING for name in names[1:]):
         raise ModelError(f"{where}: expected the header, got a class's row. Add the header {_COLUMNS}.")
     for name, column in zip(names, COLUMNS, strict=True):

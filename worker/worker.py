@@ -42,6 +42,9 @@ from worker.worker_metrics import WorkerMetrics
 logger = logging.getLogger(__name__)
 logging.getLogger("rq.worker").setLevel(logging.WARNING)  # RQ sets this level to INFO when RQ is imported
 
+IDENTITY = {"model": "fingerprint", "thresholds": "thresholds", "precision": "precision"}
+"""Fields of each result, with the names of the fields in the model description from which they come."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -78,7 +81,7 @@ class BatchWorker(QuietWorker):
             queue=self._jobs,
             held=self._held,
             decider=self._service.decider,
-            identity={"model": description["fingerprint"], "thresholds": description["thresholds"]},
+            identity={name: description[source] for name, source in IDENTITY.items()},
             description_id=description["id"],
             retry=self._retry,
             metrics=self._metrics,

@@ -16,9 +16,9 @@ from cli.bench.measured_models import Subject
 PRECISIONS = ("float32", "bfloat16")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ENOUGH = 0.97
-"""The minimum speed of the chosen settings, as a fraction of the best measured speed.
+"""Minimum speed that the chosen settings must reach, divided by the best measured speed.
 
-Among the settings that reach this speed, fewer threads and smaller batches are preferred.
+Among the settings that reach the minimum speed, fewer threads and smaller batches are preferred.
 """
 
 MIN_BFLOAT16_GAIN = 1.1

@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
     # The thresholds are written before the report, so that they are kept if the report fails.
     with _command_errors():
-        write(found.rows, options.output, replace=options.force)
+        write(found.rows, options.output, replace=options.force, provenance=found.provenance)
     report = calibration_report.page(found)
     with _command_errors(), page.open("w" if options.force else "x", encoding="utf-8") as file:
         file.write(report)

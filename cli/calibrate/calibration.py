@@ -14,6 +14,7 @@ from shared.settings import Settings
 from worker.classes_file import check_class_count
 from worker.decode import PixelSpec
 from worker.engine import Engine
+from worker.thresholds_file import provenance
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class Method:
 class Calibration:
     """The results of a calibration. The report shows these results.
 
-    The option `--json` prints only `facts`.
+    The option `--json` prints only `facts`. `provenance` is for the header of the thresholds file.
     """
 
     classes: Sequence[str]
     scored: ScoredImages
     evaluation: evaluation.Evaluation
     rows: list[Row]
+    provenance: dict[str, str]
     facts: dict[str, Any]
 
 
@@ -66,13 +68,14 @@ def calibrate(
         rows, found = evaluation.hold_out(scored.answers, classes, method.goal, method.hold_out)
     facts = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {"file": str(settings.model), "fingerprint": engine.fingerprint},
+        "model": _model_facts(settings, engine),
         "settings": _settings_facts(settings, engine),
         "method": _method_facts(method),
         **evaluation.metrics(scored.answers, found, rows, method.goal),
         "unreadable": [{"file": str(path), "reason": reason} for path, reason in scored.unreadable],
     }
-    return Calibration(classes, scored, found, rows, facts | {"notes": notes(facts)})
+    origin = provenance(settings, engine.fingerprint, shape)
+    return Calibration(classes, scored, found, rows, origin, facts | {"notes": notes(facts)})
 
 
 def _check_scores(scored: ScoredImages, settings: Settings) -> None:
@@ -86,6 +89,14 @@ def _check_scores(scored: ScoredImages, settings: Settings) -> None:
     if low < -1e-3 or high > 1 + 1e-3:
         advice = " Set INFERENCE_ACTIVATION=softmax." if settings.activation == "none" else ""
         raise CalibrationError(f"scores: expected values from 0 to 1, got {low:.3g} to {high:.3g}.{advice}")
+
+
+def _model_facts(settings: Settings, engine: Engine) -> dict[str, str]:
+    return {
+        "file": str(settings.model),
+        "fingerprint": engine.fingerprint,
+        "precision": settings.precision,
+    }
 
 
 def _settings_facts(settings: Settings, engine: Engine) -> dict[str, Any]:

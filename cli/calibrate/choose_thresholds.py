@@ -1,4 +1,4 @@
-"""Chooses a threshold for each class from the model's answers to labelled images; writes thresholds.csv.
+"""Chooses a threshold for each class from the model's scores for labelled images; writes thresholds.csv.
 
 A row of thresholds.csv contains statistics of a class's answers. From the row, the service computes the
 class's threshold t. The service accepts scores above t:
@@ -12,7 +12,7 @@ that this module has chosen.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from math import sqrt
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli.calibrate.scoring import Answers
-from worker.thresholds_file import COLUMNS, MISSING, Threshold
+from worker.thresholds_file import MISSING, Threshold, header
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
@@ -169,15 +169,17 @@ def choose(answers: Answers, classes: Sequence[str], goal: Goal) -> list[Row]:
     return rows
 
 
-def write(rows: Sequence[Row], path: Path, *, replace: bool) -> None:
-    """Write thresholds.csv.
+def write(
+    rows: Sequence[Row], path: Path, *, replace: bool, provenance: Mapping[str, str] | None = None
+) -> None:
+    """Write thresholds.csv, with the provenance in its header.
 
     Raises:
         FileExistsError: the file exists, and `replace` is false.
     """
     with path.open("w" if replace else "x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(header(provenance or {}))
         for row in rows:
             writer.writerow([row.name, *row.top1, *row.top2, row.correct])
 

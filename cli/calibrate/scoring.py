@@ -1,4 +1,4 @@
-"""Computes the model's answers to labelled images, with the decoding and the engine of the service."""
+"""Runs the model on labelled images, with the service's own decoding and engine."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -21,7 +21,13 @@ from worker.classes_file import check_class_count, read_classes
 from worker.decide import Decider, species
 from worker.decode import PixelSpec, decode
 from worker.engine import Engine
-from worker.thresholds_file import Threshold, read_thresholds
+from worker.thresholds_file import (
+    Threshold,
+    provenance,
+    provenance_warnings,
+    read_provenance,
+    read_thresholds,
+)
 
 T = TypeVar("T")
 
@@ -40,6 +46,7 @@ def check(environ: Mapping[str, str], image: Path) -> Report:
     engine = check_engine(report, settings, check_file(report, settings))
     classes = _check_classes(report, settings, engine)
     thresholds = _check_thresholds(report, settings, classes)
+    _check_provenance(report, settings, engine if thresholds else None)
     if engine and report.serves:
         values = {name: each.value for name, each in thresholds.items()}
         with report.faults_in("sample"):
@@ -78,6 +85,24 @@ def _check_thresholds(report: Report, settings: Settings, classes: tuple[str, ..
             _describe_thresholds(report, settings.minimum_threshold, classes, found)
             return found
     return {}
+
+
+def _check_provenance(report: Report, settings: Settings, engine: Engine | None) -> None:
+    """Check that the thresholds were calibrated with this model and with settings that give equal scores."""
+    if engine is None:
+        return
+    running = provenance(settings, engine.fingerprint, (engine.height, engine.width, engine.channels))
+    with report.faults_in("thresholds"):
+        report.facts["provenance"] = read_provenance(settings.thresholds_file)
+        warnings = provenance_warnings(settings.thresholds_file, running)
+        for warning in warnings:
+            report.add("thresholds", "warning", warning)
+        if not report.facts["provenance"]:
+            text = "the header contains no model and no precision, so they are not compared with this model"
+            report.add("thresholds", "note", text)
+        elif not warnings:
+            text = f"calibrated with this model, the precision {settings.precision} and these settings"
+            report.add("thresholds", "ok", text)
 
 
 def _describe_thresholds(

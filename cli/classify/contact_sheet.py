@@ -44,7 +44,7 @@ def thumbnail_folder(page: Path) -> Path:
 def write(
     page: Path, folder: Path, records: Iterable[Record], summary: Summary, advance: Callable[[int], None]
 ) -> None:
-    """Write the contact sheet of a folder from the photos' journal entries.
+    """Write the contact sheet of a folder from the photos' results and errors.
 
     `summary` contains the counts of photos and answers.
 
@@ -96,7 +96,7 @@ def make_thumbnail(path: Path) -> Thumbnail:
 
 
 def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[Record, Thumbnail]]:
-    """Yield each photo's journal entry with the photo's thumbnail.
+    """Yield each photo's result or error, with the photo's thumbnail.
 
     All CPU cores draw thumbnails, in groups of `PHOTOS_AT_ONCE` photos.
     """

@@ -25,10 +25,10 @@ CONNECT_SECONDS = 10.0
 For later requests, the option --patience sets this time.
 """
 
-FINGERPRINTS = ("model", "thresholds")
-"""Names of the fingerprints in the answer of `/cfg` and in each classification.
+IDENTITY = ("model", "thresholds", "precision")
+"""Names of the fingerprints and of the precision in the answer of `/cfg` and in each classification.
 
-A fingerprint must not change during a run.
+None of these values may change during a run.
 """
 
 
@@ -60,13 +60,13 @@ class FolderRun:
             return self._write_output(journal) if status is None else status
 
     def _request(self) -> dict[str, Any]:
-        """Return the options and fingerprints with which all photos of one output file must be classified."""
+        """Return the options and the identity with which all photos of one output file must be classified."""
         from classification_client import ClientError
 
         try:
             with self._client(CONNECT_SECONDS) as client:
                 config = client.config()
-            fingerprints = {name: str(config[name]) for name in FINGERPRINTS}
+            identity = {name: str(config[name]) for name in IDENTITY}
         except (KeyError, TypeError, JSONDecodeError):
             raise CommandError(
                 f"--url: {self._url} answers, but is not a classification-server. Check the address."
@@ -77,7 +77,7 @@ class FolderRun:
             "folder": os.path.abspath(self._folder),
             "regions": self._options.regions and [list(each) for each in self._options.regions],
             "top_n": self._options.top_n,
-            **fingerprints,
+            **identity,
         }
 
     def _client(self, patience: float) -> "Client":
@@ -111,7 +111,7 @@ class FolderRun:
         try:
             with progress("photos", total, quiet=self._options.quiet, done=before) as advance:
                 for outcome in self._outcomes(journal):
-                    self._check_fingerprints(outcome, journal)
+                    self._check_identity(outcome, journal)
                     journal.ended(self._name(outcome.source), _journal_entry(outcome))
                     advance(1)
         except (KeyboardInterrupt, ClientError) as error:
@@ -122,12 +122,13 @@ class FolderRun:
         self._seconds, self._classified = time.monotonic() - began, len(journal.done) - before
         return None
 
-    def _check_fingerprints(self, outcome: "Outcome", journal: Journal) -> None:
-        for name in FINGERPRINTS if outcome.answer else ():
-            if getattr(outcome.answer, name) != journal.request[name]:
+    def _check_identity(self, outcome: "Outcome", journal: Journal) -> None:
+        for name in IDENTITY if outcome.answer else ():
+            # The answers of older servers do not contain the precision.
+            if getattr(outcome.answer, name) not in ("", journal.request[name]):
                 raise CommandError(
-                    f"the server's {name} changed during the run. Restore the file and run the same command,"
-                    " or start again with --restart."
+                    f"the server's {name} changed during the run. Restore the {name} and run the same"
+                    " command, or start again with --restart."
                 )
 
     def _outcomes(self, journal: Journal) -> "Iterator[Outcome]":
@@ -179,9 +180,9 @@ class FolderRun:
 
 
 def _journal_entry(outcome: "Outcome") -> dict[str, Any]:
-    """Return a photo's journal entry.
+    """Return a photo's result or error as a line of the journal.
 
-    The entry contains the server's `result`, or an `error` with `code` and `detail`.
+    The line contains the server's `result`, or an `error` with `code` and `detail`.
     """
     from classification_client import JobFailed, Problem
 

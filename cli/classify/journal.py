@@ -100,6 +100,8 @@ class Journal:
             ) from None
 
     def _check(self, before: dict[str, Any]) -> None:
+        # The journals of older versions do not contain the precision.
+        before = {"precision": self.request.get("precision")} | before
         for name, value in self.request.items():
             if before[name] != value:
                 raise CommandError(

@@ -34,7 +34,7 @@ class Summary:
         self._errors: list[tuple[str, str]] = []
 
     def add(self, record: dict[str, Any]) -> None:
-        """Count a photo from its journal entry: its predictions or its error."""
+        """Count a photo, from its predictions or its error."""
         self.photos += 1
         if "error" in record:
             self.failed += 1

@@ -64,8 +64,8 @@ class EmbeddedRedis:
             undo.callback(self._locks.close)
             if self._lock("supervisor.lock") is None:
                 raise CommandError(
-                    f"SERVER_DATA_DIR: another classification-server is running on {self.folder}."
-                    " Stop that server, or set another folder or port."
+                    f"SERVER_DATA_DIR: expected a folder that no other server uses, got {self.folder}."
+                    " Stop the other server, or set another SERVER_DATA_DIR or SERVER_PORT."
                 )
             self._server_lock = self._take_over()
             undo.pop_all()

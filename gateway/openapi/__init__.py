@@ -1,9 +1,9 @@
 """The service's OpenAPI 3.1 document: the file `openapi.json`, adapted to the settings.
 
 In `openapi.json`, a placeholder `<name>` stands for a setting or a limit. The file describes a service with
-API keys, webhooks and the result cache. The function `document` removes the descriptions of features that the
-settings switch off. If a rate limit is set, the function adds the limit to the document. The function also
-replaces each `$ref` to a shared response or example by a copy of this response or example.
+API keys, webhooks and the result cache. The function `document` removes the descriptions of features that
+the settings switch off. If a rate limit is set, `document` adds the limit to the OpenAPI document. The
+function `document` also replaces each `$ref` to a shared response or example by a copy.
 """
 
 import json

@@ -4,12 +4,12 @@ The package contains Python clients for gateway and worker, record formats and L
 
 Jobs, registries, executions and results have RQ 3's format in Redis. RQ's tools (`rq info`, rq-dashboard,
 `rq requeue`, `rq suspend`) therefore work on a running system. RQ's own code handles one job at a time, with
-many Redis commands for each job. In this package, one atomic Lua script performs a step for a whole batch of
-jobs. Such steps are, for example, queueing jobs, claiming jobs and writing the jobs' results.
+many Redis commands for each job. In this package, one atomic Lua script performs a step, for example
+claiming jobs, for a whole batch.
 """
 
 INTERACTIVE, BULK = "interactive", "bulk"
 QUEUES = (INTERACTIVE, BULK)
 """The names of the two RQ queues.
 
-The caller of an interactive job waits for the answer. The caller of a bulk job asks for the answer later."""
+The caller of an interactive job waits for the answer. The caller of a bulk job requests the answer later."""

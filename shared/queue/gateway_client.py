@@ -1,4 +1,4 @@
-"""The gateway's client for the queue. It submits jobs, receives replies, looks up jobs and cancels jobs."""
+"""The gateway's client for the queue: submits jobs, receives replies, looks up jobs and cancels jobs."""
 
 import json
 import math
@@ -140,7 +140,8 @@ class GatewayQueue:
 
         When a job ends, its reply goes to the Redis list `reply_to`.
 
-        Returns the ids of the jobs that are unknown or have already ended. No reply will come for these jobs.
+        Returns the ids of the jobs that are unknown or have already ended. No reply will come for unknown or
+        ended jobs.
         """
         return {job_id.decode() for job_id in _WATCH(self._redis, (), (reply_to, owner, *job_ids))}
 
@@ -152,8 +153,8 @@ class GatewayQueue:
         The dictionary contains the known jobs that belong to `owner`. If `owner` is None, the dictionary
         contains all known jobs.
 
-        If `positions` is True, the states contain the positions of the waiting jobs. For this purpose, Redis
-        searches the queue once for each waiting job. A search of a longer queue takes more time.
+        If `positions` is True, the states contain the positions of the waiting jobs. To find the positions,
+        Redis searches the queue once for each waiting job. A search of a longer queue takes more time.
         """
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:

@@ -29,10 +29,10 @@ The texts of these files precede the script's own text, in the order of this tup
 
 
 class Script:
-    """A Lua script. Its text consists of the shared constants and the text of one or more files.
+    """A Lua script. The script's text consists of the shared constants and the text of one or more files.
 
-    A call sends only the SHA-1 hash of the text. If Redis does not know this hash, the call also sends the
-    text.
+    A call of the script sends only the SHA-1 hash of the script's text. If Redis does not know the hash, the
+    call also sends the script's text.
     """
 
     def __init__(self, *names: str) -> None:

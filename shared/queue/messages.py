@@ -31,7 +31,7 @@ class NewJob(NamedTuple):
     options: Options
     request_id: str = ""
     reply_to: str = ""
-    """The Redis list that receives the job's reply, or '' if nobody waits for a reply."""
+    """The Redis list that receives the job's reply, or '' if no request waits for a reply."""
     owner: str = ""
     """The caller who may see the job."""
     webhook: str = ""
@@ -123,6 +123,11 @@ class Served:
 
     If workers have different maximums, this attribute is the lowest maximum."""
 
+    @property
+    def warnings(self) -> list[str]:
+        """The workers' warnings about their files, each warning once. Workers of older versions have none."""
+        return [*dict.fromkeys(each for model, _ in self.models for each in model.get("warnings", ()))]
+
 
 @dataclass(frozen=True)
 class WorkerStatus:
@@ -139,7 +144,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class StartFailure:
-    """A worker's failed start. `reason` is the cause. `at` is the failure's time, in seconds since 1970."""
+    """A worker's failed start, with its cause `reason` and its time `at` in seconds since 1970."""
 
     host: str
     reason: str
@@ -165,7 +170,7 @@ class Claim:
         """Return the caller's options for the claimed job.
 
         Raises:
-            ValueError: the record is not a job of this service.
+            ValueError: the job's record is invalid.
         """
         return decode_call(self.data)
 
@@ -181,7 +186,8 @@ class ClaimOutcome(StrEnum):
     RETRIED = "retried"
     """The worker received retried jobs.
 
-    A retried job is a job whose previous worker died. The job's image may have been the cause.
+    A retried job is a job whose previous worker died. The job's image may have caused the previous worker's
+    death.
 
     The worker must run no other job until the retried jobs have ended."""
     EMPTY = "empty"
@@ -191,7 +197,8 @@ class ClaimOutcome(StrEnum):
     NEEDS_IDLE = "needs-idle"
     """The worker received no job, because the next job is a retried job.
 
-    Only a worker without jobs may receive a retried job. This worker still has other jobs."""
+    Only a worker without jobs may receive a retried job. The worker that requested jobs still has other
+    jobs."""
     SUSPENDED = "suspended"
     """The worker received no job, because an operator stopped all workers with `rq suspend`."""
 
@@ -206,8 +213,8 @@ class Claims(NamedTuple):
 class Settlement(NamedTuple):
     """The end of a claimed job.
 
-    If `keep_image` is True, the job's image stays in Redis. Then an operator can queue the job again with
-    `rq requeue`.
+    If `keep_image` is True, the job's image stays in Redis. While the image is in Redis, an operator can
+    queue the job again with `rq requeue`.
     """
 
     claim: Claim

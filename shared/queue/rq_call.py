@@ -29,7 +29,7 @@ def decode_call(data: bytes) -> Options:
     """Return the options in a job's compressed function call.
 
     Raises:
-        ValueError: the record is not a job of this service.
+        ValueError: the job's record is invalid.
     """
     return _cached_options(data) if len(data) < MAX_CACHED_BYTES else _options(data)
 
@@ -40,14 +40,17 @@ def _options(data: bytes) -> Options:
         call = zlib.decompressobj().decompress(data, MAX_CALL_BYTES)
         function, _, _, kwargs = json.loads(call)
     except (ValueError, TypeError, RecursionError, zlib.error) as error:
-        raise ValueError(f"not a job of this service: {error}") from None
+        raise ValueError(f"invalid job record: expected compressed JSON: {error}") from None
     if function != FUNCTION or not isinstance(kwargs, dict):
-        raise ValueError(f"not a job of this service: it names the function {str(function)[:80]!r}")
+        raise ValueError(
+            f"invalid job record: expected options for {FUNCTION!r}, got a call of {str(function)[:80]!r}"
+        )
     return Options.from_json(kwargs)
 
 
 _cached_options = lru_cache(maxsize=16)(_options)
 """Decodes a function call's options. The options are cached, because most callers send equal options.
 
-A compressed function call of 256 bytes can contain ten thousand regions. Therefore the cache has few entries.
+A compressed function call of 256 bytes can contain ten thousand regions. Therefore the cache of decoded
+options has few entries.
 """

@@ -24,8 +24,8 @@ from shared.settings import Settings
 MAX_SMALL_IMAGE = 65_536
 """Maximum size of an image that a Lua script receives or returns together with its job, in bytes.
 
-The gateway stores a larger image with a separate Redis command. The worker fetches such
-an image with another command."""
+The gateway stores a larger image with a separate Redis command. The worker fetches a larger image with
+another command."""
 
 ENDED = ("finished", "failed", "canceled", "expired", "stopped")
 """The statuses that RQ gives to ended jobs."""
@@ -33,7 +33,7 @@ ENDED = ("finished", "failed", "canceled", "expired", "stopped")
 JOB_TIMEOUT = 600
 """The field `timeout` of RQ's job record, in seconds.
 
-Workers ignore this field. The reason is that each running job has a lease."""
+Workers ignore this field, because each running job has a lease."""
 
 STATE_FIELDS = (
     *("status", "origin", "enqueued_at", "started_at", "ended_at"),

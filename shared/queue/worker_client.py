@@ -85,13 +85,13 @@ class WorkerQueue:
         return {execution.decode() for execution in lost}
 
     def settle(self, worker: str, endings: Sequence[Settlement], model: str = "") -> list[bool]:
-        """Write the results of ended jobs. The same step ends the jobs' leases and sends the replies.
+        """Write the results of ended jobs, end the jobs' leases and send the replies, in one step.
 
         `model` is the id of the worker's model. An answer is cached only if the gateway expected this model
         when it accepted the job.
 
-        Returns True for each job whose result was written. If the worker has lost a job's lease, the job's
-        result is not written, and the list has False for this job.
+        Returns True for each job whose result was written. If the worker has lost a job's lease, the result
+        is not written, and the job's entry is False.
         """
         settings = self._settings
         args: list[Any] = [worker, rq_time(), settings.result_ttl, settings.result_cache_ttl, model]

@@ -32,6 +32,7 @@ def test_a_photo_and_its_regions_are_classified(stack: Stack) -> None:
         assert answer.best.score > 0.99 and answer.best.accepted and answer.best.threshold == 0.5
         assert len(answer.regions[0].predictions) == 2 and answer.regions[0].square is None
         assert answer.model == client.config()["model"]
+        assert answer.precision == client.config()["precision"] == "float32"
         answer = client.classify(THREE.read_bytes(), regions=SQUARES, consolidate=True)
     assert [region.square for region in answer.regions] == SQUARES
     assert answer.consolidated is not None

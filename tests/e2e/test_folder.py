@@ -164,16 +164,21 @@ def test_a_server_of_another_kind_is_reported(
     assert "answers, but is not a classification-server" in capsys.readouterr().err
 
 
-def test_answers_of_two_models_are_not_mixed(
-    stack: Stack, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["model", "precision"])
+def test_answers_of_two_models_or_precisions_are_not_mixed(
+    name: str,
+    stack: Stack,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     request = FolderRun._request
     with monkeypatch.context() as changed:
-        changed.setattr(FolderRun, "_request", lambda run: request(run) | {"model": "another"})
+        changed.setattr(FolderRun, "_request", lambda run: request(run) | {name: "another"})
         assert classify(stack, photos) == 2
-    assert "the server's model changed during the run" in capsys.readouterr().err
+    assert f"the server's {name} changed during the run" in capsys.readouterr().err
     assert classify(stack, photos) == 2
-    assert "unfinished run with another model" in capsys.readouterr().err
+    assert f"unfinished run with another {name}" in capsys.readouterr().err
     assert classify(stack, photos, "--restart") == 1
 
 

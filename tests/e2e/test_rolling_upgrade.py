@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import requests
 
+import demo
 from tests.e2e.test_classify import DIGITS, best, digit_class
 from tests.stack import ROOT, Stack, eventually, free_port
+from worker.thresholds_file import header
 
 OLD_COMMIT = "44803225e765d12f7660e120bac81659109c8b57"
 OLD_GATEWAY = ("gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.app:create_app()")
@@ -56,7 +58,11 @@ class Fleet:
 
     def __init__(self, old_tree: Path) -> None:
         # The result cache has Redis keys of its own, and a short lease hands on the jobs of a killed worker.
-        self.stack = Stack(RESULT_CACHE_TTL=600, JOB_LEASE=5)
+        # Old workers read thresholds files with a provenance too.
+        thresholds = old_tree.with_name("thresholds.csv")
+        rows = demo.THRESHOLDS.read_text().partition("\n")[2]
+        thresholds.write_text(",".join(header({"model": "0" * 64, "precision": "float32"})) + "\n" + rows)
+        self.stack = Stack(RESULT_CACHE_TTL=600, JOB_LEASE=5, INFERENCE_THRESHOLDS_FILE=thresholds)
         self.old_tree = old_tree
         self.old_environ = self.stack.environ | {"PYTHONPATH": str(old_tree)}
         self.numbers = count()

@@ -1,6 +1,8 @@
 """`calibrate` on images of the demo's validation digits, and what the service makes of its thresholds."""
 
 import contextlib
+import dataclasses
+import hashlib
 import io
 import json
 import re
@@ -22,12 +24,14 @@ from cli.main import main
 from demo.digits import NAMES
 from demo.labelled import write_labelled
 from shared.job import Options
+from shared.queue.wire import digest
 from shared.settings import Settings
 from tests.browser import CHROMIUM, needs_chromium
 from tests.images import oriented, saved, scene
-from worker.__main__ import _load
+from worker.__main__ import _describe, _load
 from worker.decode import decode
-from worker.thresholds_file import COLUMNS, read_thresholds
+from worker.engine import Engine
+from worker.thresholds_file import COLUMNS, read_provenance, read_thresholds
 
 MISSING, FEW = NAMES[-1], NAMES[-3]
 
@@ -103,6 +107,37 @@ def test_the_settings_that_shape_scores_are_named(made: tuple[Path, dict[str, An
     shape = {"INPUT_HEIGHT": 32, "INPUT_WIDTH": 32, "INPUT_CHANNELS": 3}
     assert made[1]["settings"].items() >= shape.items()
     assert "INPUT_HEIGHT=32" in made[0].with_suffix(".html").read_text()
+
+
+def test_the_file_and_the_report_name_model_and_precision(made: tuple[Path, dict[str, Any]]) -> None:
+    output, facts = made
+    assert read_provenance(output) == {
+        **{"model": facts["model"]["fingerprint"], "precision": "float32", "preprocess": "inception_v3"},
+        **{"activation": "none", "color": "rgb", "resize": "antialias", "input": "32x32x3"},
+    }
+    assert facts["model"]["fingerprint"] == hashlib.sha256(demo.MODEL.read_bytes()).hexdigest()
+    assert facts["model"]["precision"] == "float32"
+    assert "computed in float32" in output.with_suffix(".html").read_text()
+
+
+def test_a_description_s_id_depends_on_the_precision_but_not_on_warnings(
+    made: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The result cache uses the id, so answers of another precision are never returned from it."""
+    settings = Settings(model=demo.MODEL, classes_file=demo.CLASSES, thresholds_file=made[0])
+    changed = tmp_path / "thresholds.csv"
+    changed.write_text(made[0].read_text().replace("precision=float32", "precision=tf32"))
+    engine = Engine.build(settings)
+    same, bfloat16, other = (
+        _describe(dataclasses.replace(settings, **each), engine, tuple(NAMES))
+        for each in ({}, {"precision": "bfloat16"}, {"thresholds_file": changed})
+    )
+    assert (same["warnings"], len(bfloat16["warnings"]), len(other["warnings"])) == ([], 1, 1)
+    assert "precision bfloat16, got thresholds for precision float32." in bfloat16["warnings"][0]
+    assert len({digest(b"image", Options(), each) for each in (same, bfloat16, other)}) == 3
+    names = same.keys() - {"id", "warnings"}
+    text = repr(sorted((name, same[name]) for name in names))
+    assert same["id"] == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_thresholds_outlive_a_report_that_fails(

@@ -15,8 +15,9 @@ import demo
 from cli.check.model_file import layers_of, read_model_file
 from cli.check.preprocessing_guess import KNOWN_LAYERS, effect, guess, same_effect
 from cli.main import main
-from shared.settings import PREPROCESS_NAMES
+from shared.settings import PREPROCESS_NAMES, Settings
 from tests.images import saved, scene
+from worker.thresholds_file import header, provenance
 
 HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
 layers = keras.layers
@@ -176,6 +177,29 @@ def test_thresholds_that_can_never_be_exceeded_are_reported(tmp_path: Path, chec
     _, found = check(model(tmp_path / "model.h5"))
     assert "b can never be accepted" in texts(found, "warning", "thresholds")
     assert "only the minimum threshold applies to a, c" in texts(found, "note", "thresholds")
+
+
+def test_thresholds_of_another_model_or_precision_are_reported(
+    tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, thresholds = model(tmp_path / "model.h5"), tmp_path / "thresholds.csv"
+    _, found = check(path)
+    assert "the header contains no model and no precision" in texts(found, "note", "thresholds")
+    shape = (8, 8, 3)
+    rows = thresholds.read_text().partition("\n")[2]
+    own = provenance(Settings(), found["fingerprint"], shape)
+    thresholds.write_text(f"{','.join(header(own))}\n{rows}")
+    status, found = check(path)
+    assert (status, texts(found, "warning", "thresholds"), found["provenance"]) == (0, "", own)
+    assert "calibrated with this model, the precision float32" in texts(found, "ok", "thresholds")
+    monkeypatch.setenv("INFERENCE_PRECISION", "bfloat16")
+    status, found = check(model(tmp_path / "other.h5", layers.Rescaling(1 / 2)))
+    ours, theirs = found["fingerprint"][:12], own["model"][:12]
+    assert (status, ours != theirs) == (0, True)
+    assert (
+        f"expected thresholds for model {ours}, precision bfloat16, got thresholds for model {theirs},"
+        " precision float32. Run"
+    ) in texts(found, "warning", "thresholds")
 
 
 def test_an_image_of_one_s_own_is_classified(tmp_path: Path, check: Check) -> None:

@@ -62,7 +62,7 @@ def test_socket_in_a_deep_folder_is_put_elsewhere_and_removed(tmp_path: Path) ->
 
 def test_folder_is_unlocked_when_closed(tmp_path: Path) -> None:
     first = EmbeddedRedis(tmp_path)
-    with pytest.raises(CommandError, match="another classification-server is running on"):
+    with pytest.raises(CommandError, match="expected a folder that no other server uses"):
         EmbeddedRedis(tmp_path)
     first.close()
     EmbeddedRedis(tmp_path).close()

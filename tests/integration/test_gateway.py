@@ -201,6 +201,18 @@ def test_classes_and_cfg_describe_the_model(redis: Redis) -> None:
     assert make(redis, region_order="yx").get("/cfg").json["region_order"] == "yx"
 
 
+def test_each_warning_of_the_workers_is_shown_once(redis: Redis) -> None:
+    client, queue = make(redis), JobQueue(redis, Settings(job_lease=30.0))
+    assert client.get("/cfg").json["warnings"] == client.get("/health/ready").json["warnings"] == []
+    for name, warnings in (("w2", ["a", "b"]), ("w3", ["b"])):
+        redis.sadd("rq:workers:interactive", f"rq:worker:{name}")
+        model = MODEL | {"id": name, "precision": "bfloat16", "warnings": warnings}
+        queue.fleet.publish(name, model, WorkerStatus(2.0, 32, 1.0))
+    cfg = make(redis).get("/cfg").json
+    assert sorted(cfg["warnings"]) == sorted(client.get("/health/ready").json["warnings"]) == ["a", "b"]
+    assert [each["precision"] for each in cfg["models"]] == ["bfloat16", "bfloat16", "float32"]
+
+
 @pytest.mark.parametrize("given", ["phone-1.2:x", "", "with space", "x" * 200, "ñ"])
 def test_a_valid_request_id_is_kept_and_any_other_replaced(redis: Redis, given: str) -> None:
     found = make(redis).get("/health/live", headers={"X-Request-Id": given}).headers["X-Request-Id"]

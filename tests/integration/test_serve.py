@@ -187,7 +187,7 @@ def test_second_command_on_the_same_data_is_refused(serve: Start) -> None:
     assert (
         second.printed()
         .splitlines()[-1]
-        .startswith("classification-server: SERVER_DATA_DIR: another classification-server is running on")
+        .startswith("classification-server: SERVER_DATA_DIR: expected a folder that no other server uses")
     )
 
 

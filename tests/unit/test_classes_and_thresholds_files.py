@@ -1,10 +1,21 @@
+import csv
 from pathlib import Path
 
 import pytest
 
+from shared.settings import Settings
 from worker.classes_file import check_class_count, read_classes
 from worker.model_allowlist import ModelError
-from worker.thresholds_file import Threshold, read_thresholds
+from worker.thresholds_file import (
+    COLUMNS,
+    PROVENANCE,
+    Threshold,
+    header,
+    provenance,
+    provenance_warnings,
+    read_provenance,
+    read_thresholds,
+)
 
 CLASSES = ("Pinus pinea hoja", "Pinus pinea tallo", "Quercus ilex hoja")
 HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
@@ -119,3 +130,73 @@ def test_the_classes_must_be_as_many_as_the_outputs() -> None:
     check_class_count(3, CLASSES, Path("classes.txt"))
     with pytest.raises(ModelError, match=r"classes\.txt: expected 10 classes.*, got 3"):
         check_class_count(10, CLASSES, Path("classes.txt"))
+
+
+# -------------------------------------------------------------------- provenance
+
+MODEL = "0123456789abcdef" * 4
+RUNNING = provenance(Settings(), MODEL, (299, 299, 3))
+
+
+def made(folder: Path, **changed: str) -> Path:
+    """A thresholds file from `calibrate` for one class."""
+    lines = (",".join(header(RUNNING | changed)), f"{CLASSES[0]},0.9,1.0,0.1,0.5,0.8")
+    return write(folder, "\n".join(lines))
+
+
+def test_a_file_contains_what_decides_scores(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    assert read_provenance(path) == {
+        **{"model": MODEL, "precision": "float32", "preprocess": "inception_v3", "activation": "none"},
+        **{"color": "rgb", "resize": "antialias", "input": "299x299x3"},
+    }
+    assert read_thresholds(path, CLASSES) == {CLASSES[0]: Threshold(0.9, 0.5, 0.8)}
+    assert provenance_warnings(path, RUNNING) == []
+
+
+def test_each_reader_of_the_original_form_accepts_the_header() -> None:
+    """The rules by which the earlier versions of this server read the first line."""
+    cells = next(csv.reader([",".join(header(RUNNING))]))
+    assert len(cells) == len(COLUMNS) == 6 and cells[0] == "class"
+    for at, (cell, column) in enumerate(zip(cells, COLUMNS, strict=True)):
+        assert cell.strip().lower() not in {*COLUMNS} - {column}
+        assert (cell == column) is (at != 3) and cell.split()[0] == column
+
+
+def test_a_file_of_another_model_or_precision_causes_a_warning_with_both(tmp_path: Path) -> None:
+    (found,) = provenance_warnings(made(tmp_path, model="f" * 64, precision="bfloat16"), RUNNING)
+    assert found.startswith(
+        "INFERENCE_THRESHOLDS_FILE: expected thresholds for model 0123456789ab, precision float32, got"
+        " thresholds for model ffffffffffff, precision bfloat16. Run "
+    )
+
+
+@pytest.mark.parametrize("name", [each for each in PROVENANCE if each != "model"])
+def test_another_value_of_any_setting_causes_a_warning(tmp_path: Path, name: str) -> None:
+    (found,) = provenance_warnings(made(tmp_path, **{name: "another_1"}), RUNNING)
+    assert f"{name} {RUNNING[name]}, got thresholds for {name} another_1. " in found
+
+
+@pytest.mark.parametrize("head", [HEADER, "Clase,a1,a2,b1,b2,p\n", "class,a,b,c model= precision,d,e\n", ""])
+def test_a_file_written_by_hand_causes_no_warning(tmp_path: Path, head: str) -> None:
+    path = write(tmp_path, f"{head}{CLASSES[0]},1,1,1,1,1\n")
+    assert (read_provenance(path), provenance_warnings(path, RUNNING)) == ({}, [])
+
+
+def test_only_the_fields_of_the_file_are_compared(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER.replace("correct", "new=1 precision=tf32 color=rgb correct"))
+    (found,) = provenance_warnings(path, RUNNING)
+    assert "for precision float32, got thresholds for precision tf32. " in found
+
+
+def test_a_spreadsheet_that_quotes_cells_keeps_the_provenance(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    quoted = path.read_text().replace(",", '","').replace("\n", '"\r\n"')
+    path.write_bytes(f'\ufeff"{quoted}"'.encode())
+    assert read_provenance(path) == RUNNING and len(read_thresholds(path, CLASSES)) == 1
+
+
+def test_columns_in_another_order_are_still_refused(tmp_path: Path) -> None:
+    cells = header(RUNNING)
+    with pytest.raises(ModelError, match="line 1: expected top1_maxval, got top2_minval"):
+        read_thresholds(write(tmp_path, ",".join([*cells[:2], cells[3], cells[2], *cells[4:]])), CLASSES)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from classification_client import (
+    Answer,
     AsyncClient,
     Client,
     JobFailed,
@@ -32,6 +33,7 @@ RESULT = {
     ],
     "model": "m",
     "thresholds": "t",
+    "precision": "float32",
 }
 
 
@@ -51,6 +53,11 @@ def drive(call: Call[Any], *answers: Any) -> tuple[Any, list[Any]]:
             step = call.throw(given) if isinstance(given, Exception) else call.send(given)
     except StopIteration as end:
         return end.value, steps
+
+
+def test_an_answer_names_its_precision_if_the_server_does() -> None:
+    older = {name: value for name, value in RESULT.items() if name != "precision"}
+    assert (Answer.of(RESULT).precision, Answer.of(older).precision) == ("float32", "")
 
 
 QUEUED = {"jobs": [{"id": "j1", "status": "queued", "href": "/jobs/j1"}]}

@@ -78,6 +78,18 @@ def test_a_journal_with_an_incomplete_first_line_begins_again(journal: Journal) 
     assert json.loads(journal.path.read_text()) == {"asked": REQUEST}
 
 
+def test_a_journal_without_a_precision_is_continued(journal: Journal) -> None:
+    """Older versions wrote no precision."""
+    journal.ended("a", {"result": 1})
+    assert list(again(journal, precision="float32").done) == ["a"]
+
+
+def test_a_run_with_another_precision_is_refused(tmp_path: Path) -> None:
+    Journal(tmp_path / "j", REQUEST | {"precision": "float32"}).close()
+    with pytest.raises(CommandError, match=r"with another precision \(before: float32, now: tf32\)"):
+        Journal(tmp_path / "j", REQUEST | {"precision": "tf32"})
+
+
 @pytest.mark.parametrize(("name", "value"), [("top_n", 2), ("model", "other"), ("folder", "/x")])
 def test_a_run_with_another_request_is_refused(journal: Journal, name: str, value: Any) -> None:
     with pytest.raises(CommandError, match=f"with another {name} .*--restart"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cli.calibrate.choose_thresholds import Goal, Row, choose, is_too_few, wilson, write
 from cli.calibrate.scoring import Answers
 from demo.train import threshold_rows
-from worker.thresholds_file import COLUMNS, read_thresholds
+from worker.thresholds_file import COLUMNS, read_provenance, read_thresholds
 
 CLASSES = ("a", "b", "c")
 
@@ -127,6 +127,19 @@ def test_the_file_has_the_original_s_form(tmp_path: Path) -> None:
     assert last[5] == ""  # no images
     with pytest.raises(FileExistsError):
         write(rows, tmp_path / "thresholds.csv", replace=False)
+
+
+def test_the_provenance_changes_only_the_header(tmp_path: Path) -> None:
+    rows, origin = choose(answers(*many(20, 0.6, 0.9)), CLASSES, Goal()), {"model": "0" * 64, "color": "rgb"}
+    write(rows, tmp_path / "plain.csv", replace=False)
+    write(rows, tmp_path / "thresholds.csv", replace=False, provenance=origin)
+    plain, named = ((tmp_path / name).read_text().splitlines() for name in ("plain.csv", "thresholds.csv"))
+    assert plain[1:] == named[1:]
+    assert named[0] == plain[0].replace("top2_minval", f"top2_minval model={'0' * 64} color=rgb")
+    assert read_provenance(tmp_path / "thresholds.csv") == origin
+    assert read_thresholds(tmp_path / "thresholds.csv", CLASSES) == read_thresholds(
+        tmp_path / "plain.csv", CLASSES
+    )
 
 
 SCORES = st.one_of(st.integers(1, 10_000_000).map(lambda n: n / 1e7), st.sampled_from([0.5, 0.9999999, 1.0]))
