@@ -30,8 +30,8 @@ def cfg() -> dict[str, Any]:
     """Return the model's input size and the settings that affect answers.
 
     The input size has the same format as in the server that this project replaces. While workers change from
-    one model to another, the response's field `models` lists both models. The response's other fields
-    describe the newest model.
+    one model to another, the response's field `models` lists both models. The field `devices` lists the
+    devices of all workers. The response's other fields describe the newest model.
     """
     served = _served()
     model = served.model
@@ -49,5 +49,6 @@ def cfg() -> dict[str, Any]:
             {"model": each["fingerprint"], "thresholds": each["thresholds"], "workers": workers}
             for each, workers in served.models
         ],
+        "devices": [each._asdict() for each in served.devices],
         "version": version(),
     }

@@ -77,11 +77,13 @@ def _load(settings: Settings) -> "Service":
     The files are read first, because reading them is fast and may already show an error.
 
     Raises:
-        ModelError: the model, classes or thresholds are invalid, or do not match each other or the settings.
+        ModelError: the model, classes or thresholds are invalid, or do not match each other or the settings;
+            or TensorFlow cannot use the device.
     """
     from worker.classes_file import check_class_count, read_classes
     from worker.decide import Decider
     from worker.decode import PixelSpec
+    from worker.devices import find_device
     from worker.engine import Engine
     from worker.thresholds_file import read_thresholds
     from worker.warm_up import warm_up
@@ -89,6 +91,7 @@ def _load(settings: Settings) -> "Service":
 
     classes = read_classes(settings.classes_file)
     thresholds = read_thresholds(settings.thresholds_file, classes)
+    device = find_device(settings)
     engine = Engine.build(settings)
     check_class_count(engine.outputs, classes, settings.classes_file)
     batch_seconds = warm_up(engine)
@@ -99,6 +102,7 @@ def _load(settings: Settings) -> "Service":
         spec=PixelSpec.of((engine.height, engine.width, engine.channels), settings),
         description=_describe(settings, engine, classes),
         jobs_per_second=settings.input_batch / batch_seconds,
+        device=device,
     )
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,16 @@ _LOG_PREFIX = re.compile(r"^[IWEF]\d{4} \S+\s+\d+ \S+\] ")
 class Probe:
     """The results of the stages.
 
-    `cards` has the cards that the driver lists. `cuda` shows whether the installed TensorFlow supports GPUs.
-    `gpu` is the name of TensorFlow's first GPU, or '' if TensorFlow finds no GPU. `missing` has the libraries
-    that TensorFlow could not load. `passed` has the successful stages. `reason` is the cause of the first
-    failure.
+    - `cards`: the cards that the driver lists.
+    - `cuda`: whether the installed TensorFlow supports GPUs; None if the import of TensorFlow failed.
+    - `gpu`: the name of TensorFlow's first GPU; '' if TensorFlow finds no GPU.
+    - `missing`: the libraries that TensorFlow could not load.
+    - `passed`: the successful stages.
+    - `reason`: the cause of the first failure.
     """
 
     cards: tuple[Card, ...] = ()
-    cuda: bool = False
+    cuda: bool | None = None
     gpu: str = ""
     missing: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
@@ -83,12 +86,12 @@ def _end(status: int) -> str:
 def _read(output: str, log: str, end: str) -> Probe:
     found: dict[str, Any] = {}
     for line in output.splitlines():
-        if line.startswith("{"):  # Libraries may also print to standard output.
+        with suppress(ValueError):  # Libraries may also print to standard output.
             found |= json.loads(line)
     passed = tuple(stage for stage in STAGES if found.pop(stage, False))
-    if end:
-        last = next(_log_lines(log), "")
-        found["reason"] = f"{end} ({last})" if last else end
+    if end or (found.get("cuda") and "tensorflow" not in passed):
+        found.setdefault("reason", ": ".join(filter(None, (end, next(_log_lines(log), "")))))
+    found["reason"] = found.get("reason", "").rstrip(".")
     cards = tuple(Card(**each) for each in found.pop("cards", ()))
     return Probe(cards=cards, missing=tuple(dict.fromkeys(_MISSING.findall(log))), passed=passed, **found)
 
