@@ -1,8 +1,8 @@
 """Tests the queue on a real server: limits, leases, attempts, fencing, and RQ's own tools on our records."""
 
 import dataclasses
-import json
 import itertools
+import json
 import os
 import random
 import sys
