@@ -129,14 +129,14 @@ def _stages(memory: int) -> Iterator[dict[str, Any]]:
         return
     yield {"tensorflow": True, "gpu": tf.config.experimental.get_device_details(gpus[0])["device_name"]}
     limit_gpu_memory(memory or None)
-    try_operation("/GPU:0", xla=False)
+    try_operation("GPU:0", xla=False)
     yield {"run": True}
-    try_operation("/GPU:0", xla=True)
+    try_operation("GPU:0", xla=True)
     yield {"xla": True}
 
 
 def try_operation(device: str, *, xla: bool) -> None:
-    """Run a convolution and a matrix product on a device of TensorFlow.
+    """Run a convolution and a matrix product on a device of TensorFlow, such as 'GPU:0'.
 
     Raises:
         Exception: the device fails or computes a wrong result.
@@ -148,9 +148,12 @@ def try_operation(device: str, *, xla: bool) -> None:
 
     with tf.device(device):
         values = tf.ones([8, 5, 5, 3]), tf.ones([3, 3, 3, 4]), tf.ones([36, 2])
-        result = tf.function(operation, jit_compile=xla)(*values).numpy()
-    if not (result == 27 * 36).all():
-        raise ArithmeticError(f"the result is {result.flat[0]:g} instead of {27 * 36}")
+        result = tf.function(operation, jit_compile=xla)(*values)
+    # TensorFlow silently uses another device if a device is missing.
+    if not result.backing_device.endswith(device):
+        raise RuntimeError(f"TensorFlow used {result.backing_device} instead of {device}")
+    if not (result.numpy() == 27 * 36).all():
+        raise ArithmeticError(f"the result is {result.numpy().flat[0]:g} instead of {27 * 36}")
 
 
 if __name__ == "__main__":

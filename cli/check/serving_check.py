@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cli.check.findings import Report
-from cli.check.model_check import check_engine, check_file
+from cli.check.model_check import check_device, check_engine, check_file
 from shared.image_header import ImageError
 from shared.job import Options
 from shared.settings import Settings, SettingsError, table, unknown_names
@@ -37,7 +37,9 @@ def check(environ: Mapping[str, str], image: Path) -> Report:
         for line in str(error).splitlines():
             report.add("settings", "fault", line)
         return report
-    engine = check_engine(report, settings, check_file(report, settings))
+    file = check_file(report, settings)
+    check_device(report, settings)
+    engine = check_engine(report, settings, file)
     classes = _check_classes(report, settings, engine)
     thresholds = _check_thresholds(report, settings, classes)
     if engine and report.serves:
