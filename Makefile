@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help serve test lint bench fuzz chaos soak audit pictures lock clean images compose-test
+.PHONY: help serve test lint bench fuzz chaos soak audit pictures lock clean images compose-test gpu-libraries
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make chaos         cause every fault many times, kill 100 workers (fewer: make chaos ARGS='--runs 1 --kills 3')"
 	@echo "make soak          run the service at 120 % of its capacity for an hour (shorter: make soak ARGS='--seconds 600')"
 	@echo "make audit         check the locked packages for known vulnerabilities (pip-audit; needs the network)"
+	@echo "make gpu-libraries check the libraries of the GPU images (downloads 2.6 GB; needs no GPU)"
 	@echo "make pictures      take the documentation's screenshots again (needs Chromium)"
 	@echo "make lock          update the lock files (requirements/*.lock) after a change of dependencies in pyproject.toml"
 	@echo "make images        build the container images (needs Docker)"
@@ -56,6 +57,9 @@ soak: $(VENV)/dev.stamp
 # pip-audit must check every package: with --strict, a skipped package is a failure.
 audit: $(VENV)/dev.stamp
 	for lock in requirements/*.lock; do $(BIN)/pip-audit --strict --disable-pip --no-deps -r $$lock || exit 1; done
+
+gpu-libraries: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.gpu_libraries
 
 REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)

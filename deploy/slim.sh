@@ -9,5 +9,6 @@ rm -rf tensorflow/include clang                             # C++ headers and a 
 find . -type d -name tests -prune -exec rm -rf {} +
 find . -type d -path './nvidia/*/include' -prune -exec rm -rf {} +
 find . -name '*.a' -delete
-# Debug symbols are a quarter of libtensorflow_cc. The script does not change NVIDIA's libraries.
-find . -path ./nvidia -prune -o -name '*.so*' -type f -exec strip --strip-unneeded {} +
+# Debug symbols are a quarter of libtensorflow_cc. The script does not change NVIDIA's libraries. It also leaves the folders
+# numpy.libs, h5py.libs and pillow.libs alone: patchelf has moved parts of these libraries, which strip would damage.
+find . \( -path ./nvidia -o -name '*.libs' \) -prune -o -name '*.so*' -type f -exec strip --strip-unneeded {} +

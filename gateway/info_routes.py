@@ -30,8 +30,8 @@ def cfg() -> dict[str, Any]:
     """Return the model's input size and the settings that affect answers.
 
     The input size has the same format as in the server that this project replaces. While workers change from
-    one model to another, the response's field `models` lists both models, and `warnings` lists the warnings
-    of all workers. The response's other fields describe the newest model.
+    one model to another, the response's field `models` lists both models. The fields `devices` and `warnings`
+    list the devices and the warnings of all workers. The response's other fields describe the newest model.
     """
     served = _served()
     model = served.model
@@ -55,5 +55,6 @@ def cfg() -> dict[str, Any]:
             for each, workers in served.models
         ],
         "warnings": served.warnings,
+        "devices": [each._asdict() for each in served.devices],
         "version": version(),
     }

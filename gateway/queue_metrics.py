@@ -60,6 +60,10 @@ def _workers(served: Served | None) -> Iterator[Metric]:
     yield core.GaugeMetricFamily(*names.WORKERS, value=workers)
     if served is None:
         return
+    devices = core.GaugeMetricFamily(*names.WORKER_DEVICES, labels=("kind", "device"))
+    for kind, name, number in served.devices:
+        devices.add_metric((kind, name), number)
+    yield devices
     yield core.GaugeMetricFamily(*names.BATCH_LIMIT, value=served.batch)
     family = core.InfoMetricFamily(*names.MODEL, labels=())
     models = [[str(model.get(label, "")) for label in MODEL_LABELS] for model, _ in served.models]

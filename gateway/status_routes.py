@@ -29,6 +29,7 @@ def status() -> dict[str, object]:
     inputs = batches.pop(SUM, 0)
     return {
         "workers": served.workers if served else 0,
+        "devices": [each._asdict() for each in served.devices] if served else [],
         "waiting": metrics.waiting,
         "running": metrics.running,
         "inputs": int(inputs),

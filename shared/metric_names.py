@@ -21,6 +21,10 @@ REDIS_UP = MetricName(
 WORKERS = MetricName(
     "classification_workers", "Number of live workers that have loaded and warmed up their model."
 )
+WORKER_DEVICES = MetricName(
+    "classification_worker_devices",
+    "Number of live workers by the kind (cpu or gpu) and the name of the device that runs their model.",
+)
 BATCH_LIMIT = MetricName(
     "classification_batch_limit",
     "Maximum number of inputs in one run of the model; below INPUT_BATCH if a worker had too little memory.",

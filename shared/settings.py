@@ -160,8 +160,8 @@ class Settings:
         "unset: classification-server/xla in XDG_CACHE_HOME (default: ~/.cache)"
     )
     device: str = Setting("INFERENCE_DEVICE", "auto", _one_of("auto", "cpu", "gpu")).means(
-        "device that runs the model; auto: the GPU, or the CPU if there is no GPU; gpu: without a usable GPU, "
-        "the worker does not start"
+        "device that runs the model; auto: the GPU, or the CPU if there is no GPU; gpu: without a usable "
+        "GPU, the worker does not start"
     )
     gpu_memory: int | None = Setting("INFERENCE_GPU_MEMORY", None, _number(int, 64, 2**20)).means(
         "maximum GPU memory in MiB that the model of one worker uses; unset: no maximum"

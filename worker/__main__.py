@@ -87,7 +87,8 @@ def _load(settings: Settings) -> "Service":
     The files are read first, because reading them is fast and may already show an error.
 
     Raises:
-        ModelError: the model, classes or thresholds are invalid, or do not match each other or the settings.
+        ModelError: the model, classes or thresholds are invalid, or do not match each other or the settings;
+            or TensorFlow cannot use the device.
     """
     from worker.classes_file import check_class_count, read_classes
     from worker.decide import Decider
@@ -111,6 +112,7 @@ def _load(settings: Settings) -> "Service":
         description=_describe(settings, engine, classes),
         jobs_per_second=engine.plan.inputs_per_second(),
         warm_up=rest,
+        device=engine.device,
     )
 
 
@@ -137,7 +139,7 @@ def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) ->
         "thresholds": hashlib.sha256(settings.thresholds_file.read_bytes()).hexdigest(),
         "framework": engine.graph.loader,
     }
-    running = provenance(settings, engine.fingerprint, (engine.height, engine.width, engine.channels))
+    running = provenance(settings, engine.fingerprint, engine.graph.shape)
     return {
         **description,
         "id": hashlib.sha256(repr(sorted(description.items())).encode()).hexdigest()[:16],

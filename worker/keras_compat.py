@@ -19,6 +19,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from worker.cuda_driver import preload_cuda_libraries
+from worker.processor import check_processor
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
@@ -27,7 +30,13 @@ NOT_FOR_SERVING = ("matplotlib", "scipy", "sklearn")
 
 
 def import_keras() -> None:
-    """Import Keras and TensorFlow quickly and without output; raise an exception if the import fails."""
+    """Import Keras and TensorFlow quickly and without output; raise an exception if the import fails.
+
+    Raises:
+        ModelError: TensorFlow cannot run on this processor.
+    """
+    check_processor()
+    preload_cuda_libraries()
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -15,6 +15,8 @@ from PIL import Image
 from shared.settings import PREPROCESS_NAMES, Settings
 from worker.compilation_cache import open_cache
 from worker.devices import Device
+from worker.gpu_memory import limit_gpu_memory
+from worker.gpu_probe import try_operation
 from worker.half_precision import with_half_precision
 from worker.keras_compat import import_keras
 from worker.model_allowlist import Inspection, ModelError
@@ -64,16 +66,13 @@ class ScoringGraph:
 
         After a serious error, every operation on a GPU fails, until the process ends.
         """
-        import tensorflow as tf
-
         if not self.on_gpu or self.is_out_of_memory(error):
             return False
         try:
-            (gpu,) = tf.config.list_logical_devices("GPU")
-            with tf.device(gpu.name):
-                return float(tf.reduce_sum(tf.ones(8)).numpy()) != 8
-        except Exception:
+            try_operation("GPU:0", xla=False)
+        except Exception:  # TensorFlow raises exceptions of many types.
             return True
+        return False
 
 
 def open_graph(settings: Settings, inspection: Inspection, device: Device) -> ScoringGraph:
@@ -111,9 +110,9 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
 
 
 def _prepare(settings: Settings, device: Device) -> None:
-    """Set the number of threads, the visible devices, and the limit of the GPU's memory.
+    """Set the number of threads, the devices and the GPU's memory for this process.
 
-    Without a limit, TensorFlow reserves GPU memory as needed. With float32, TensorFlow must not use TF32,
+    With float32, TensorFlow must not use TF32,
     which rounds the factors of products to 10 bits. Both settings are settings of the process.
     """
     import tensorflow as tf
@@ -124,12 +123,8 @@ def _prepare(settings: Settings, device: Device) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
         if device.kind == "cpu":
             tf.config.set_visible_devices([], "GPU")
-        for gpu in tf.config.get_visible_devices("GPU"):
-            if settings.gpu_memory:
-                limit = tf.config.LogicalDeviceConfiguration(memory_limit=settings.gpu_memory)
-                tf.config.set_logical_device_configuration(gpu, [limit])
-            else:
-                tf.config.experimental.set_memory_growth(gpu, True)
+    if device.kind == "gpu":
+        limit_gpu_memory(settings.gpu_memory)
 
 
 def _runner(

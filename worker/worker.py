@@ -31,6 +31,7 @@ from shared.rq_compat import QuietWorker
 from shared.settings import Settings
 from worker.decide import Decider
 from worker.decode import PixelSpec
+from worker.devices import Device
 from worker.fetch_stage import FetchStage
 from worker.inference_stage import InferenceStage, Model, Throughput
 from worker.leased_jobs import LeasedJobs
@@ -56,6 +57,7 @@ class Service:
     description: dict[str, Any]
     jobs_per_second: float
     warm_up: Callable[[], None]
+    device: Device
 
 
 class BatchWorker(QuietWorker):
@@ -191,8 +193,12 @@ class BatchWorker(QuietWorker):
         for job_id, outcome in self._jobs.reap():
             logger.warning("job %s %s: its worker died", job_id, outcome)
         if not self._stopped.is_set():
+            service, device = self._service, self._service.device
             status = WorkerStatus(
-                self._throughput.jobs_per_second, self._service.model.input_batch, self._started
+                jobs_per_second=self._throughput.jobs_per_second,
+                batch=service.model.input_batch,
+                since=self._started,
+                device=(device.kind, device.name),
             )
             self._jobs.fleet.publish(self.name, self._service.description, status)
         self._register()

@@ -74,7 +74,7 @@ def calibrate(
         **evaluation.metrics(scored.answers, found, rows, method.goal),
         "unreadable": [{"file": str(path), "reason": reason} for path, reason in scored.unreadable],
     }
-    origin = provenance(settings, engine.fingerprint, shape)
+    origin = provenance(settings, engine.fingerprint, engine.graph.shape)
     return Calibration(classes, scored, found, rows, origin, facts | {"notes": notes(facts)})
 
 

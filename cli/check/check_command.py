@@ -27,6 +27,7 @@ model. The exit status is 1 if a worker would not start.
 
 PARTS = {
     "settings": "Settings",
+    "device": "Device",
     "model": "Model",
     "classes": "Classes",
     "thresholds": "Thresholds",

@@ -1,13 +1,25 @@
-"""Checks a model: the content of its file, and whether the model's input and output match the settings."""
+"""Checks a model: its device, its file, and whether its input and output match the settings."""
 
 from cli.check.findings import Report, captured_warnings
 from cli.check.model_file import ModelFile, read_model_file
 from cli.check.preprocessing_guess import effect, guess, same_effect
 from shared.settings import Settings
+from worker.devices import find_device
 from worker.engine import Engine
 from worker.model_allowlist import ModelError, inspect_model
 
 PART = "model"
+
+
+def check_device(report: Report, settings: Settings) -> None:
+    """Find the device that would run the model."""
+    with report.faults_in("device"), captured_warnings("worker.devices") as warnings:
+        device = find_device(settings)
+        report.facts["device"] = {"kind": device.kind, "name": device.name}
+        memory = f", {device.memory_bytes // 2**20} MiB" if device.memory_bytes else ""
+        report.add("device", "ok", f"{device.kind.upper()}: {device.name}{memory}")
+    for warning in warnings:
+        report.add("device", "warning", warning)
 
 
 def check_file(report: Report, settings: Settings) -> ModelFile | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cli.check.findings import Report
-from cli.check.model_check import check_engine, check_file
+from cli.check.model_check import check_device, check_engine, check_file
 from shared.image_header import ImageError
 from shared.job import Options
 from shared.settings import Settings, SettingsError, table, unknown_names
@@ -43,7 +43,9 @@ def check(environ: Mapping[str, str], image: Path) -> Report:
         for line in str(error).splitlines():
             report.add("settings", "fault", line)
         return report
-    engine = check_engine(report, settings, check_file(report, settings))
+    file = check_file(report, settings)
+    check_device(report, settings)
+    engine = check_engine(report, settings, file)
     classes = _check_classes(report, settings, engine)
     thresholds = _check_thresholds(report, settings, classes)
     _check_provenance(report, settings, engine if thresholds else None)
@@ -91,7 +93,7 @@ def _check_provenance(report: Report, settings: Settings, engine: Engine | None)
     """Check that the thresholds were calibrated with this model and with settings that give equal scores."""
     if engine is None:
         return
-    running = provenance(settings, engine.fingerprint, (engine.height, engine.width, engine.channels))
+    running = provenance(settings, engine.fingerprint, engine.graph.shape)
     with report.faults_in("thresholds"):
         report.facts["provenance"] = read_provenance(settings.thresholds_file)
         warnings = provenance_warnings(settings.thresholds_file, running)

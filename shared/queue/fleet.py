@@ -10,7 +10,7 @@ from typing import Any
 from redis import Redis
 
 from shared.queue import INTERACTIVE
-from shared.queue.messages import Served, StartFailure, WorkerStatus
+from shared.queue.messages import Served, StartFailure, WorkerDevice, WorkerStatus
 
 START_FAILURE_TTL = 3600
 """Number of seconds for which gateways report the reason why a worker did not start."""
@@ -42,7 +42,8 @@ class Fleet:
         if not models:
             return None
         speed = sum(each["jobs_per_second"] for each in alive)
-        return Served(models[0][0], len(alive), speed, models, min(each["batch"] for each in alive))
+        batch = min(each["batch"] for each in alive)
+        return Served(models[0][0], len(alive), speed, models, batch, _devices(alive))
 
     def start_failures(self) -> list[StartFailure]:
         """Return the failed starts of workers in the last `START_FAILURE_TTL` seconds.
@@ -93,3 +94,9 @@ class Fleet:
     def started(self, host: str) -> None:
         """Delete a host's published start failure. Call this method when a worker of the host has started."""
         self._redis.hdel(START_FAILURES_KEY, host)
+
+
+def _devices(statuses: list[dict[str, Any]]) -> tuple[WorkerDevice, ...]:
+    """Return the devices in the workers' statuses, in alphabetical order."""
+    counted = Counter(tuple(each["device"]) for each in statuses if each.get("device"))
+    return tuple(WorkerDevice(kind, name, workers) for (kind, name), workers in sorted(counted.items()))

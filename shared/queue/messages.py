@@ -106,6 +106,14 @@ class JobState:
     estimated_wait: float | None = None
 
 
+class WorkerDevice(NamedTuple):
+    """The devices of one kind ('cpu' or 'gpu') and name, and the number of workers that use these devices."""
+
+    kind: str
+    name: str
+    workers: int
+
+
 @dataclass(frozen=True)
 class Served:
     """The model, the number and the total measured speed of the live workers.
@@ -122,6 +130,10 @@ class Served:
     """Maximum number of inputs in one run of the model.
 
     If workers have different maximums, this attribute is the lowest maximum."""
+    devices: tuple["WorkerDevice", ...] = ()
+    """The devices that run the models. Devices of the same kind and name are one entry.
+
+    Workers of older versions do not publish their device."""
 
     @property
     def warnings(self) -> list[str]:
@@ -134,12 +146,14 @@ class WorkerStatus:
     """A worker's status.
 
     `batch` is the maximum number of inputs in one batch. `since` is the time of the worker's start, in
-    seconds since 1970.
+    seconds since 1970. `device` has the kind ('cpu' or 'gpu') and the name of the device that runs the model.
+    Workers of older versions publish no device.
     """
 
     jobs_per_second: float
     batch: int
     since: float
+    device: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

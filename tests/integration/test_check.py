@@ -17,6 +17,8 @@ from cli.check.preprocessing_guess import KNOWN_LAYERS, effect, guess, same_effe
 from cli.main import main
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.images import saved, scene
+from worker import cuda_driver
+from worker.processor import processor_name
 from worker.thresholds_file import header, provenance
 
 HEADER = "class,top1_minval,top1_maxval,top2_minval,top2_maxval,correct_percentage\n"
@@ -303,3 +305,18 @@ def test_a_model_without_known_layers_is_not_guessed() -> None:
 def test_each_guess_is_a_setting_and_each_effect_has_a_description() -> None:
     assert set(KNOWN_LAYERS.values()) <= set(PREPROCESS_NAMES)
     assert all(effect(name) != "changes pixels in another way" for name in PREPROCESS_NAMES)
+
+
+def test_the_device_is_reported_or_refused(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "libabsent.so.1")
+    monkeypatch.setenv("INFERENCE_GPU_MEMORY", "1000")
+    status, found = check(model(tmp_path / "m.keras"))
+    assert status == 0 and found["device"] == {"kind": "cpu", "name": processor_name()}
+    assert texts(found, "ok", "device") == f"CPU: {processor_name()}"
+    assert texts(found, "warning", "device") == "INFERENCE_GPU_MEMORY ignored: the model runs on the CPU"
+    monkeypatch.setenv("INFERENCE_DEVICE", "gpu")
+    status, found = check(tmp_path / "m.keras")
+    assert status == 1 and "expected a GPU, but there is no NVIDIA driver" in texts(found, "fault", "device")
+    assert "no Lambda or custom layers" in texts(found, "ok", "model")

@@ -52,7 +52,7 @@ def make(redis: Redis, **settings: object) -> FlaskClient:
     values = Settings(**{"job_lease": 30.0, "request_timeout": 5.0, **settings})  # type: ignore[arg-type]
     queue = JobQueue(redis, values)
     redis.sadd("rq:workers:interactive", "rq:worker:w1")
-    queue.fleet.publish("w1", MODEL, WorkerStatus(2.0, 32, 0.0))
+    queue.fleet.publish("w1", MODEL, WorkerStatus(2.0, 32, 0.0, ("gpu", "NVIDIA H200")))
     return create_app(values, queue).test_client()
 
 
@@ -192,6 +192,7 @@ def test_classes_and_cfg_describe_the_model(redis: Redis) -> None:
     assert client.get("/classes").json == ["á", "b"]
     cfg = client.get("/cfg").json
     assert cfg == client.post("/cfg").json
+    assert cfg["devices"] == [{"kind": "gpu", "name": "NVIDIA H200", "workers": 1}]
     assert (cfg["input_dims"], cfg["input_batch"], cfg["workers"], cfg["model"]) == (
         "32x24x3",
         32,

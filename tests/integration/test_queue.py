@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import random
 import sys
@@ -589,6 +590,19 @@ def test_the_record_is_json_and_not_a_pickle(queue: JobQueue, redis: Redis) -> N
     submit(queue, "a")
     data = zlib.decompress(redis.hget("rq:job:a", "data"))
     assert data.startswith(b'["worker.task.classify", null, [], {')
+
+
+def test_workers_are_counted_by_device(queue: JobQueue, redis: Redis) -> None:
+    statuses = [("cpu", "Xeon"), ("gpu", "H200"), ("cpu", "Xeon"), None]
+    for number, device in enumerate(statuses):
+        redis.sadd("rq:workers:interactive", f"rq:worker:w{number}")
+        queue.fleet.publish(f"w{number}", {"id": "m"}, WorkerStatus(1.0, 32, 0.0, device))
+    old = {"model": "m", "jobs_per_second": 1.0, "batch": 32, "since": 0.0}  # as older versions publish it
+    redis.sadd("rq:workers:interactive", "rq:worker:old")
+    redis.set("classification:worker:old", json.dumps(old), ex=60)
+    served = queue.fleet.served()
+    assert served is not None and served.workers == 5
+    assert served.devices == (("cpu", "Xeon", 2), ("gpu", "H200", 1))
 
 
 def test_a_worker_without_heartbeats_is_not_listed(queue: JobQueue, redis: Redis, settings: Settings) -> None:

@@ -24,8 +24,9 @@ CHANGING_TEXTS = (
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
     (r"dur=[\d.]+", "dur=MS"),
     (r'version="[^"]+"', 'version="VERSION"'),
+    (r'device="[^"]+"', 'device="DEVICE"'),
 )
-CHANGING_FIELDS = {"detail": "TEXT", "estimated_wait": "SECONDS", "version": "VERSION"}
+CHANGING_FIELDS = {"detail": "TEXT", "estimated_wait": "SECONDS", "version": "VERSION", "devices": "DEVICES"}
 
 DOCUMENTATION = {"description", "summary", "example", "examples", "info", "tags"}
 """Names in the specification under which only text for its readers stands."""

@@ -15,7 +15,7 @@ from gateway.app import create_app
 from shared.metric_names import ANSWER, BATCH_INPUTS, DECODE, INFERENCE, QUEUE_WAIT
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.fleet import Fleet
-from shared.queue.messages import Served
+from shared.queue.messages import Served, WorkerDevice
 from shared.settings import Settings
 from shared.worker_counts import Count, QueueMetrics
 from tests.job_queue import JobQueue
@@ -41,7 +41,7 @@ class Queue(JobQueue):
         return self.snapshot
 
     def served(self) -> Served:
-        return Served(MODEL, 2, 10.0, ((MODEL, 2),), 32)
+        return Served(MODEL, 2, 10.0, ((MODEL, 2),), 32, (WorkerDevice("gpu", "NVIDIA H200", 2),))
 
 
 def client_of(queue: JobQueue):
@@ -77,6 +77,7 @@ def test_metrics_of_the_queue_and_the_model() -> None:
     assert (metric("jobs_waiting", queue="bulk"), metric("jobs_running", queue="interactive")) == (5, 3)
     assert metric("oldest_job_wait_seconds", queue="bulk") == 60 and metric("image_bytes") == 1000
     assert metric("workers") == 2 and metric("redis_up") == 1
+    assert metric("worker_devices", kind="gpu", device="NVIDIA H200") == 2
     assert metric("model_info", fingerprint="f1", thresholds="t1", precision="float32") == 1
 
 

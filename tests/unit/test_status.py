@@ -17,8 +17,10 @@ class Idle(Queue):
 def test_the_status_has_the_current_workers_and_queues() -> None:
     found = client_of(Queue()).get("/status").json
     assert found["workers"] == 2
+    assert found["devices"] == [{"kind": "gpu", "name": "NVIDIA H200", "workers": 2}]
     assert found["waiting"] == found["running"] == {"interactive": 3, "bulk": 5}
-    assert client_of(Idle()).get("/status").json["workers"] == 0
+    idle = client_of(Idle()).get("/status").json
+    assert (idle["workers"], idle["devices"]) == (0, [])
 
 
 def test_batches_and_inputs_are_summed() -> None:

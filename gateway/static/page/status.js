@@ -81,13 +81,17 @@ export class Status {
     const values = this.#points.map((each) => each[name]).filter((each) => each !== undefined);
     const latest = this.#problem ? undefined : this.#points.at(-1)?.[name];
     const highest = Math.max(...values);
-    const peak = name !== "workers" && highest > 0 ? text("highest", { value: format(highest) }) : "";
-    const title = name === "answered" ? { title: text("answeredMeans") } : {};
+    // A gateway of an older version reports no devices.
+    const devices = (this.#problem ? undefined : this.#samples.at(-1)?.devices) ?? [];
+    const kinds = [...new Set(devices.map((each) => each.kind.toUpperCase()))].join(", ");
+    const peak = highest > 0 ? text("highest", { value: format(highest) }) : "";
+    const names = devices.map((each) => `${each.name}: ${each.workers}`).join("\n");
+    const title = { workers: names, answered: text("answeredMeans") }[name];
     return el(
       "div",
-      { class: name, ...title },
+      { class: name, ...(title && { title }) },
       el("dt", {}, text(name)),
-      el("dd", {}, el("strong", {}, latest === undefined ? "–" : format(latest)), chart(this.#points, name), el("small", {}, peak)),
+      el("dd", {}, el("strong", {}, latest === undefined ? "–" : format(latest)), chart(this.#points, name), el("small", {}, name === "workers" ? kinds : peak)),
     );
   }
 }
