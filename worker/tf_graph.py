@@ -18,7 +18,6 @@ from worker.devices import Device
 from worker.gpu_memory import limit_gpu_memory
 from worker.gpu_probe import try_operation
 from worker.half_precision import with_half_precision
-from worker.keras_compat import import_keras
 from worker.model_allowlist import Inspection, ModelError
 from worker.model_loader import LoadedModel, load, one_line
 from worker.precision import check_choice, check_precision
@@ -82,7 +81,6 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
         ModelError: the model is invalid, or does not match the settings or the device.
     """
     check_choice(settings.precision, device.kind)
-    import_keras()
     on_gpu = device.kind == "gpu"
     cache = open_cache(settings, inspection.fingerprint) if on_gpu and device.xla else None
     _prepare(settings, device)
