@@ -4,8 +4,9 @@ Loading a model file can run code. tf_keras runs Python code that an H5 file sto
 a recurrent cell's wrapper. tf_keras calls any TensorFlow function that a TFOpLambda layer names. tf_keras
 also imports any module that a model's configuration names. So a model file is loaded only if
 `model_allowlist.json` lists all layers and functions in the file's configuration. The allowlist has only
-Keras' own layers, whose configurations consist of numbers and names. The check itself does not import
-TensorFlow.
+Keras' own layers, whose configurations consist of numbers and names. A SavedModel has no Python code, but
+its operations can access files and the network. So a SavedModel is loaded only if `model_allowlist.json`
+lists all operations in its graphs and functions. The check itself does not import TensorFlow.
 """
 
 import hashlib
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+
+from worker.saved_model_graph import MAX_GRAPH_BYTES, read_graphs
 
 MAX_CONFIG_BYTES = 64 * 2**20
 """Maximum size of a configuration in a .keras file, in bytes.
@@ -55,7 +58,8 @@ class Inspection:
     fingerprint: str
 
 
-_NAMES: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").read_text())
+_NAMES: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text())
+_OPERATIONS: dict[str, list[str]] = _NAMES["saved_model_operations"]
 
 ALLOWED_CLASSES = frozenset(_NAMES["layers"] + _NAMES["layer_parts"])
 """Class names that are allowed in a model's configuration.
@@ -63,10 +67,11 @@ ALLOWED_CLASSES = frozenset(_NAMES["layers"] + _NAMES["layer_parts"])
 The allowed classes are all layers of Keras 3 and tf_keras, except layers that contain code or load a
 file. A test compares this list with both libraries."""
 
-DENIED_OPERATIONS = _NAMES["denied_operations"]
-"""Refused operations of TensorFlow graphs: operations that access files, the network or Python.
+ALLOWED_OPERATIONS = frozenset(name for group in _OPERATIONS.values() for name in group)
+"""Operations that are allowed in a SavedModel: calculations, variables and control flow.
 
-A test fails if this list lacks an operation of TensorFlow that has a parameter for a path or an address."""
+Only the operations for checkpoints can access files. Every SavedModel has these operations. Tests compare
+the groups of operations with TensorFlow's registry."""
 
 _TF_INITIALIZERS = "tensorflow.python.ops.init_ops_v2"
 """The only allowed module outside of Keras.
@@ -84,10 +89,8 @@ _FILE_TYPES = {
 def inspect_model(path: Path) -> Inspection:
     """Check a model file (.h5, .hdf5, .keras) or a SavedModel folder; return facts about the model.
 
-    A SavedModel has no Python code, so only its operations are checked. Every SavedModel has the operations
-    `SaveV2` and `MergeV2Checkpoints`, so these operations are allowed. With these operations, a hostile
-    SavedModel can write or move a checkpoint file. This is only possible in a folder to which the worker may
-    write.
+    With the allowed operations `SaveV2` and `MergeV2Checkpoints`, a hostile SavedModel can write or move a
+    checkpoint file. This is only possible in a folder to which the worker may write.
 
     Raises:
         ModelError: the file is missing or damaged, has no architecture, or contains code or unknown layers.
@@ -155,22 +158,37 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _inspect_saved_model(path: Path) -> Inspection:
     graph = path / "saved_model.pb"
-    if not graph.exists():
+    if not graph.is_file():
         raise ModelError(f"{path} is a folder, but not a SavedModel: it has no saved_model.pb")
     digest = hashlib.sha256()
     try:
-        content = graph.read_bytes()
+        if others := sorted({each.name for each in path.glob("saved_model.*")} - {graph.name}):
+            # A version of TensorFlow could load these files instead of the inspected file.
+            raise ModelError(
+                f"{path} is refused: expected only saved_model.pb, got also {', '.join(others)}. Remove it"
+            )
+        _check_operations(path, graph)
         for file in sorted(each for each in path.rglob("*") if each.is_file()):
             digest.update(f"{file.relative_to(path)}\n{_sha256(file)}\n".encode())
     except OSError as error:
         raise ModelError(f"INFERENCE_MODEL: {error.filename} can't be read: {error.strerror}") from None
-    for name in DENIED_OPERATIONS:
-        # In protobuf, a NodeDef contains the operation's name after the tag 0x12 and the name's length.
-        if b"\x12" + bytes([len(name)]) + name.encode() in content:
-            raise ModelError(
-                f"{path} is refused: it has the operation {name}, which could use files, the network or code"
-            )
     return Inspection("savedmodel", "", (), digest.hexdigest())
+
+
+def _check_operations(path: Path, graph: Path) -> None:
+    if (size := graph.stat().st_size) > MAX_GRAPH_BYTES:
+        raise ModelError(f"{graph}: expected at most {MAX_GRAPH_BYTES} bytes, got {size}")
+    try:
+        contents = read_graphs(graph.read_bytes())
+    except ValueError as error:
+        raise ModelError(f"{graph} is damaged: {_reason(error)}") from None
+    refused = sorted(contents.operations - ALLOWED_OPERATIONS)
+    refused += [f"{name} (an undefined function)" for name in sorted(contents.undefined_functions)]
+    if refused:
+        raise ModelError(
+            f"{path} is refused: expected only calculations, got {', '.join(refused)}, which could access"
+            " files, the network or code. Export the model again without these operations"
+        )
 
 
 def _inspect_configuration(path: Path, form: str, config: str, version: str) -> Inspection:

@@ -2,7 +2,6 @@
 
 import inspect as python
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from tensorflow.core.framework import op_def_pb2
-from tensorflow.python.client import pywrap_tf_session as c_api
 from tf_keras.src.utils.generic_utils import func_dump
 
-from worker.model_allowlist import ALLOWED_CLASSES, DENIED_OPERATIONS, ModelError, inspect_model
+from worker.model_allowlist import ALLOWED_CLASSES, ModelError, inspect_model
 from worker.model_loader import LoadedModel, load
 
 KERASES = [pytest.param(keras, id="keras"), pytest.param(tf_keras, id="tf_keras")]
@@ -29,10 +26,6 @@ NOT_SERVED = """
     AbstractRNNCell DenseFeatures FlaxLayer HashedCrossing Hashing IntegerLookup JaxLayer Lambda Layer
     StringLookup TFSMLayer TextVectorization TorchModuleWrapper Wrapper
 """
-
-
-IN_EACH_SAVED_MODEL = {"MergeV2Checkpoints", "RestoreV2", "SaveV2"}
-NO_PLACES = {"counter_prefix", "is_files", "top_paths"}
 
 
 def open_model(path: Path) -> LoadedModel:
@@ -197,6 +190,10 @@ def means(x: Any) -> Any:
     return tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
 
 
+def decoded_means(file: Any) -> Any:
+    return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(file, channels=3), tf.float32), [0, 1])
+
+
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float16, tf.uint8], ids=str)
 def test_a_saved_model_gets_pixels_of_its_declared_type(tmp_path: Path, dtype: tf.DType) -> None:
     model = open_model(Module(dtype, means).save(tmp_path / "model"))
@@ -205,43 +202,11 @@ def test_a_saved_model_gets_pixels_of_its_declared_type(tmp_path: Path, dtype: t
 
 
 def test_a_saved_model_with_text_input_is_refused(tmp_path: Path) -> None:
-    path = Module(tf.string, lambda x: tf.strings.to_number(x)[:, 0, 0]).save(tmp_path / "model")
+    path = Module(tf.string, lambda x: tf.map_fn(decoded_means, x[:, 0, 0, 0], tf.float32)).save(
+        tmp_path / "model"
+    )
     with pytest.raises(ModelError, match="expected an input of numbers, got string"):
         open_model(path)
-
-
-def test_a_saved_model_that_writes_files_is_refused(tmp_path: Path) -> None:
-    def writes(x: Any) -> Any:
-        tf.io.write_file(str(tmp_path / "written"), "x")
-        return means(x)
-
-    path = Module(tf.float32, writes).save(tmp_path / "model")
-    with pytest.raises(ModelError, match="has the operation WriteFile"):
-        open_model(path)
-
-
-def has_a_place(op: Any) -> bool:
-    """Return whether an argument of the operation is a place: a file, a folder, another machine."""
-    place = re.compile(r"file|path|(^|_)dir(ectory)?($|_)|prefix|address|uri")
-    names = [each.name for each in (*op.input_arg, *op.attr)]
-    return any(place.search(each) for each in names if each not in NO_PLACES)
-
-
-def test_no_operation_that_reads_or_writes_files_is_unknown() -> None:
-    ops = op_def_pb2.OpList()
-    ops.ParseFromString(c_api.TF_GetBuffer(c_api.TF_GetAllOpList()))
-    found = {each.name for each in ops.op if has_a_place(each)}
-    assert len(found) > 40
-    assert found - {*DENIED_OPERATIONS} == IN_EACH_SAVED_MODEL
-
-
-@pytest.mark.parametrize(
-    "name", ["CSVDatasetV2", "CacheDataset", "InitializeTableFromTextFileV2", "RpcServer"]
-)
-def test_a_saved_model_that_reaches_beyond_itself_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "saved_model.pb").write_bytes(b"\x0a\x01w\x12" + bytes([len(name)]) + name.encode())
-    with pytest.raises(ModelError, match=f"has the operation {name},"):
-        inspect_model(tmp_path)
 
 
 def test_a_saved_model_without_a_signature_is_refused(tmp_path: Path) -> None:

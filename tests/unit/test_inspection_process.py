@@ -32,6 +32,19 @@ def test_a_file_whose_reading_does_not_end_is_refused() -> None:
         inspect_in_subprocess(ENDLESS, seconds=1)
 
 
+def wrapped(tag: int, content: bytes) -> bytes:
+    """Return a protobuf field with a content of less than 2**28 bytes."""
+    size = len(content)
+    return bytes([tag, size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128, size >> 21]) + content
+
+
+def test_a_saved_model_of_millions_of_operations_is_refused(tmp_path: Path) -> None:
+    meta_graph = wrapped(0x12, b"\x0a\x00" * 10_000_000)
+    (tmp_path / "saved_model.pb").write_bytes(wrapped(0x12, meta_graph))
+    with pytest.raises(ModelError, match="can't be read: reading the file takes too long"):
+        inspect_in_subprocess(tmp_path, seconds=1)
+
+
 def test_packages_of_the_current_folder_are_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

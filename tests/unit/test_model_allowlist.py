@@ -9,6 +9,7 @@ import h5py
 import pytest
 
 from worker.model_allowlist import ModelError, inspect_model
+from worker.saved_model_graph import message_class
 
 Config = dict[str, Any]
 
@@ -172,25 +173,136 @@ def test_an_unreadable_file_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyP
         inspect_model(path)
 
 
-def saved_model(folder: Path, graph: bytes) -> Path:
+def saved_model(folder: Path, graph: bytes = b"") -> Path:
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(graph)
     (folder / "variables" / "variables.index").write_bytes(b"1")
     return folder
 
 
+def graphs(*contents: Config) -> bytes:
+    """Return a SavedModel with a meta graph of each content."""
+    meta_graphs = [{"graph_def": each} for each in contents]
+    return message_class()(meta_graphs=meta_graphs).SerializeToString()
+
+
+def node(op: str, *called: str) -> Config:
+    return {"op": op, "attr": [{"value": {"func": {"name": name}}} for name in called]}
+
+
+def function(name: str, *nodes: Config) -> Config:
+    return {"signature": {"name": name}, "node_def": nodes}
+
+
+def nested(depth: int) -> bytes:
+    """Return a SavedModel in whose node lists of functions' names have attributes, which have lists again."""
+    inner: Config = {"name": "f"}
+    for _ in range(depth):
+        inner = {"name": "f", "attr": [{"value": {"list": {"func": [inner]}}}]}
+    return graphs({"node": [{"op": "Relu", "attr": inner["attr"]}]})
+
+
 def test_a_saved_models_fingerprint_is_of_all_its_files(tmp_path: Path) -> None:
-    one, other = saved_model(tmp_path / "one", b"graph"), saved_model(tmp_path / "other", b"graph")
+    one, other = saved_model(tmp_path / "one"), saved_model(tmp_path / "other")
     assert inspect_model(one) == inspect_model(other)
     (other / "variables" / "variables.index").write_bytes(b"2")
     assert inspect_model(one).fingerprint != inspect_model(other).fingerprint
 
 
-def test_a_saved_model_that_writes_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has the operation WriteFile"):
-        inspect_model(saved_model(tmp_path / "model", b"\x0a\x01w\x12\x09WriteFile\x1a"))
-    # The same text as the name of a node is no operation.
-    assert inspect_model(saved_model(tmp_path / "other", b"\x0a\x09WriteFile")).format == "savedmodel"
+DEFAULT = {"default_value": {"func": {"name": "ReadFile"}}}
+FUNCTIONS = {"function": [function("f", node("Relu"), node("If", "g")), function("g", node("Add"))]}
+
+
+def test_a_saved_model_of_calculations_passes(tmp_path: Path) -> None:
+    content = graphs({"node": [node("MatMul"), node("PartitionedCall", "f")], "library": FUNCTIONS})
+    assert inspect_model(saved_model(tmp_path / "model", content)).format == "savedmodel"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param([{"node": [node("Relu"), node("WriteFile")]}], "WriteFile", id="graph"),
+        pytest.param([{"node": [node("B"), node("A"), node("B")]}], "A, B", id="all at once"),
+        pytest.param([{"node": [node("relu")]}], "relu", id="name in small letters"),
+        pytest.param([{"node": [{}]}], "", id="no name"),
+        pytest.param(
+            [{"library": {"function": [function("f", node("ReadFile"))]}}], "ReadFile", id="unused function"
+        ),
+        pytest.param([{}, {"node": [node("ReadFile")]}], "ReadFile", id="second meta graph"),
+        pytest.param(
+            [{"node": [node("If", "f", "ReadFile")], "library": FUNCTIONS}],
+            r"ReadFile \(an undefined function\)",
+            id="operation as a branch",
+        ),
+        pytest.param(
+            [{"library": {"function": [{"attr": node("If", "ReadFile")["attr"]}]}}],
+            r"ReadFile \(an undefined function\)",
+            id="function's attribute",
+        ),
+        pytest.param(
+            [{"library": {"function": [{"signature": {"attr": [DEFAULT]}}]}}],
+            r"ReadFile \(an undefined function\)",
+            id="default of an attribute",
+        ),
+        pytest.param(
+            [{"node": [node("If", "f")]}, {"library": FUNCTIONS}],
+            r"f \(an undefined function\)",
+            id="function of another meta graph",
+        ),
+        pytest.param([{"node": [node("f")], "library": FUNCTIONS}], "f", id="function as an operation"),
+    ],
+)
+def test_other_operations_of_a_saved_model_are_refused(
+    tmp_path: Path, content: list[Config], words: str
+) -> None:
+    with pytest.raises(
+        ModelError, match=rf"model is refused: expected only calculations, got {words}, which"
+    ) as caught:
+        inspect_model(saved_model(tmp_path / "model", graphs(*content)))
+    assert "Export the model again without" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("CSVDatasetV2", "CacheDataset", "InitializeTableFromTextFileV2", "LoadAndRemapMatrix"),
+        *("RpcServer", "RpcClient", "XlaCallModule", "XlaCustomCallV2", "XlaHostCompute", "_Send"),
+    ],
+)
+def test_a_saved_model_that_reaches_beyond_itself_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match=f"got {name}, which"):
+        inspect_model(saved_model(tmp_path / "model", graphs({"node": [node(name)]})))
+
+
+def test_functions_are_found_at_any_depth_that_protobuf_reads(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"f \(an undefined function\)"):
+        inspect_model(saved_model(tmp_path / "model", nested(20)))
+    with pytest.raises(ModelError, match=r"saved_model\.pb is damaged"):
+        inspect_model(saved_model(tmp_path / "deep", nested(60)))
+
+
+def test_a_cut_off_saved_model_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"saved_model\.pb is damaged"):
+        inspect_model(saved_model(tmp_path / "model", graphs({"node": [node("Relu")]})[:-1]))
+
+
+def test_a_saved_model_that_exceeds_protobufs_limit_is_not_read(tmp_path: Path) -> None:
+    path = saved_model(tmp_path / "model")
+    with (path / "saved_model.pb").open("wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(ModelError, match=r"expected at most 2147483647 bytes, got 2147483648"):
+        inspect_model(path)
+
+
+@pytest.mark.parametrize("name", ["saved_model.pbtxt", "saved_model.cpb"])
+def test_a_second_graph_file_is_refused(tmp_path: Path, name: str) -> None:
+    path = saved_model(tmp_path / "model")
+    (path / name).touch()
+    with pytest.raises(ModelError, match=rf"expected only saved_model\.pb, got also {name}"):
+        inspect_model(path)
+    (path / "saved_model.pb").unlink()
+    with pytest.raises(ModelError, match=r"it has no saved_model\.pb"):
+        inspect_model(path)
 
 
 def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
