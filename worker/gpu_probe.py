@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Probe:
     reason: str = ""
 
 
+@lru_cache(maxsize=1)  # The result holds for the whole process, and the probe takes seconds.
 def probe_gpu(memory: int | None, seconds: float = MAX_SECONDS, command: Sequence[str] = _COMMAND) -> Probe:
     """Try the GPU in a separate process. `memory` is the maximum GPU memory in MiB."""
     # The process must import this project's packages, not packages of the same name in the current folder.

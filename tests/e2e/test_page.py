@@ -530,6 +530,17 @@ def test_the_status_figures_follow_from_the_samples(visitor: Visitor, stack: Sta
             assert page.locator("#status strong").all_inner_texts() == ["3", str(waiting), *shown.split(", ")]
 
 
+def test_the_status_names_the_workers_devices(visitor: Visitor, stack: Stack) -> None:
+    page = visitor.browser.new_page(locale="en-GB")
+    visitor.pages.append(page)
+    devices = [{"kind": "cpu", "name": "Xeon", "workers": 1}, {"kind": "gpu", "name": "H200", "workers": 2}]
+    sample = counters(1, 0, 0, 0, 0, 0, 0) | {"devices": devices}
+    page.route("**/status", lambda route: route.fulfill(json=sample))
+    page.goto(f"{stack.url}/")
+    expect(page.locator("#status .workers small")).to_have_text("CPU, GPU")
+    expect(page.locator("#status .workers")).to_have_attribute("title", "Xeon: 1\nH200: 2")
+
+
 # ---------------------------------------------------------------------- languages
 
 

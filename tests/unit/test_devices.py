@@ -45,6 +45,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch):
     def install(lines: tuple[str, ...], code: str = "", log: str = "", seconds: float = 60) -> None:
         script = f"import sys; print({chr(10).join(lines)!r}, flush=True); sys.stderr.write({log!r}); {code}"
         command = (sys.executable, "-c", script)
+        probe_gpu.cache_clear()
         monkeypatch.setattr(devices, "has_driver", lambda: True)
         monkeypatch.setattr(devices, "probe_gpu", partial(probe_gpu, seconds=seconds, command=command))
 
@@ -57,11 +58,14 @@ def refusal(**settings: object) -> str:
     return str(caught.value)
 
 
-def test_a_working_card_is_found(stand_in, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_working_card_is_found(stand_in, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     caplog.set_level(logging.INFO)
-    stand_in((*RUN, "a library's output", '{"xla": true}'))
+    started = tmp_path / "started"
+    code = f"open({str(started)!r}, 'a').write('once')"
+    stand_in((*RUN, "a library's output", '{"xla": true}'), code)
     assert find_device(Settings()) == Device("gpu", "Card", 16 * 2**30)
     assert [each.getMessage() for each in caplog.records] == ["device selected: GPU (Card, 16384 MiB)"]
+    assert find_device(Settings()).xla and started.read_text() == "once"
 
 
 def test_a_crash_after_the_last_stage_does_not_matter(stand_in) -> None:
