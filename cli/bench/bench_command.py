@@ -23,7 +23,8 @@ demo model.
 
 Prints the measurements as tables; --json saves the measurements, and --plot draws charts. The columns
 gateway, Redis, worker and CPU ms show CPU time per request in milliseconds. p50, p95 and p99 are percentiles
-of the time from a client's request to its answer.
+of the time from a client's request to its answer. The column GPU shows for which share of the time each
+graphics card was busy; it is empty without a graphics card.
 
   classification-server bench
   INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server bench --tune
