@@ -88,6 +88,31 @@ def test_a_service_elsewhere_is_measured_and_without_a_terminal_each_step_is_a_l
     assert [each and each[1] for each in counted] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"], lines
 
 
+def test_the_gpu_report_measures_all_tables_without_a_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "report.json"
+    command = ["bench", "--gpu", "--small", "--device", "cpu", "--quiet", "--json", str(file)]
+    assert main(command) == 0
+    report = json.loads(file.read_text())
+    assert [row["start"] for row in report["start"]] == ["first", "second"]
+    assert all(row["seconds until ready"] > 0 and row["worker MB"] > 50 for row in report["start"])
+    exact, half = report["scores"]
+    assert (exact["precision"], exact["largest difference"], exact["same best class"]) == (
+        *("float32", "0", "40 of 40"),
+    )
+    assert half["precision"] == "bfloat16"
+    for row in report["engine"][:1]:
+        assert [name for name, speed in row.items() if isinstance(speed, float) and speed > 0] == [
+            *("1 × 1", "1 × 2", "8 × 1", "8 × 2"),
+        ]
+    assert [row["clients"] for row in report["service"]] == [2, 8]
+    assert all(row["photos/s"] > 0 and row["errors"] == 0 for row in report["service"])
+    text = capsys.readouterr().out
+    assert report["device"] and text.count(f"({report['device']})\n") == 4
+    assert "The whole service" in text
+
+
 def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:
     """Two different images are sent as the same image, so the second answer is wrong."""
     from cli.bench.load_generator import LoadGenerator, Plan
