@@ -1,8 +1,8 @@
 """Measures the scores and the speed of one engine, in its own process.
 
 `python -m cli.bench.engine_probe` reads a `ProbePlan` in JSON format from stdin. The program writes the
-scores of the plan's inputs to a file, and prints the images per second in JSON format. The environment variables
-choose the model, its device and its precision.
+scores of the plan's inputs to a file, and prints the images per second in JSON format. The environment
+variables choose the model, its device and its precision.
 """
 
 import json
