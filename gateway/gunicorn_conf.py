@@ -1,7 +1,4 @@
-"""gunicorn's configuration: `gunicorn -c python:gateway.gunicorn_conf 'gateway.app:create_app()'`.
-
-gunicorn's environment variable WEB_CONCURRENCY sets the number of gateway processes (default 1).
-"""
+"""gunicorn's configuration: `gunicorn -c python:gateway.gunicorn_conf 'gateway.app:create_app()'`."""
 
 import gc
 import os
@@ -13,6 +10,7 @@ from typing import Any
 
 from gateway.gunicorn_compat import DelayedStop, cache_settings, loaded_app, remove_quotes
 from gateway.startup_checks import check
+from shared.cores import available_cores
 from shared.settings import Settings, SettingsError
 from shared.startup import refuse_start
 
@@ -26,6 +24,13 @@ except SettingsError as error:
     os._exit(2)
 
 bind = f"{_settings.server_host}:{_settings.server_port}"
+
+MAX_PROCESSES = 8
+"""Maximum number of gateway processes, unless WEB_CONCURRENCY is set. On 16 cores, 8 processes used 1.1 to
+3.9 cores. Each process after the first needs 40 MB of memory."""
+
+# The model needs cores too. On 2 cores, one process answered 967 requests per second, and two processes 779.
+workers = _settings.gateway_processes or min(max(available_cores() // 2, 1), MAX_PROCESSES)
 
 # With gevent, each waiting request needs only a greenlet, which is cheaper than a thread (docs/decisions.md).
 worker_class = "gevent"

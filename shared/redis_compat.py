@@ -1,4 +1,4 @@
-"""Corrects faults in redis-py's client for Redis Sentinels.
+"""Corrects faults in redis-py's client for Redis Sentinels, and avoids a copy of each large image.
 
 This code was checked with redis-py 8.1.0. Section "Sentinels" of docs/decisions.md describes the faults. The
 tests in tests/e2e/test_sentinel.py and tests/integration/test_connection.py check the corrections.
@@ -8,7 +8,27 @@ from copy import copy
 from typing import Any
 
 from redis import BlockingConnectionPool, sentinel
+from redis.connection import HiredisRespSerializer, PythonRespSerializer
 from redis.exceptions import ConnectionError, ResponseError
+
+
+def _encode(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+class CommandPacker(HiredisRespSerializer):
+    """Packs commands for Redis. A large value of the command SET is sent without a copy.
+
+    hiredis packs a command into a single bytes object. With this copy of photos of 4.6 MB, the gateway needed
+    25 % more CPU time for each photo, and 75 MB more memory.
+    """
+
+    _in_pieces: Any = PythonRespSerializer(6000, _encode)
+
+    def pack(self, *args: Any) -> list[bytes]:
+        """Return the parts of a packed command. A value of more than 6,000 bytes is a separate part."""
+        packed: list[bytes] = self._in_pieces.pack(*args) if args[0] == "SET" else super().pack(*args)
+        return packed
 
 
 class SafeSentinel(sentinel.Sentinel):

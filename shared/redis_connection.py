@@ -10,7 +10,7 @@ from redis.connection import parse_url
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from shared.redis_compat import MasterConnection, MasterPool, MasterTlsConnection, SafeSentinel
+from shared.redis_compat import CommandPacker, MasterConnection, MasterPool, MasterTlsConnection, SafeSentinel
 from shared.redis_url import SentinelUrl, is_sentinel
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,9 @@ SENTINEL_TIMEOUT = 1.0
 """Maximum time to wait for one Sentinel before the client tries the next Sentinel, in seconds."""
 
 
+PACKER = CommandPacker()
+
+
 def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
     """Return a Redis client for `url` (see `shared.redis_url`). The first command opens a connection.
 
@@ -46,6 +49,7 @@ def connect(url: str, *, retries: int = 3, max_connections: int = 64) -> Redis:
         "max_connections": max_connections,
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
         "client_name": "classification-server",
+        "command_packer": PACKER,
     }
     if not url.startswith("unix:"):  # redis-py has no keepalive option for Unix sockets
         options["socket_keepalive"] = True

@@ -225,6 +225,9 @@ class Settings:
         "number of seconds for which a gateway still accepts new requests after the stop signal, so that "
         "load balancers can switch to other gateways"
     )
+    gateway_processes: int | None = Setting("WEB_CONCURRENCY", None, _number(int, 1, 1024)).means(
+        "number of processes of one gateway; unset: one process for every two CPU cores, from 1 to 8"
+    )
     data_dir: Path | None = Setting("SERVER_DATA_DIR", None, Path).means(
         "folder for the embedded Redis server's data; "
         "unset: classification-server/PORT in XDG_STATE_HOME (default: ~/.local/state)"

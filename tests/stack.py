@@ -59,6 +59,7 @@ class Stack:
             "REDIS_URL": self.valkey.url,
             "SERVER_HOST": "127.0.0.1",
             "SERVER_PORT": str(self.port),
+            "WEB_CONCURRENCY": "1",  # The default depends on the machine's cores.
             **demo.SETTINGS,
             **{name: str(value) for name, value in environ.items()},
         }

@@ -23,11 +23,13 @@ demo model.
 
 Prints the measurements as tables; --json saves the measurements, and --plot draws charts. The columns
 gateway, Redis, worker and CPU ms show CPU time per request in milliseconds. p50, p95 and p99 are percentiles
-of the time from a client's request to its answer.
+of the time from a client's request to its answer. The column GPU shows for which share of the time each
+graphics card was busy; it is empty without a graphics card.
 
   classification-server bench
   INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server bench --tune
   classification-server bench --url http://gpu-box:8001 --images photos --clients 1,16,64
+  classification-server bench --gpu
 """
 
 
@@ -54,6 +56,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--plot", type=Path, metavar="FOLDER", help="draw charts in this folder (PNG and SVG)")
     tune = "measure the model with several batch sizes, threads and precisions; print the fastest settings"
     add("--tune", action="store_true", help=tune)
+    gpu = "measure start, scores, engine and service of the example models on a GPU, in about 15 minutes"
+    add("--gpu", action="store_true", help=gpu)
+    add("--device", choices=("auto", "cpu", "gpu"), default="auto", help="device for --gpu (default: auto)")
+    add("--small", action="store_true", help="with --gpu, only make short measurements of the demo model")
     add("--quiet", action="store_true", help="print no progress")
 
 
@@ -66,9 +72,15 @@ def run(options: argparse.Namespace) -> int:
         CommandError: a package is missing, there are no images, or a process did not start.
     """
     try:
-        from cli.bench import measurement, tuning
+        from cli.bench import measurement  # noqa: F401
     except ImportError as error:
         raise CommandError(f"{error}. Install the package: {install_hint('bench')}.") from None
+    return _run_gpu_report(options) if options.gpu else _run_bench(options)
+
+
+def _run_bench(options: argparse.Namespace) -> int:
+    from cli.bench import measurement, tuning
+
     subjects = _subjects(options)
     steps = tuning.steps() if options.tune else measurement.steps(options.clients, bare=not options.url)
     try:
@@ -79,6 +91,25 @@ def run(options: argparse.Namespace) -> int:
     _report(options, results)
     runs = [run for result in results for run in result.get("runs", ())]
     return int(any(run["failed"] + run["wrong"] for run in runs))
+
+
+def _run_gpu_report(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cli.bench import gpu_report
+
+    scope = gpu_report.Scope.small() if options.small else gpu_report.Scope.full()
+    try:
+        with step_progress(scope.steps(), quiet=options.quiet) as step:
+            report = gpu_report.measure(scope, options.device, step)
+    except (OSError, RuntimeError) as error:
+        raise CommandError(str(error)) from None
+    console = Console()
+    console.width = max(console.width, 120)
+    gpu_report.show(report, console)
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1))
+    return int(any(row["errors"] for row in report["service"]))
 
 
 def _measure(options: argparse.Namespace, subject: "Subject", step: Callable[[str], None]) -> dict[str, Any]:

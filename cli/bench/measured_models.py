@@ -75,8 +75,13 @@ def _randomize_normalization(network: Any) -> None:
             layer.set_weights([np.abs(each) for each in weights])
 
 
-def _photos() -> list[Path]:
-    """Generate images of 640×480 pixels that show smooth shapes with noise.
+def large_photos() -> list[Path]:
+    """Generate images of 12 megapixels, such as a phone's camera takes."""
+    return _photos("large", 3, (4000, 3000))
+
+
+def _photos(name: str = "photo", count: int = 8, size: tuple[int, int] = (640, 480)) -> list[Path]:
+    """Generate images that show smooth shapes with noise.
 
     JPEG compresses these images about as much as photos.
     """
@@ -84,11 +89,11 @@ def _photos() -> list[Path]:
     from PIL import Image
 
     CACHE.mkdir(parents=True, exist_ok=True)
-    rng, paths = np.random.default_rng(0), [CACHE / f"photo-{n}.jpg" for n in range(8)]
+    rng, paths = np.random.default_rng(0), [CACHE / f"{name}-{n}.jpg" for n in range(count)]
     for path in paths:
         colors = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
-        shapes = np.asarray(colors.resize((640, 480), Image.Resampling.BICUBIC))
-        noisy = shapes + rng.normal(0, 20, (480, 640, 1))
+        shapes = np.asarray(colors.resize(size, Image.Resampling.BICUBIC))
+        noisy = shapes + rng.normal(0, 20, (*size[::-1], 1))
         Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=85)
     return paths
 

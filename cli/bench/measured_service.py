@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from cli.bench.card_usage import card_usage
 from cli.bench.load_generator import Plan
 from cli.serve.temporary_server import temporary_server
 
@@ -45,17 +46,18 @@ class MeasuredService:
     ) -> dict[str, Any]:
         """Send requests; return the measurements of the service.
 
-        The measurements are speed, latencies, mean batch size, and the CPU time and memory of gateway, Redis
-        and workers.
+        The measurements are speed, latencies, mean batch size, the CPU time and memory of gateway, Redis and
+        workers, and the usage of this machine's graphics cards.
         """
         plan = Plan(self.url, [str(each) for each in images], seconds, clients, rate, self.key)
         cpu, before = self._cpu(), self._model_totals()
-        outcome = generate_load(plan)
+        with card_usage() as cards:
+            outcome = generate_load(plan)
         answered = len(outcome["times"])
         count = max(answered, 1)
         spent = {part: (used - cpu[part]) * 1000 / count for part, used in self._cpu().items()}
         inputs, runs, busy = self._model_work(before, answered)
-        refused = sum(amount for status, amount in outcome["statuses"].items() if status == "429")
+        refused = outcome["statuses"].get("429", 0)
         return {
             "clients": clients,
             "rate": rate,
@@ -63,6 +65,9 @@ class MeasuredService:
             "per_second": _rate(outcome["moments"], seconds),
             **_percentiles(outcome["times"]),
             "cpu_ms": spent,
+            "cores": {part: used * answered / 1000 / outcome["seconds"] for part, used in spent.items()},
+            # If the service runs on another machine, this machine's cards are not the service's cards.
+            "cards": cards if self.processes else [],
             "generator_ms": outcome["cpu_seconds"] * 1000 / count,
             "memory_mb": self._memory(),
             "mean_batch": inputs / runs if runs else None,
@@ -72,6 +77,11 @@ class MeasuredService:
             "failed": sum(outcome["statuses"].values()) - answered - refused + outcome["broken"],
             "wrong": outcome["wrong"],
         }
+
+    def devices(self) -> str:
+        """Return the names of the devices that run the model, or '' if the service does not report them."""
+        devices = json.loads(self._get("/cfg")).get("devices", ())
+        return ", ".join(f"{each['name']} ({each['kind'].upper()})" for each in devices)
 
     def idle(self, seconds: float) -> dict[str, float]:
         """Return the CPU time of gateway, Redis and workers in percent of one core.
@@ -106,16 +116,19 @@ class MeasuredService:
 
     def _model_totals(self) -> tuple[float, float, float]:
         """Return totals of all workers: the inputs, the runs of the model, and the seconds of these runs."""
-        headers = {"X-API-Key": self.key} if self.key else {}
-        request = urllib.request.Request(f"{self.url}/metrics", headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read().decode()
+        text = self._get("/metrics")
 
         def metric(name: str) -> float:
             found = re.search(rf"^classification_{name} (\S+)", text, re.M)
             return float(found[1]) if found else 0.0
 
         return metric("batch_inputs_sum"), metric("batch_inputs_count"), metric("inference_seconds_sum")
+
+    def _get(self, path: str) -> str:
+        headers = {"X-API-Key": self.key} if self.key else {}
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return str(answer.read().decode())
 
 
 @contextlib.contextmanager

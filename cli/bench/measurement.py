@@ -37,6 +37,7 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
         bare = measure_engine({"images": images, "seconds": seconds, "predict": True, "sizes": [1, 32]})
         step(f"{subject.name}: starting the service")
         with started(subject.environ) as service:
+            devices = service.devices()
             step(f"{subject.name}: idle service")
             idle = service.idle(seconds)
             runs = loads(service, subject, clients, seconds, step)
@@ -46,6 +47,7 @@ def measure(subject: Subject, clients: list[int], seconds: float, step: Step) ->
     served, alone = (sum(each[name] for each in turns) for name in ("served", "bare"))
     return {
         "model": subject.name,
+        "devices": devices,
         "bare": bare,
         "idle": idle,
         "runs": runs,
@@ -76,7 +78,8 @@ def measure_elsewhere(
     """Measure a service that is already running."""
     step(f"{url}: sending the first requests")
     service = MeasuredService(url.rstrip("/"), key)
-    return {"model": url, "runs": loads(service, subject, clients, seconds, step)}
+    runs = loads(service, subject, clients, seconds, step)
+    return {"model": url, "devices": service.devices(), "runs": runs}
 
 
 def loads(

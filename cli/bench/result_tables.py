@@ -6,7 +6,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-COLUMNS = ("images/s", "p50 ms", "p95 ms", "p99 ms", "gateway", "Redis", "worker", "CPU ms", "batch", "busy")
+from cli.bench.card_usage import describe_cards
+
+COLUMNS = (
+    *("images/s", "p50 ms", "p95 ms", "p99 ms", "gateway", "Redis", "worker", "CPU ms", "batch", "busy"),
+    "GPU",
+)
 
 ENGINES = {
     "float32": "engine, measured alternately with the rows below",
@@ -20,6 +25,8 @@ def show(result: dict[str, Any], console: Console) -> None:
     if "bare" in result:
         for each in _bare(result["model"], result["bare"]):
             console.print(each)
+    if result.get("devices"):
+        console.print(f"device of the model: {result['devices']}")
     console.print(_runs(result["runs"]))
     if "served_to_bare" in result:
         for line in _comparison(result):
@@ -30,6 +37,12 @@ def show(result: dict[str, Any], console: Console) -> None:
         )
     if memory := result["runs"][-1]["memory_mb"]:
         console.print(f"memory: {_by_part(memory, '.0f', 'MB')}")
+        console.print(f"graphics cards of this machine: {describe_cards(_busiest(result['runs'])['cards'])}")
+
+
+def _busiest(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the measurement during which the graphics cards were busiest."""
+    return max(runs, key=lambda run: sum(card["busy"] for card in run["cards"]))
 
 
 def _by_part(values: Mapping[str, float], digits: str, unit: str) -> str:
@@ -75,6 +88,7 @@ def _runs(runs: list[dict[str, Any]]) -> Table:
             _number(sum(cpu.values()) if cpu else None, 2),
             _number(run["mean_batch"], 1),
             f"{run['model_busy']:.0%}",
+            ", ".join(f"{card['busy']:.0%}" for card in run["cards"]),
             _errors(run),
         )
     return table

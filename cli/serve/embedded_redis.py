@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from cli import CommandError, install_hint
 from cli.serve.process import ProcessSpec
+from shared.cores import available_cores
 
 MAX_SOCKET_BYTES = 100
 """Maximum length of a unix socket's path in bytes.
@@ -34,6 +35,17 @@ OPTIONS = {
     # With this value, a job's result uses 1.1 KB of memory; with Redis' default, 4.7 KB.
     "stream-node-max-bytes": "512",
 }
+
+NVIDIA_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
+"""Device files of NVIDIA's driver: on Linux, and in the Windows Subsystem for Linux."""
+
+MIN_CORES_FOR_IO_THREADS, IO_THREADS = 16, 4
+"""Minimum number of CPU cores with which Redis gets `IO_THREADS` threads, instead of a single thread.
+
+On 16 cores, Redis' single thread was full at 2,550 photos per second. With 4 threads, the service reached
+3,201 photos per second. Redis' threads poll, so they need free cores. On 2 busy cores, the threads reduced
+the service's speed from 483 to 206 photos per second.
+"""
 
 
 class EmbeddedRedis:
@@ -80,7 +92,7 @@ class EmbeddedRedis:
         """Return the specification of the Redis server's process."""
         log = self.folder / "redis.log"
         paths = {"unixsocket": str(self.socket), "dir": str(self.folder), "logfile": str(log)}
-        options = OPTIONS | {"appendfsync": self._fsync} | paths
+        options = OPTIONS | {"appendfsync": self._fsync} | io_threads() | paths
         arguments = [argument for name, value in options.items() for argument in (f"--{name}", value)]
         return ProcessSpec(
             name="redis",
@@ -152,6 +164,16 @@ class EmbeddedRedis:
 
 def _url(socket: Path) -> str:
     return f"unix://{quote(str(socket))}"
+
+
+def io_threads() -> dict[str, str]:
+    """Return the Redis server's option `io-threads` if this machine has a GPU and enough CPU cores.
+
+    Without a GPU, the model needs all cores, so Redis must not poll on some of them.
+    """
+    has_driver = any(Path(each).exists() for each in NVIDIA_DRIVERS)
+    is_useful = has_driver and available_cores() >= MIN_CORES_FOR_IO_THREADS
+    return {"io-threads": str(IO_THREADS)} if is_useful else {}
 
 
 def find_server() -> Path:

@@ -73,6 +73,8 @@ def run(options: argparse.Namespace, commands: Commands | None = None) -> int:
     extra = demo_model(environ)
     with _redis(settings) as (url, redis):
         environ |= extra | python_path() | {"REDIS_URL": url}
+        if settings.gateway_processes is None:
+            environ.pop("WEB_CONCURRENCY", None)  # gunicorn fails if this variable is empty.
         count = "1 worker" if options.workers == 1 else f"{options.workers} workers"
         echo(f"starting {'Redis, ' if redis else ''}{count} and the gateway; press Ctrl-C to stop")
         specs = _specs(commands or Commands(), environ, options.workers, bool(settings.webhook_secret))

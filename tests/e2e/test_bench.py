@@ -1,6 +1,7 @@
 """The benchmark, a short run with the light model."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from cli.bench import measured_models, tuning
 from cli.main import main
 from tests.stack import Stack
+from tests.unit.test_card_usage import SMI
 
 PARTS = {"gateway", "redis", "worker"}
 
@@ -20,6 +22,15 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measured_models, "CACHE", tmp_path / "cache")
 
 
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let two graphics cards appear, which a program in place of the driver's describes."""
+    (tmp_path / "nvidia-smi").write_text(SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SAMPLED", str(tmp_path / "sampled"))
+
+
 def bench(tmp_path: Path, *arguments: str) -> dict:
     assert main(["bench", "--seconds", "1", "--json", str(tmp_path / "figures.json"), *arguments]) == 0
     (result,) = json.loads((tmp_path / "figures.json").read_text())
@@ -27,7 +38,7 @@ def bench(tmp_path: Path, *arguments: str) -> dict:
 
 
 def test_a_run_measures_the_model_and_the_service_around_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cards: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = bench(tmp_path, "--model", "light", "--clients", "1,16", "--plot", str(tmp_path), "--quiet")
     bare = result["bare"]
@@ -39,6 +50,11 @@ def test_a_run_measures_the_model_and_the_service_around_it(
         assert set(run["cpu_ms"]) == PARTS == set(run["memory_mb"]) and all(run["memory_mb"].values())
         assert 0 < run["model_busy"] <= 1.05
         assert {"queue", "decode", "infer", "total"} <= set(run["stages_ms"])
+        assert [(card["name"], round(card["busy"], 2)) for card in run["cards"]] == [
+            ("NVIDIA H200", 0.4),
+            ("NVIDIA H200", 0.0),
+        ]
+        assert run["cores"].keys() == PARTS and 0 < sum(run["cores"].values()) < (os.cpu_count() or 1) + 1
     assert len(result["in_turn"]) == 3 and all(min(each.values()) > 0 for each in result["in_turn"])
     assert result["lone_adds_ms"] > 0
     assert sum(run["cpu_ms"]["worker"] for run in result["runs"]) > 0
@@ -55,6 +71,7 @@ def test_a_run_measures_the_model_and_the_service_around_it(
         "speed of the service / engine",
         "float32 / speed of model.predict",
         "memory: gateway",
+        "graphics cards of this machine: NVIDIA H200, 40% busy, 8.4 of 150.8 GB",
     )
     assert all(each in text for each in texts)
 
@@ -65,10 +82,35 @@ def test_a_service_elsewhere_is_measured_and_without_a_terminal_each_step_is_a_l
     folder = measured_models.light().images[0].parent
     result = bench(tmp_path, "--url", stack.url, "--images", str(folder), "--clients", "2")
     assert result["runs"][0]["requests"] > 10 and result["runs"][0]["cpu_ms"] == {}
-    assert "bare" not in result
+    assert "bare" not in result and result["runs"][0]["cards"] == []
     lines = capsys.readouterr().err.splitlines()
     counted = [re.match(r"classification-server: step (\d of 4): .+", line) for line in lines]
     assert [each and each[1] for each in counted] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"], lines
+
+
+def test_the_gpu_report_measures_all_tables_without_a_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "report.json"
+    command = ["bench", "--gpu", "--small", "--device", "cpu", "--quiet", "--json", str(file)]
+    assert main(command) == 0
+    report = json.loads(file.read_text())
+    assert [row["start"] for row in report["start"]] == ["first", "second"]
+    assert all(row["seconds until ready"] > 0 and row["worker MB"] > 50 for row in report["start"])
+    exact, half = report["scores"]
+    assert (exact["precision"], exact["largest difference"], exact["same best class"]) == (
+        *("float32", "0", "40 of 40"),
+    )
+    assert half["precision"] == "bfloat16"
+    for row in report["engine"][:1]:
+        assert [name for name, speed in row.items() if isinstance(speed, float) and speed > 0] == [
+            *("1 × 1", "1 × 2", "8 × 1", "8 × 2"),
+        ]
+    assert [row["clients"] for row in report["service"]] == [2, 8]
+    assert all(row["photos/s"] > 0 and row["errors"] == 0 for row in report["service"])
+    text = capsys.readouterr().out
+    assert report["device"] and text.count(f"({report['device']})\n") == 4
+    assert "The whole service" in text
 
 
 def test_a_wrong_answer_is_counted(stack: Stack, tmp_path: Path) -> None:

