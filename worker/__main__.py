@@ -21,7 +21,7 @@ from shared.version import version
 
 if TYPE_CHECKING:
     from worker.engine import Engine
-    from worker.worker import Service
+    from worker.pipeline import Service
 
 logger = logging.getLogger("worker")
 
@@ -83,9 +83,9 @@ def _load(settings: Settings) -> "Service":
     from worker.decide import Decider
     from worker.decode import PixelSpec
     from worker.engine import Engine
+    from worker.pipeline import Service
     from worker.thresholds_file import read_thresholds
     from worker.warm_up import warm_up
-    from worker.worker import Service
 
     classes = read_classes(settings.classes_file)
     thresholds = read_thresholds(settings.thresholds_file, classes)
@@ -98,7 +98,7 @@ def _load(settings: Settings) -> "Service":
         decider=Decider(classes, values, settings.minimum_threshold),
         spec=PixelSpec.of((engine.height, engine.width, engine.channels), settings),
         description=_describe(settings, engine, classes),
-        jobs_per_second=settings.input_batch / batch_seconds,
+        jobs_per_second=engine.input_batch / batch_seconds,
     )
 
 

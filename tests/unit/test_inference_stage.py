@@ -8,13 +8,16 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.logs import JsonFormatter
-from shared.queue.messages import Settlement
 from tests.unit.test_next_batch import claim, prepared
-from worker.inference_stage import InferenceStage, ScoredJob, Throughput
+from worker.inference_stage import BatchResult, InferenceStage, Throughput
 from worker.leased_jobs import LeasedJobs
 from worker.next_batch import NextBatch
 from worker.redis_retry import RedisRetry
 from worker.worker_metrics import WorkerMetrics
+
+
+class LostDevice(Exception):
+    """The model's device works no more."""
 
 
 class Doubler:
@@ -43,7 +46,7 @@ def stage_of(
     batch: NextBatch,
     held: LeasedJobs | None = None,
     metrics: WorkerMetrics | None = None,
-    reply: Callable[..., object] = lambda *_: None,
+    reply: Callable[[BatchResult], object] = lambda _: None,
 ) -> InferenceStage:
     return InferenceStage(
         model=model,
@@ -52,30 +55,31 @@ def stage_of(
         throughput=Throughput(1.0),
         metrics=metrics or WorkerMetrics(),
         reply=reply,
+        is_device_lost=lambda error: isinstance(error, LostDevice),
     )
 
 
 def infer(
     *jobs, held: LeasedJobs | None = None, metrics: WorkerMetrics | None = None
-) -> tuple[Doubler, list[ScoredJob], list[Settlement]]:
-    batch, model, out = NextBatch(32), Doubler(), []
+) -> tuple[Doubler, BatchResult]:
+    batch, model, out = NextBatch(lambda: 32), Doubler(), [BatchResult()]
     batch.add(jobs)
-    stage = stage_of(model, batch, held, metrics, lambda scored, ended: out.append((scored, ended)))
+    stage = stage_of(model, batch, held, metrics, out.append)
     assert stage.step()
-    return model, *(out[0] if out else ([], []))
+    return model, out[-1]
 
 
 def test_each_job_gets_its_own_rows() -> None:
-    model, scored, _ = infer(job("a", 1, 2), job("b", 3))
-    assert [each.scores.ravel().tolist() for each in scored] == [[2.0, 4.0], [6.0]]
+    model, result = infer(job("a", 1, 2), job("b", 3))
+    assert [each.scores.ravel().tolist() for each in result.scored] == [[2.0, 4.0], [6.0]]
     assert model.sizes == [3]
 
 
 def test_one_input_that_breaks_the_model_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    model, scored, ended = infer(job("a", 1), job("bad", 13), job("b", 3))
-    assert [each.job.claim.job_id for each in scored] == ["a", "b"]
-    (ending,) = ended
+    model, result = infer(job("a", 1), job("bad", 13), job("b", 3))
+    assert [each.job.claim.job_id for each in result.scored] == ["a", "b"]
+    (ending,) = result.failed
     assert ending.claim.job_id == "bad" and ending.reply.failure is not None and ending.keep_image
     assert ending.reply.failure.code == "model-failed" and "unlucky" in ending.reply.failure.detail
     assert model.sizes == [3, 1, 2, 1, 1]
@@ -104,12 +108,12 @@ def test_a_job_that_went_to_another_worker_is_not_run() -> None:
     held = LeasedJobs()
     held.add([claim("a"), claim("b")])
     held.mark_lost({"a-execution"})
-    model, scored, _ = infer(job("a", 1), job("b", 3), held=held)
-    assert model.sizes == [1] and [each.job.claim.job_id for each in scored] == ["b"]
+    model, result = infer(job("a", 1), job("b", 3), held=held)
+    assert model.sizes == [1] and [each.job.claim.job_id for each in result.scored] == ["b"]
 
 
 def test_the_loop_ends_when_the_batch_is_closed() -> None:
-    batch = NextBatch(8)
+    batch = NextBatch(lambda: 8)
     batch.close()
     assert not stage_of(Doubler(), batch).step()
 
@@ -156,7 +160,7 @@ def test_a_batch_that_hangs_is_reported() -> None:
             go.wait(10)
             return super().run(pixels)
 
-    batch = NextBatch(32)
+    batch = NextBatch(lambda: 32)
     batch.add([job("a", 1)])
     stage = stage_of(Hanging(), batch)
     assert not stage.hung(0.0)
