@@ -107,3 +107,54 @@ def test_a_job_larger_than_a_batch_is_one_batch(inputs: int) -> None:
     batch = NextBatch(lambda: 8)
     batch.add([prepared("big", inputs)])
     assert names(batch.take()) == ["big"]
+
+
+def waits(batch: NextBatch) -> tuple[threading.Thread, list[str]]:
+    """Start a thread that takes a batch; return the thread and the list of the jobs' names."""
+    taken: list[str] = []
+    thread = threading.Thread(target=lambda: taken.extend(names(batch.take())))
+    thread.start()
+    return thread, taken
+
+
+def test_a_batch_starts_beside_another_only_when_it_is_half_full() -> None:
+    batch = NextBatch(lambda: 8)
+    batch.add([prepared("first")])
+    assert names(batch.take()) == ["first"]
+    batch.add([prepared("a"), prepared("b", 2)])
+    thread, taken = waits(batch)
+    thread.join(0.1)
+    assert thread.is_alive() and not taken
+    batch.add([prepared("c")])
+    thread.join(10)
+    assert taken == ["a", "b", "c"]
+
+
+def test_a_small_batch_starts_when_no_other_is_under_way() -> None:
+    batch = NextBatch(lambda: 8)
+    batch.add([prepared("first")])
+    batch.take()
+    batch.add([prepared("a")])
+    thread, taken = waits(batch)
+    batch.finish()
+    thread.join(10)
+    assert taken == ["a"]
+
+
+def test_a_full_bulk_batch_lets_an_interactive_job_start_beside_another_batch() -> None:
+    batch = NextBatch(lambda: 8)
+    batch.add([prepared("first")])
+    batch.take()
+    batch.add([prepared("bulk", 8, BULK), prepared("phone")])
+    assert [names(batch.take()), names(batch.take())] == [["phone"], ["bulk"]]
+
+
+def test_the_room_follows_the_models_current_batch() -> None:
+    size = [32]
+    batch = NextBatch(lambda: size[0], flush_interval=60)
+    batch.add([prepared("a", 8)])
+    assert batch.room()[INTERACTIVE] == 24
+    size[0] = 8
+    assert batch.room() == {INTERACTIVE: 0, BULK: 8} and names(batch.take()) == ["a"]
+    size[0] = 64
+    assert batch.room() == {INTERACTIVE: 64, BULK: 64}
