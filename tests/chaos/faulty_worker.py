@@ -1,9 +1,10 @@
 """A worker with faults that tests switch on: `python -m tests.chaos.faulty_worker`.
 
 CHAOS_FILE is the path of a file with the name of the fault: "hang" (once, in the model), "hang decoder"
-(once), "lost" (once: the model's device is lost) or "oom" (for more than two inputs at once). CHAOS_PAUSE is the extra time of each run of the model, in
-seconds. CHAOS_CLOCK is the path of a file with the seconds by which the worker's clock is wrong. On a magenta
-image the model raises. An image with POISON after its data kills the process that decodes it.
+(once), "lost" (once: the model's device is lost) or "oom" (for more than two inputs at once). CHAOS_PAUSE is
+the extra time of each run of the model, in seconds. CHAOS_CLOCK is the path of a file with the seconds by
+which the worker's clock is wrong. On a magenta image the model raises. An image with POISON after its data
+kills the process that decodes it.
 """
 
 import contextlib
