@@ -155,16 +155,16 @@ class Settings:
     threads: int = Setting("INFERENCE_THREADS", 0, _number(int, 0, 1024)).means(
         "number of CPU cores that the model uses; 0: all cores"
     )
-    cache_dir: Path | None = Setting("INFERENCE_CACHE_DIR", None, Path).means(
-        "folder in which a worker with a GPU keeps its compiled models, so that its next start is faster; "
-        "unset: classification-server/xla in XDG_CACHE_HOME (default: ~/.cache)"
-    )
     device: str = Setting("INFERENCE_DEVICE", "auto", _one_of("auto", "cpu", "gpu")).means(
         "device that runs the model; auto: the GPU, or the CPU if there is no GPU; gpu: without a usable "
         "GPU, the worker does not start"
     )
     gpu_memory: int | None = Setting("INFERENCE_GPU_MEMORY", None, _number(int, 64, 2**20)).means(
         "maximum GPU memory in MiB that the model of one worker uses; unset: no maximum"
+    )
+    cache_dir: Path | None = Setting("INFERENCE_CACHE_DIR", None, Path).means(
+        "folder in which a worker with a GPU keeps its compiled models, so that its next start is faster; "
+        "unset: classification-server/xla in XDG_CACHE_HOME (default: ~/.cache)"
     )
     input_height: int | None = Setting("INPUT_HEIGHT", None, _number(int, 1, 4096)).means(
         "height of the model's input in pixels; unset: the height in the model file, or 299 if the file "

@@ -23,7 +23,7 @@ from shared.version import version
 
 if TYPE_CHECKING:
     from worker.engine import Engine
-    from worker.worker import Service
+    from worker.pipeline import Service
 
 logger = logging.getLogger("worker")
 
@@ -94,9 +94,9 @@ def _load(settings: Settings) -> "Service":
     from worker.decide import Decider
     from worker.decode import PixelSpec
     from worker.engine import Engine
+    from worker.pipeline import Service
     from worker.thresholds_file import read_thresholds
     from worker.warm_up import warm_up
-    from worker.worker import Service
 
     start = time.monotonic()
     classes = read_classes(settings.classes_file)
@@ -113,6 +113,7 @@ def _load(settings: Settings) -> "Service":
         jobs_per_second=engine.plan.inputs_per_second(),
         warm_up=rest,
         device=engine.device,
+        is_device_lost=engine.graph.is_device_lost,
     )
 
 

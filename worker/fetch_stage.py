@@ -68,7 +68,8 @@ class FetchStage:
         """Claim and decode jobs once; if there is no job to claim, wait."""
         if self._recent > 1:
             time.sleep(min(self._recent * GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS))
-        claims = self.queue.claim(self.worker, self.batch.room(), idle=not self.held)
+        room, full_batch = self.batch.room(), self.batch.max_inputs()
+        claims = self.queue.claim(self.worker, room, idle=not self.held, full_batch=full_batch)
         self._recent = len(claims.jobs) or self._recent // 2
         if not claims.jobs:
             return self._wait(claims.outcome)

@@ -1,6 +1,7 @@
 """The worker's inference stage: runs the model on the images of many jobs at once."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from shared.queue.messages import Claim, Settlement
 from worker.leased_jobs import LeasedJobs
 from worker.next_batch import DecodedJob, NextBatch
+from worker.running_batches import RunningBatches, RunTimes
 from worker.worker_metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
@@ -41,79 +43,111 @@ class ScoredJob:
     infer_seconds: float
 
 
-Outcomes = tuple[list[ScoredJob], list[Settlement]]
-"""Outcomes of a batch: a list of jobs with scores, and a list of failed jobs."""
+@dataclass(frozen=True, kw_only=True)
+class BatchResult:
+    """The jobs of a batch: those with scores, and those that failed."""
+
+    scored: list[ScoredJob] = field(default_factory=list)
+    failed: list[Settlement] = field(default_factory=list)
 
 
 @dataclass
 class Throughput:
-    """Speed of the busy model in jobs per second, as a moving average over the last batches."""
+    """Speed of the busy model in jobs per second, as a moving average over the last batches.
+
+    Several threads may use one object at once.
+    """
 
     jobs_per_second: float
     _last_end: float = field(default=0.0, init=False)
+    _updating: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def update(self, jobs: int, start: float, end: float) -> None:
         """Include a batch in the average speed.
 
+        If batches overlap, `start` is the start of the oldest batch that was under way at `end`.
+
         If the pause before the batch was shorter than 50 ms, it counts as working time. A longer pause counts
         as idle time.
         """
-        since = self._last_end if start - self._last_end < 0.05 else start
-        self._last_end = end
-        self.jobs_per_second += 0.2 * (jobs / max(end - since, 1e-6) - self.jobs_per_second)
+        with self._updating:
+            since = self._last_end if start - self._last_end < 0.05 else start
+            seconds = max(end - since, 1e-6)
+            # A batch that ends shortly after another batch would seem fast, so it has a small weight.
+            weight = 0.2 * min(seconds / max(end - start, 1e-6), 1.0)
+            self._last_end = max(end, self._last_end)
+            self.jobs_per_second += weight * (jobs / seconds - self.jobs_per_second)
 
 
 @dataclass(kw_only=True)
 class InferenceStage:
-    """Runs the model on one batch after another."""
+    """Runs the model on one batch after another.
+
+    Several threads may call `step` at once. Each thread then concatenates and runs its own batch, so the
+    copies of one batch overlap with the run of another batch.
+    """
 
     model: Model
     batch: NextBatch
     held: LeasedJobs
     throughput: Throughput
     metrics: WorkerMetrics
-    reply: Callable[[list[ScoredJob], list[Settlement]], None]
-    _running: tuple[float, Sequence[DecodedJob]] | None = None
+    reply: Callable[[BatchResult], None]
+    is_device_lost: Callable[[Exception], bool]
+    _running: RunningBatches = field(default_factory=RunningBatches)
 
     def hung(self, seconds: float) -> Sequence[Claim]:
-        """Return the jobs of a batch on which the model is still running after more than `seconds`."""
-        running = self._running
-        late = running is not None and time.monotonic() - running[0] > seconds
-        return [job.claim for job in running[1]] if running and late else ()
+        """Return the jobs of all batches on which the model is still running after more than `seconds`."""
+        return self._running.longer_than(seconds)
 
     def step(self) -> bool:
-        """Run the model on the next batch; return False if there will be no more batches."""
+        """Run the model on the next batch; return False if there will be no more batches.
+
+        Raises:
+            Exception: the device is lost, so no job of the batch has a result.
+        """
         taken = self.batch.take()
         if not taken:
             return False
-        jobs = [job for job in taken if not self.held.is_lost(job.claim)]
+        try:
+            self._score(taken)
+        finally:
+            self.batch.finish()
+        return True
+
+    def _score(self, taken: Sequence[DecodedJob]) -> None:
         lost = [job.claim for job in taken if self.held.is_lost(job.claim)]
+        jobs = [job for job in taken if job.claim not in lost]
         self.metrics.count_late(lost)
         self.held.remove(lost)
         if jobs:
             self.metrics.count_started(jobs, time.monotonic())
-            self.reply(*self._run(jobs))
-        return True
+            self.reply(self._run(jobs))
 
-    def _run(self, jobs: Sequence[DecodedJob]) -> Outcomes:
-        inputs, start = sum(len(job.pixels) for job in jobs), time.monotonic()
-        self._running = (start, jobs)
+    def _run(self, jobs: Sequence[DecodedJob]) -> BatchResult:
+        inputs = sum(len(job.pixels) for job in jobs)
+        self._running.begin(jobs)
         try:
             scores = self.model.run(np.concatenate([job.pixels for job in jobs]))
         except Exception as error:
-            self.metrics.count_run(inputs, time.monotonic() - start)
+            self._end_run(inputs)
+            if self.is_device_lost(error):
+                raise
             return self._isolate(jobs, error)
-        finally:
-            self._running = None
-        end = time.monotonic()
-        self.throughput.update(len(jobs), start, end)
-        self.metrics.count_run(inputs, end - start)
-        self.metrics.count_answered(jobs, end)
-        _log(jobs, inputs, end - start)
+        times = self._end_run(inputs)
+        self.throughput.update(len(jobs), times.first, times.end)
+        self.metrics.count_answered(jobs, times.end)
+        _log(jobs, inputs, times.seconds)
         rows = np.split(scores, np.cumsum([len(job.pixels) for job in jobs])[:-1])
-        return [ScoredJob(job, row, start, end - start) for job, row in zip(jobs, rows, strict=True)], []
+        pairs = zip(jobs, rows, strict=True)
+        return BatchResult(scored=[ScoredJob(job, row, times.start, times.seconds) for job, row in pairs])
 
-    def _isolate(self, jobs: Sequence[DecodedJob], error: Exception) -> Outcomes:
+    def _end_run(self, inputs: int) -> RunTimes:
+        times = self._running.end()
+        self.metrics.count_run(inputs, times.seconds, times.busy_seconds)
+        return times
+
+    def _isolate(self, jobs: Sequence[DecodedJob], error: Exception) -> BatchResult:
         """Run the model separately on each half of a failed batch.
 
         This is repeated until only the job that causes the error fails.
@@ -121,13 +155,22 @@ class InferenceStage:
         if len(jobs) == 1:
             claim = jobs[0].claim
             logger.exception("job %s: the model failed", claim.job_id)
-            return [], [Settlement.failed(claim, "model-failed", f"the model failed on this image: {error}")]
+            detail = f"the model failed on this image: {reason(error)}"
+            return BatchResult(failed=[Settlement.failed(claim, "model-failed", detail)])
         logger.warning(
-            "batch of %d jobs failed: %s; the two halves of the batch are retried", len(jobs), error
+            "batch of %d jobs failed: %s; the two halves of the batch are retried", len(jobs), reason(error)
         )
         half = len(jobs) // 2
-        (scored, ended), (more_scored, more_ended) = self._run(jobs[:half]), self._run(jobs[half:])
-        return scored + more_scored, ended + more_ended
+        first, second = self._run(jobs[:half]), self._run(jobs[half:])
+        return BatchResult(scored=first.scored + second.scored, failed=first.failed + second.failed)
+
+
+def reason(error: Exception) -> str:
+    """Return an exception's message on one line of at most 300 characters, or its type if it has no message.
+
+    TensorFlow's messages about memory have many lines.
+    """
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _log(jobs: Sequence[DecodedJob], inputs: int, seconds: float) -> None:

@@ -5,7 +5,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,13 @@ from shared.job import Options
 from shared.queue import BULK, QUEUES
 from shared.queue.messages import Claim
 from shared.queue.script_constants import MAX_INTERACTIVE_TURNS
+
+MIN_FILL_BESIDE_OTHERS = 0.5
+"""Minimum fill of a batch that starts while other batches are under way, as a share of a full batch.
+
+A run on a card costs as much time for its start as for about 40 inputs of a large model. Therefore, small
+batches side by side are slower than one batch. Two halves of a batch are faster than the whole batch, because
+the copies of one half overlap with the run of the other half."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +45,29 @@ class DecodedJob:
 class NextBatch:
     """Collects decoded jobs for the model, at most one batch per queue.
 
-    Several threads may use one object at once. Without a flush interval, `take` returns as soon as there is a
-    decoded job. With a flush interval in seconds, `take` waits for a full batch, but not longer than this
-    interval.
+    Several threads may use one object at once. `max_inputs` returns the current maximum number of inputs in
+    one batch. This maximum may change at any time.
+
+    Each batch that `take` has returned is under way until `finish` is called. While no batch is under way,
+    `take` returns as soon as there is a decoded job. While other batches are under way, `take` waits until
+    the next batch is filled to `MIN_FILL_BESIDE_OTHERS`. With a flush interval in seconds, `take` waits for a
+    full batch, but not longer than this interval.
     """
 
-    def __init__(self, max_inputs: int, flush_interval: float = 0.0) -> None:
-        self._max_inputs, self._flush_interval = max_inputs, flush_interval
+    def __init__(self, max_inputs: Callable[[], int], flush_interval: float = 0.0) -> None:
+        self.max_inputs, self._flush_interval = max_inputs, flush_interval
         # `_next_queue` prefers the first queue; this is the interactive queue, because it is first in QUEUES.
         self._jobs: dict[str, list[DecodedJob]] = {queue: [] for queue in QUEUES}
         self._changed = threading.Condition()
         self._closed = False
+        self._under_way = 0
         self._interactive_in_a_row = 0
 
     def room(self) -> dict[str, int]:
         """Return, for each queue, the number of further inputs that fit into the next batch."""
+        maximum = self.max_inputs()
         with self._changed:
-            return {queue: max(self._max_inputs - _inputs(jobs), 0) for queue, jobs in self._jobs.items()}
+            return {queue: max(maximum - _inputs(jobs), 0) for queue, jobs in self._jobs.items()}
 
     def add(self, jobs: Sequence[DecodedJob]) -> None:
         """Put decoded jobs into the next batch."""
@@ -72,11 +85,23 @@ class NextBatch:
         with self._changed:
             while not self._closed:
                 queue = self._next_queue()
-                wait = self._seconds_to_flush(self._jobs[queue]) if queue else None
+                wait = self._seconds_to_flush(self._jobs[queue]) if queue and self._may_start() else None
                 if queue and wait == 0.0:
+                    self._under_way += 1
                     return self._remove(queue)
                 self._changed.wait(wait)
             return []
+
+    def finish(self) -> None:
+        """Announce the end of a batch that `take` has returned."""
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def _may_start(self) -> bool:
+        # The jobs of both queues count: while many bulk jobs wait, an interactive job must not wait longer.
+        waiting = sum(map(_inputs, self._jobs.values()))
+        return not self._under_way or waiting >= MIN_FILL_BESIDE_OTHERS * self.max_inputs()
 
     def _next_queue(self) -> str | None:
         if self._interactive_in_a_row >= MAX_INTERACTIVE_TURNS and self._jobs[BULK]:
@@ -108,7 +133,7 @@ class NextBatch:
             return rest
 
     def _seconds_to_flush(self, jobs: Sequence[DecodedJob]) -> float:
-        if _inputs(jobs) >= self._max_inputs:
+        if _inputs(jobs) >= self.max_inputs():
             return 0.0
         return max(jobs[0].decoded_at + self._flush_interval - time.monotonic(), 0.0)
 

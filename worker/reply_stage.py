@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from shared.queue.messages import Reply, Settlement
 from shared.queue.worker_client import WorkerQueue
 from worker.decide import Decider
-from worker.inference_stage import Outcomes, ScoredJob
+from worker.inference_stage import BatchResult, ScoredJob
 from worker.leased_jobs import LeasedJobs
 from worker.redis_retry import RedisRetry
 from worker.worker_metrics import WorkerMetrics
@@ -33,11 +33,11 @@ class ReplyStage:
     description_id: str
     retry: RedisRetry
     metrics: WorkerMetrics
-    _inbox: SimpleQueue[Outcomes | None] = field(default_factory=SimpleQueue)
+    _inbox: SimpleQueue[BatchResult | None] = field(default_factory=SimpleQueue)
 
-    def put(self, scored: list[ScoredJob], ended: list[Settlement]) -> None:
-        """Pass a list of jobs with scores, and a list of failed jobs, to the reply stage."""
-        self._inbox.put((scored, ended))
+    def put(self, result: BatchResult) -> None:
+        """Pass the jobs of a batch to the reply stage."""
+        self._inbox.put(result)
 
     def close(self) -> None:
         """Announce that the reply stage will receive no more jobs."""
@@ -45,13 +45,12 @@ class ReplyStage:
 
     def step(self) -> bool:
         """Write the results of one call of `put` to Redis; return False if `close` was called instead."""
-        outcomes = self._inbox.get()
-        if outcomes is None:
+        result = self._inbox.get()
+        if result is None:
             return False
-        scored, ended = outcomes
-        for settlement in ended:
+        for settlement in result.failed:
             _log_failure(settlement)
-        self._settle([self._answer(each) for each in scored] + ended)
+        self._settle([self._answer(each) for each in result.scored] + result.failed)
         return True
 
     def _settle(self, endings: Sequence[Settlement]) -> None:

@@ -39,11 +39,15 @@ class WorkerMetrics:
                 self._observe(metric_names.DECODE, job.decode_seconds)
                 self._observe(metric_names.QUEUE_WAIT, job.seconds_waited(start), job.claim.queue)
 
-    def count_run(self, inputs: int, seconds: float) -> None:
-        """Count the inputs and the duration of one run of the model. Failed runs are also counted."""
+    def count_run(self, inputs: int, seconds: float, busy_seconds: float | None = None) -> None:
+        """Count the inputs and the duration of one run of the model. Failed runs are also counted.
+
+        `busy_seconds` is the part of the duration that overlaps with no earlier run; by default, the whole
+        duration. The sum of these parts is the busy time of the model.
+        """
         with self._counting:
             self._observe(metric_names.BATCH_INPUTS, inputs)
-            self._observe(metric_names.INFERENCE, seconds)
+            self._observe(metric_names.INFERENCE, seconds, amount=busy_seconds)
 
     def count_answered(self, jobs: Sequence[DecodedJob], end: float) -> None:
         """Count the answer times of jobs whose scores were ready at `end`."""
@@ -63,11 +67,13 @@ class WorkerMetrics:
                 )
                 self._new[worker_counts.LATE, claim.queue, ""] += 1
 
-    def _observe(self, histogram: metric_names.Histogram, value: float, label: str = "") -> None:
+    def _observe(
+        self, histogram: metric_names.Histogram, value: float, label: str = "", amount: float | None = None
+    ) -> None:
         index = bisect_left(histogram.bounds, value)
         bound = histogram.bounds[index] if index < len(histogram.bounds) else inf
         self._new[histogram.name, label, bound] += 1
-        self._new[histogram.name, label, worker_counts.SUM] += value
+        self._new[histogram.name, label, worker_counts.SUM] += value if amount is None else amount
 
     def send(self, count: Callable[[int, Amounts], None]) -> None:
         """Call `count` with a message number and a dictionary.

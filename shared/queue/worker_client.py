@@ -39,16 +39,20 @@ class WorkerQueue:
         self._redis, self._settings = redis, settings
         self.fleet = Fleet(redis, settings.job_lease)
 
-    def claim(self, worker: str, room: Mapping[str, int], *, idle: bool) -> Claims:
+    def claim(
+        self, worker: str, room: Mapping[str, int], *, idle: bool, full_batch: int | None = None
+    ) -> Claims:
         """Claim jobs of one queue under a lease.
 
-        `room` is the maximum number of inputs that the worker accepts from each queue.
+        `room` is the maximum number of inputs that the worker accepts from each queue. `full_batch` is the
+        number of inputs in a full batch, by default `INPUT_BATCH`. A job with more inputs than a full batch
+        is claimed only if there is room for a full batch.
 
         `idle` is True if the worker has no jobs. A retried job is a job whose previous worker died. Only an
         idle worker receives retried jobs. One call returns either retried jobs or other jobs.
         """
         settings = self._settings
-        args: list[Any] = [worker, uuid4().hex, settings.job_lease, settings.input_batch]
+        args: list[Any] = [worker, uuid4().hex, settings.job_lease, full_batch or settings.input_batch]
         args += [room[INTERACTIVE], room[BULK], int(idle)]
         args += [settings.job_max_attempts - 1, rq_time(), MAX_SMALL_IMAGE]
         outcome, queue, rows = _CLAIM(self._redis, (), args)
@@ -98,11 +102,14 @@ class WorkerQueue:
         args += chain.from_iterable(map(settle_args, endings))
         return [settled == 1 for settled in _SETTLE(self._redis, (), args)]
 
-    def give_back(self, worker: str, claims: Sequence[Claim]) -> None:
-        """Return claimed jobs to the front of their queues. The worker must not have begun these jobs."""
+    def give_back(self, worker: str, claims: Sequence[Claim], *, begun: bool = False) -> None:
+        """Return claimed jobs to the front of their queues.
+
+        No job loses a retry. If the worker has begun the jobs, `begun` is True and the attempt is counted.
+        """
         args = _leased(claims)
         if args:
-            _GIVE_BACK(self._redis, (), (worker, *args))
+            _GIVE_BACK(self._redis, (), (worker, int(begun), *args))
 
     def reap(self) -> list[tuple[str, str]]:
         """Return each job whose lease has ended to its queue.

@@ -216,6 +216,16 @@ def model_hangs(bench: Bench) -> None:
     )
 
 
+def device_lost(bench: Bench) -> None:
+    """Let the device of one worker fail. The worker gives its jobs back at once and ends with status 1."""
+    workers, died = bench.stack.running_workers(), bench.count_logged("its worker died")
+    bench.fault_file.write_text("lost")
+    eventually(lambda: any(each.poll() == 1 for each in workers), 20, "a worker without a device ends")
+    assert "device lost: Xid 79: GPU has fallen off the bus; the worker ends" in bench.stack.logs("worker")
+    time.sleep(LEASE + 1)  # until the leases of a dead worker would have ended
+    assert bench.count_logged("its worker died") == died
+
+
 def model_raises(bench: Bench) -> None:
     """Let the model fail on one image. Its caller gets the error; the batch's other images are answered."""
     for _ in range(5):
@@ -372,6 +382,7 @@ FAULTS: dict[str, Callable[[Bench], None]] = {
         *(
             connection_cut,
             model_hangs,
+            device_lost,
             model_raises,
             memory_short,
             image_kills,

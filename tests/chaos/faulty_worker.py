@@ -1,12 +1,14 @@
 """A worker with faults that tests switch on: `python -m tests.chaos.faulty_worker`.
 
 CHAOS_FILE is the path of a file with the name of the fault: "hang" (once, in the model), "hang decoder"
-(once) or "oom" (for more than two inputs at once). CHAOS_PAUSE is the extra time of each run of the model, in
-seconds. CHAOS_CLOCK is the path of a file with the seconds by which the worker's clock is wrong. On a magenta
-image the model raises. An image with POISON after its data kills the process that decodes it.
+(once), "lost" (once: the model's device is lost) or "oom" (for more than two inputs at once). CHAOS_PAUSE is
+the extra time of each run of the model, in seconds. CHAOS_CLOCK is the path of a file with the seconds by
+which the worker's clock is wrong. On a magenta image the model raises. An image with POISON after its data
+kills the process that decodes it.
 """
 
 import contextlib
+import dataclasses
 import datetime
 import os
 import signal
@@ -17,13 +19,19 @@ from typing import Any
 
 import shared.queue.wire
 import worker.fetch_stage
+from shared.settings import Settings
 from worker import __main__ as program
 from worker.engine import Engine
+from worker.pipeline import Service
 
 POISON = b"POISON"
 MAGENTA = (255, 0, 255)
 
-_run, _decode, _time = Engine.run_size, worker.fetch_stage.decode, time.time
+_run, _decode, _time, _load = Engine.run_size, worker.fetch_stage.decode, time.time, program._load
+
+
+class DeviceLost(Exception):
+    """Stands for an error of CUDA that stays."""
 
 
 def switched() -> str:
@@ -40,6 +48,9 @@ def run(self: Engine, pixels: Any, size: int) -> Any:
     if fault == "hang":
         Path(os.environ["CHAOS_FILE"]).unlink(missing_ok=True)
         time.sleep(3600)
+    if fault == "lost":
+        Path(os.environ["CHAOS_FILE"]).unlink(missing_ok=True)
+        raise DeviceLost("Xid 79: GPU has fallen off the bus")
     if fault == "oom" and len(pixels) > 2:
         import tensorflow as tf
 
@@ -47,6 +58,11 @@ def run(self: Engine, pixels: Any, size: int) -> Any:
     if (pixels == MAGENTA).all(axis=(1, 2, 3)).any():
         raise ValueError("magenta image")
     return _run(self, pixels, size)
+
+
+def load(settings: Settings) -> Service:
+    """Load the model as the worker does, and recognize the loss of its device."""
+    return dataclasses.replace(_load(settings), is_device_lost=lambda error: isinstance(error, DeviceLost))
 
 
 def decode(data: bytes, *arguments: Any) -> Any:
@@ -78,5 +94,5 @@ if __name__ == "__main__":
     time.time = wrong_time
     datetime.datetime = shared.queue.wire.datetime = WrongDatetime  # type: ignore[assignment, misc]
     Engine.run_size = run  # type: ignore[method-assign]
-    worker.fetch_stage.decode = decode
+    worker.fetch_stage.decode, program._load = decode, load
     sys.exit(program.main())

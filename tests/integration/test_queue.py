@@ -341,6 +341,23 @@ def test_given_back_jobs_are_first_again_and_count_as_fresh(queue: JobQueue) -> 
     assert [claim.attempt for claim in claims] == [1, 1, 1]
 
 
+def test_begun_jobs_that_are_given_back_count_the_attempt_but_lose_no_retry(
+    queue: JobQueue, redis: Redis
+) -> None:
+    submit(queue, "a")
+    queue.give_back("w1", take(queue), begun=True)
+    assert redis.hget("rq:job:a", "retries_left") == b"2"
+    claims = queue.claim("w2", ROOM, idle=False)
+    assert claims.outcome is ClaimOutcome.FRESH and claims.jobs[0].attempt == 2
+
+
+def test_a_job_larger_than_a_reduced_batch_is_claimed(queue: JobQueue) -> None:
+    submit(queue, "large", options=Options(regions=tuple(Region(0, 0, 9) for _ in range(9))))
+    room = {INTERACTIVE: 8, BULK: 8}
+    assert queue.claim("w1", room, idle=True).outcome is ClaimOutcome.NO_ROOM
+    assert ids(queue.claim("w1", room, idle=True, full_batch=8).jobs) == ["large"]
+
+
 def test_a_waiting_worker_wakes_at_once(queue: JobQueue) -> None:
     woken = []
     thread = threading.Thread(target=lambda: (queue.wait_for_work(2), woken.append(time.monotonic())))

@@ -7,7 +7,7 @@ from redis import Redis
 from tests.integration.test_queue import submit, take
 from tests.job_queue import JobQueue
 from worker.decide import Decider
-from worker.inference_stage import ScoredJob
+from worker.inference_stage import BatchResult, ScoredJob
 from worker.leased_jobs import LeasedJobs
 from worker.next_batch import DecodedJob
 from worker.redis_retry import RedisRetry
@@ -38,13 +38,8 @@ def test_a_late_result_is_discarded_and_logged(
         metrics=metrics,
     )
     scores = np.array([[0.1, 0.9]], np.float32)
-    stage.put(
-        [
-            ScoredJob(DecodedJob(each, each.options(), PIXELS, 0.0), scores, 0.0, 0.1)
-            for each in (first, second)
-        ],
-        [],
-    )
+    decoded = [DecodedJob(each, each.options(), PIXELS, 0.0) for each in (first, second)]
+    stage.put(BatchResult(scored=[ScoredJob(each, scores, 0.0, 0.1) for each in decoded]))
     assert stage.step() and not held
     metrics.send(lambda _, amounts: sent.update(amounts))
     assert sent == {"late:interactive:": 1}

@@ -36,7 +36,7 @@ def test_a_decoder_that_hangs_is_reported_with_its_jobs(monkeypatch: pytest.Monk
         return np.zeros((1, 2, 2, 3), np.uint8)
 
     monkeypatch.setattr(worker.fetch_stage, "decode", decode)
-    batch, spec = NextBatch(8), PixelSpec(2, 2, 3)
+    batch, spec = NextBatch(lambda: 8), PixelSpec(2, 2, 3)
     stage = FetchStage(
         worker="w1",
         queue=OneJob(),
