@@ -36,7 +36,7 @@ RUN apt-get update \
     && useradd --system --uid 10001 --home-dir /tmp --no-create-home classification \
     && install --directory --mode 1777 /data
 COPY --from=build /venv /venv
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 SERVER_DATA_DIR=/data
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 SERVER_DATA_DIR=/data INFERENCE_CACHE_DIR=/data/xla
 USER 10001
 VOLUME /data
 EXPOSE 8001
