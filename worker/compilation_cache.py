@@ -10,13 +10,14 @@ import logging
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
+MANIFEST, UNFINISHED = "manifest.json", "unfinished"
 
 MIN_FREE_FACTOR = 20
 """Minimum free space on the folder's disk, as a multiple of the model file's size.
@@ -27,8 +28,34 @@ MAX_UNUSED_SECONDS = 30 * 86_400
 """Maximum time for which the compilations of a model are kept without use, in seconds."""
 
 
-def open_cache(settings: Settings, fingerprint: str) -> Path | None:
-    """Let XLA keep its compilations in a folder, and return the folder.
+MAX_UNFINISHED_STARTS = 2
+"""Maximum number of starts in a row that may end during the warm-up, before the batch is halved.
+
+On a GPU, a lack of memory can end the process. The next start would then fail in the same way."""
+
+
+@dataclass(frozen=True)
+class CompilationCache:
+    """A model's folder of compilations.
+
+    `halvings` is how often INPUT_BATCH must be halved, because earlier starts ended during the warm-up.
+    """
+
+    folder: Path
+    halvings: int = 0
+
+    def seal(self) -> None:
+        """List the folder's files in its manifest. Call this method when XLA has written all files."""
+        sizes = {each.name: each.stat().st_size for each in self.folder.glob("*.pb")}
+        try:
+            _write(self.folder / MANIFEST, json.dumps(sizes))
+            (self.folder / UNFINISHED).unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("INFERENCE_CACHE_DIR: %s can't be written: %s", self.folder, error)
+
+
+def open_cache(settings: Settings, fingerprint: str) -> CompilationCache | None:
+    """Let XLA keep its compilations in a folder.
 
     Each model, precision and version of TensorFlow has its own folder. Returns None if no folder can be used.
     Call this function before TensorFlow lists its devices: TensorFlow then reads its options.
@@ -41,7 +68,7 @@ def open_cache(settings: Settings, fingerprint: str) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_unlisted(folder)
         _remove_unused(root)
-        (folder / MANIFEST).touch()  # shows that the folder is in use
+        unfinished = _count_start(folder)
         needed = MIN_FREE_FACTOR * _size(settings.model)
         if (free := shutil.disk_usage(folder).free) < needed:
             raise OSError(f"{free >> 20} MiB are free, {needed >> 20} MiB are needed")
@@ -50,20 +77,32 @@ def open_cache(settings: Settings, fingerprint: str) -> Path | None:
             "INFERENCE_CACHE_DIR: %s can't be used: %s; every start compiles the model", folder, error
         )
         return None
+    if halvings := max(unfinished - MAX_UNFINISHED_STARTS + 1, 0):
+        logger.error(
+            "the last %d starts ended during the warm-up: INPUT_BATCH is halved %d times",
+            unfinished,
+            halvings,
+        )
     flags = os.environ.get("TF_XLA_FLAGS", "")
     os.environ["TF_XLA_FLAGS"] = f"{flags} --tf_xla_persistent_cache_directory={folder}".strip()
-    return folder
+    return CompilationCache(folder, halvings)
 
 
-def seal_cache(folder: Path) -> None:
-    """List the folder's files in its manifest. Call this function when XLA does not write to the folder."""
-    sizes = {each.name: each.stat().st_size for each in folder.glob("*.pb")}
-    made = folder / f"{MANIFEST}.{os.getpid()}"
+def _count_start(folder: Path) -> int:
+    """Return how many starts in a row have not finished, and count this start."""
     try:
-        made.write_text(json.dumps(sizes))
-        made.replace(folder / MANIFEST)
-    except OSError as error:
-        logger.warning("INFERENCE_CACHE_DIR: %s can't be written: %s", folder, error)
+        unfinished = int((folder / UNFINISHED).read_text())
+    except (FileNotFoundError, ValueError):
+        unfinished = 0
+    _write(folder / UNFINISHED, str(unfinished + 1))
+    (folder / MANIFEST).touch()  # shows when the folder was last used
+    return unfinished
+
+
+def _write(path: Path, text: str) -> None:
+    made = path.with_name(f"{path.name}.{os.getpid()}")
+    made.write_text(text)
+    made.replace(path)
 
 
 def _default_folder() -> Path:
@@ -76,7 +115,7 @@ def _remove_unlisted(folder: Path) -> None:
     except (OSError, ValueError):
         listed = {}
     for each in folder.iterdir():
-        if each.name != MANIFEST and listed.get(each.name) != each.stat().st_size:
+        if each.name not in (MANIFEST, UNFINISHED) and listed.get(each.name) != each.stat().st_size:
             each.unlink(missing_ok=True)
 
 

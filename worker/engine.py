@@ -45,15 +45,19 @@ class Engine:
         Raises:
             ModelError: the model is invalid or does not match the settings, or the device can't be used.
         """
-        device = find_device(settings)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(2) as pool:
+            # Other processes try the GPU and read the model file, while this process imports Keras.
+            finding = pool.submit(find_device, settings)
             inspecting = pool.submit(inspect_in_subprocess, settings.model)
-            import_keras()  # This takes more than a second, in which the other process reads the model file.
-            inspection = inspecting.result()
+            import_keras()
+            device, inspection = finding.result(), inspecting.result()
         graph = open_graph(settings, inspection, device)
-        wanted = run_sizes(settings.input_batch, graph.compiles)
+        maximum = (
+            max(settings.input_batch >> graph.cache.halvings, 1) if graph.cache else settings.input_batch
+        )
+        wanted = run_sizes(maximum, graph.compiles)
         # If runs are compiled, only the size of the check in `open_graph` is ready.
-        ready = (min(SAMPLES, settings.input_batch),) if graph.compiles else wanted
+        ready = (min(SAMPLES, maximum),) if graph.compiles else wanted
         return cls(graph, inspection.fingerprint, device, wanted, RunPlan(ready))
 
     @property

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from shared.settings import PREPROCESS_NAMES, Settings
-from worker.compilation_cache import open_cache
+from worker.compilation_cache import CompilationCache, open_cache
 from worker.devices import Device
 from worker.gpu_memory import limit_gpu_memory
 from worker.gpu_probe import try_operation
@@ -42,7 +41,7 @@ class ScoringGraph:
     `run` returns the scores, float32 [n, outputs], of inputs, uint8 [n, *shape]; `shape` is (height, width,
     channels). Several
     threads may call `run` at once. `compiles` is True if the first run of each new n compiles the graph.
-    `cache` is the folder in which XLA keeps its compilations.
+    `cache` has the folder in which XLA keeps its compilations.
     """
 
     shape: tuple[int, int, int]
@@ -51,7 +50,7 @@ class ScoringGraph:
     run: Callable[[Pixels], Scores]
     compiles: bool = False
     on_gpu: bool = False
-    cache: Path | None = None
+    cache: CompilationCache | None = None
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Return whether a run failed because there was not enough memory for its number of inputs."""

@@ -11,7 +11,6 @@ from itertools import product
 import numpy as np
 
 from shared.cores import available_cores
-from worker.compilation_cache import seal_cache
 from worker.engine import Engine
 from worker.tensorflow_compat import release_freed_memory
 
@@ -72,7 +71,7 @@ def _prepare_rest(engine: Engine, wait: Callable[[], None]) -> None:
         wait()
         _prepare(engine, rest[0])
     if engine.graph.cache:
-        seal_cache(engine.graph.cache)
+        engine.graph.cache.seal()
     short = [size for size, cost in engine.plan.measured.items() if cost < SHORT_SECONDS]
     for _, size in product(range(ROUNDS), short):
         wait()

@@ -234,12 +234,12 @@ print(*engine.plan.sizes)
 """
 
 
-def start(folder: Path) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, sizes: str = "1 8 16") -> subprocess.CompletedProcess[str]:
     """Start a worker's engine in a process of its own, because XLA reads its options only once."""
     environ = {key: value for key, value in os.environ.items() if key != "TF_XLA_FLAGS"}
     command = [sys.executable, "-c", START, str(folder)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=200, check=True)
-    assert done.stdout == "1 8 16\n"
+    assert done.stdout == f"{sizes}\n"
     return done
 
 
@@ -269,3 +269,12 @@ def test_damaged_compilations_are_made_again(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "INFERENCE_CACHE_DIR" in start(tmp_path / "file").stderr
+
+
+def test_starts_that_end_during_the_warm_up_halve_the_batch(tmp_path: Path) -> None:
+    start(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    (folder / "unfinished").write_text("3")  # The process was ended three times, for example by XLA.
+    done = start(tmp_path, "1 4")
+    assert "the last 3 starts ended during the warm-up: INPUT_BATCH is halved 2 times" in done.stderr
+    start(tmp_path)  # A start that has finished ends the series.
