@@ -96,6 +96,7 @@ def _model_facts(settings: Settings, engine: Engine) -> dict[str, str]:
         "file": str(settings.model),
         "fingerprint": engine.fingerprint,
         "precision": settings.precision,
+        "device": engine.device.name,
     }
 
 

@@ -31,6 +31,7 @@ from tests.images import oriented, saved, scene
 from worker.__main__ import _describe, _load
 from worker.decode import decode
 from worker.engine import Engine
+from worker.processor import processor_name
 from worker.thresholds_file import COLUMNS, read_provenance, read_thresholds
 
 MISSING, FEW = NAMES[-1], NAMES[-3]
@@ -117,7 +118,7 @@ def test_the_file_and_the_report_name_model_and_precision(made: tuple[Path, dict
     }
     assert facts["model"]["fingerprint"] == hashlib.sha256(demo.MODEL.read_bytes()).hexdigest()
     assert facts["model"]["precision"] == "float32"
-    assert "computed in float32" in output.with_suffix(".html").read_text()
+    assert f"computed in float32 on {processor_name()}" in output.with_suffix(".html").read_text()
 
 
 def test_a_description_s_id_depends_on_the_precision_but_not_on_warnings(
