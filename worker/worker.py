@@ -99,8 +99,13 @@ class BatchWorker(QuietWorker):
         for job_id, outcome in self._jobs.reap():
             logger.warning("job %s %s: its worker died", job_id, outcome)
         if not self._pipeline.is_stopping:
-            speed, batch = self._pipeline.throughput.jobs_per_second, self._service.model.input_batch
-            status = WorkerStatus(speed, batch, self._started)
+            device = self._service.device
+            status = WorkerStatus(
+                jobs_per_second=self._pipeline.throughput.jobs_per_second,
+                batch=self._service.model.input_batch,
+                since=self._started,
+                device=(device.kind, device.name),
+            )
             self._jobs.fleet.publish(self.name, self._service.description, status)
         self._register()
         self._send_metrics()
