@@ -13,7 +13,8 @@ for i = #ARGV - 2, FIRST_CLAIM, -3 do
     write('ZREM', 'rq:executions:' .. id, execution)
     redis.call('SREM', 'rq:worker:' .. worker .. ':executions', member)
     local attempts = whole(read_fields('rq:job:' .. id, 'attempts').attempts, 1)
-    write('HSET', 'rq:job:' .. id, 'status', 'queued', 'started_at', '', 'worker_name', '', 'attempts', attempts - uncounted)
+    local key = 'rq:job:' .. id
+    write('HSET', key, 'status', 'queued', 'started_at', '', 'worker_name', '', 'attempts', attempts - uncounted)
     redis.call('LPUSH', 'rq:queue:' .. queue, id)
     wake_worker()
   end
