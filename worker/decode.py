@@ -1,8 +1,9 @@
 """The worker's decode stage: decodes an image's bytes into pixels for the model."""
 
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,11 @@ from shared.image_header import ImageError, OpenedImage, open_image
 from shared.job import Region
 from shared.settings import Settings
 from worker.orientation import Box, stored_box, turn_upright, upright_box
+
+Pixels = NDArray[np.uint8]
+
+EncodedImage = tuple[bytes, Sequence[Region] | None]
+"""The bytes of an image's file, and the regions to cut out; None means the whole image."""
 
 _OVERSAMPLING = 2
 """Minimum ratio of a region's side to the model input's side after a JPEG is decoded at a reduced scale.
@@ -46,7 +52,30 @@ class PixelSpec:
         return cls(*shape, settings.input_color, settings.input_resize, settings.max_image_pixels)
 
 
-def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image's inputs for the model: `pixels` is uint8 [inputs, height, width, channels].
+
+    `seconds` is the duration of the decoding, and `decoded_at` is the time at which the decoding ended, by
+    the monotonic clock.
+    """
+
+    pixels: Pixels
+    seconds: float
+    decoded_at: float = field(default_factory=time.monotonic)
+
+
+def decode_image(image: EncodedImage, spec: PixelSpec) -> DecodedImage | ImageError:
+    """Decode one image with Pillow; return the error of a damaged image instead of raising it."""
+    start = time.monotonic()
+    try:
+        pixels = decode(*image, spec)
+    except ImageError as error:
+        return error
+    return DecodedImage(pixels, time.monotonic() - start)
+
+
+def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> Pixels:
     """Decode an image, turn it upright, cut out the regions and resize them.
 
     Returns an array, uint8 [regions, height, width, channels]. If `regions` is None, the whole image is one
@@ -56,7 +85,7 @@ def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> ND
         ImageError: the image is damaged or unsupported, or a region lies outside of the image.
     """
     opened = open_image(data, spec.max_pixels)
-    boxes = _boxes(opened, regions)
+    boxes = region_boxes(opened, regions)
     pixels = np.empty((len(boxes), spec.height, spec.width, spec.channels), np.uint8)
     try:
         scale = _load(opened, boxes, spec)
@@ -68,7 +97,12 @@ def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> ND
     return pixels
 
 
-def _boxes(opened: OpenedImage, regions: Sequence[Region] | None) -> list[Box]:
+def region_boxes(opened: OpenedImage, regions: Sequence[Region] | None) -> list[Box]:
+    """Return the regions as boxes in the upright image.
+
+    Raises:
+        ImageError: a region lies outside of the image.
+    """
     whole = (0, 0, opened.width, opened.height)
     boxes: list[Box] = [(r.x, r.y, r.x + r.side, r.y + r.side) for r in regions] if regions else [whole]
     for left, top, right, bottom in boxes:

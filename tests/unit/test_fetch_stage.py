@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-import worker.fetch_stage
+import worker.decode
 from shared.job import Options
 from shared.queue.messages import Claim, ClaimOutcome, Claims, NewJob
 from shared.queue.wire import job_fields
@@ -35,7 +35,7 @@ def test_a_decoder_that_hangs_is_reported_with_its_jobs(monkeypatch: pytest.Monk
         go_on.wait(10)
         return np.zeros((1, 2, 2, 3), np.uint8)
 
-    monkeypatch.setattr(worker.fetch_stage, "decode", decode)
+    monkeypatch.setattr(worker.decode, "decode", decode)
     batch, spec = NextBatch(lambda: 8), PixelSpec(2, 2, 3)
     stage = FetchStage(
         worker="w1",
