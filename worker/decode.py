@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,20 @@ class DecodedImage:
     decoded_at: float = field(default_factory=time.monotonic)
 
 
-def decode_image(image: EncodedImage, spec: PixelSpec) -> DecodedImage | ImageError:
+Outcome = DecodedImage | ImageError
+
+
+class Decoder(Protocol):
+    """Decodes images for the model."""
+
+    def decode(self, images: Sequence[EncodedImage]) -> list[Outcome]:
+        """Return, for each image, its inputs or the reason why it can't be decoded."""
+
+    def close(self) -> None:
+        """End the decoder's threads and processes."""
+
+
+def decode_image(image: EncodedImage, spec: PixelSpec) -> Outcome:
     """Decode one image with Pillow; return the error of a damaged image instead of raising it."""
     start = time.monotonic()
     try:

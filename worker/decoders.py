@@ -1,30 +1,17 @@
-"""Decodes the images of a whole claim at once: in threads, in processes, or on a graphics card."""
+"""Chooses how a worker decodes images: in threads, in processes, or on a graphics card."""
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from itertools import chain
-from typing import Any, Protocol
+import os
+from collections.abc import Sequence
 
-from shared.image_header import ImageError
-from worker.decode import DecodedImage, EncodedImage, PixelSpec, decode_image
+from shared.cores import available_cores
+from worker.decode import Decoder, EncodedImage, Outcome, PixelSpec, decode_image
+from worker.decode_groups import GroupRunner
+from worker.process_decoder import ProcessDecoder
 
-GROUP_BYTES = 65_536
-"""Minimum total size of the images that a decoding thread receives at once, in bytes.
+__all__ = ["Decoder", "ThreadDecoder", "make_decoder"]
 
-Passing a single small image to a thread would cost more time than it saves."""
-
-Outcome = DecodedImage | ImageError
-DecodeGroup = Callable[[Sequence[EncodedImage]], Iterable[Outcome]]
-
-
-class Decoder(Protocol):
-    """Decodes images for the model."""
-
-    def decode(self, images: Sequence[EncodedImage]) -> list[Outcome]:
-        """Return, for each image, its inputs or the reason why it can't be decoded."""
-
-    def close(self) -> None:
-        """End the decoder's threads and processes."""
+MIN_CORES_FOR_PROCESSES = 8
+"""Minimum number of cores with which images are decoded in processes instead of threads."""
 
 
 class ThreadDecoder:
@@ -43,34 +30,9 @@ class ThreadDecoder:
         self._groups.close()
 
 
-class GroupRunner:
-    """Divides images into groups, and calls a function for several groups at once in threads."""
-
-    def __init__(self, threads: int) -> None:
-        self._pool: Executor = ThreadPoolExecutor(threads, "decode")
-
-    def run(self, decode_group: DecodeGroup, images: Sequence[EncodedImage]) -> list[Outcome]:
-        """Return the outcomes of all images, in the order of the images."""
-        groups = _groups(images)
-        run: Any = map if len(groups) == 1 else self._pool.map
-        return list(chain.from_iterable(run(decode_group, groups)))
-
-    def close(self) -> None:
-        """End the threads; groups that no thread has begun are not decoded."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _groups(images: Sequence[EncodedImage]) -> list[list[EncodedImage]]:
-    """Divide images into groups.
-
-    The images of every group have at least `GROUP_BYTES` bytes in total, except in the last group.
-    """
-    groups: list[list[EncodedImage]] = []
-    room = 0
-    for image in images:
-        if room <= 0:
-            groups.append([])
-            room = GROUP_BYTES
-        groups[-1].append(image)
-        room -= len(image[0])
-    return groups
+def make_decoder(spec: PixelSpec) -> Decoder:
+    """Return the fastest decoder for this machine."""
+    cores = available_cores()
+    if cores >= MIN_CORES_FOR_PROCESSES and hasattr(os, "memfd_create"):
+        return ProcessDecoder(spec, cores)
+    return ThreadDecoder(spec, cores)

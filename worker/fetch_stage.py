@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from shared.cores import available_cores
+from shared.image_header import ImageError
 from shared.job import Options
 from shared.queue.messages import Claim, ClaimOutcome, Settlement
 from shared.queue.worker_client import WorkerQueue
-from worker.decode import DecodedImage, PixelSpec
-from worker.decoders import Decoder, ThreadDecoder
+from worker.decode import Decoder, Outcome, PixelSpec
+from worker.decoders import ThreadDecoder
 from worker.leased_jobs import LeasedJobs
 from worker.next_batch import DecodedJob, NextBatch
 from worker.redis_retry import RedisRetry
@@ -29,6 +30,8 @@ MAX_FULL_SECONDS = 0.05
 """Maximum wait for room in the next batch, in seconds.
 
 The wait is short, because jobs may arrive meanwhile in the other queue."""
+
+_Job = tuple[Claim, Options, bytes]
 
 
 @dataclass(kw_only=True)
@@ -88,23 +91,31 @@ class FetchStage:
     def _decode_jobs(self, claims: Sequence[Claim]) -> None:
         images = self.retry.call(lambda: self.queue.images(claims))
         self._decoding = (time.monotonic(), claims)
-        begun = [_begin(claim, image) for claim, image in zip(claims, images, strict=True)]
-        refused = [each for each in begun if isinstance(each, Settlement)]
-        valid = [each for each in begun if not isinstance(each, Settlement)]
-        outcomes = self._decoder.decode([(image, options.regions) for _, options, image in valid])
+        outcomes = self._decode(claims, images)
         self._decoding = None
-        jobs = []
-        for (claim, options, _), outcome in zip(valid, outcomes, strict=True):
-            if isinstance(outcome, DecodedImage):
-                jobs.append(DecodedJob(claim, options, outcome.pixels, outcome.seconds, outcome.decoded_at))
-            else:
-                refused.append(Settlement.failed(claim, "image-damaged", str(outcome)))
-        if refused:
+        if refused := [each for each in outcomes if isinstance(each, Settlement)]:
             self.refuse(refused)
-        self.batch.add(jobs)
+        self.batch.add([each for each in outcomes if isinstance(each, DecodedJob)])
+
+    def _decode(
+        self, claims: Sequence[Claim], images: Sequence[bytes | None]
+    ) -> list[DecodedJob | Settlement]:
+        """Return the decoded jobs. For each job that fails, return a `Settlement` with the reason."""
+        begun = [_begin(claim, image) for claim, image in zip(claims, images, strict=True)]
+        valid = [each for each in begun if not isinstance(each, Settlement)]
+        decoded = self._decoder.decode([(image, options.regions) for _, options, image in valid])
+        ended = [_end(job, outcome) for job, outcome in zip(valid, decoded, strict=True)]
+        return [each for each in begun if isinstance(each, Settlement)] + ended
 
 
-def _begin(claim: Claim, image: bytes | None) -> tuple[Claim, Options, bytes] | Settlement:
+def _end(job: _Job, outcome: Outcome) -> DecodedJob | Settlement:
+    claim, options, _ = job
+    if isinstance(outcome, ImageError):
+        return Settlement.failed(claim, "image-damaged", str(outcome))
+    return DecodedJob(claim, options, outcome.pixels, outcome.seconds, outcome.decoded_at)
+
+
+def _begin(claim: Claim, image: bytes | None) -> _Job | Settlement:
     """Return the job with its options and image. If the job must not run, return a settlement instead."""
     if claim.seconds_left is not None and claim.seconds_left <= 0:
         return Settlement.failed(claim, "expired", "the job's deadline passed before a worker began it")
