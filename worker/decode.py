@@ -25,7 +25,7 @@ _OVERSAMPLING = 2
 
 With this ratio, decoding at a reduced scale changes pixel values by at most 1 of 255 on average."""
 
-_REDUCING_GAP = 3.0
+REDUCING_GAP = 3.0
 """Minimum ratio of a region's side to the model input's side after the first step of Pillow's resize.
 
 Pillow's first step shrinks the region by a whole-number factor, and its second step applies the filter. A
@@ -192,7 +192,7 @@ def _resized(part: Image.Image, inner: Box, spec: PixelSpec) -> Image.Image:
     if spec.resize == "bilinear":
         # Each target pixel interpolates 2×2 source pixels with repeated edges, as OpenCV's INTER_LINEAR does.
         return part.transform(size, Image.Transform.EXTENT, (0, 0, *part.size), Image.Resampling.BILINEAR)
-    return part.resize(size, Image.Resampling.BILINEAR, inner, _REDUCING_GAP)
+    return part.resize(size, Image.Resampling.BILINEAR, inner, REDUCING_GAP)
 
 
 def _reason(error: Exception) -> str:

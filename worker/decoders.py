@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Protocol
 
 from shared.cores import available_cores
 from worker.decode import Decoder, EncodedImage, Outcome, PixelSpec, decode_image
@@ -12,6 +13,14 @@ __all__ = ["Decoder", "ThreadDecoder", "make_decoder"]
 
 MIN_CORES_FOR_PROCESSES = 8
 """Minimum number of cores with which images are decoded in processes instead of threads."""
+
+
+class Device(Protocol):
+    """The device that runs the model."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the device: 'cpu' or 'gpu'."""
 
 
 class ThreadDecoder:
@@ -30,9 +39,13 @@ class ThreadDecoder:
         self._groups.close()
 
 
-def make_decoder(spec: PixelSpec) -> Decoder:
-    """Return the fastest decoder for this machine."""
+def make_decoder(spec: PixelSpec, device: Device) -> Decoder:
+    """Return the fastest decoder for this machine and for the device that runs the model."""
     cores = available_cores()
-    if cores >= MIN_CORES_FOR_PROCESSES and hasattr(os, "memfd_create"):
-        return ProcessDecoder(spec, cores)
-    return ThreadDecoder(spec, cores)
+    separate = cores >= MIN_CORES_FOR_PROCESSES and hasattr(os, "memfd_create")
+    pillow: Decoder = ProcessDecoder(spec, cores) if separate else ThreadDecoder(spec, cores)
+    if device.kind != "gpu":
+        return pillow
+    from worker.decode_on_card import open_card_decoder
+
+    return open_card_decoder(spec, pillow)
