@@ -77,7 +77,7 @@ def test_jobs_that_cannot_be_decoded_are_refused_with_the_reason() -> None:
         claim("f", image=None),
     ]
     refused: list[Settlement] = []
-    batch = NextBatch(8)
+    batch = NextBatch(lambda: 8)
     stage = FetchStage(
         worker="w1",
         queue=FixedClaims(*claims),
