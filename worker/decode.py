@@ -1,8 +1,10 @@
 """The worker's decode stage: decodes an image's bytes into pixels for the model."""
 
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,17 @@ from shared.job import Region
 from shared.settings import Settings
 from worker.orientation import Box, stored_box, turn_upright, upright_box
 
+Pixels = NDArray[np.uint8]
+
+EncodedImage = tuple[bytes, Sequence[Region] | None]
+"""The bytes of an image's file, and the regions to cut out; None means the whole image."""
+
 _OVERSAMPLING = 2
 """Minimum ratio of a region's side to the model input's side after a JPEG is decoded at a reduced scale.
 
 With this ratio, decoding at a reduced scale changes pixel values by at most 1 of 255 on average."""
 
-_REDUCING_GAP = 3.0
+REDUCING_GAP = 3.0
 """Minimum ratio of a region's side to the model input's side after the first step of Pillow's resize.
 
 Pillow's first step shrinks the region by a whole-number factor, and its second step applies the filter. A
@@ -46,7 +53,43 @@ class PixelSpec:
         return cls(*shape, settings.input_color, settings.input_resize, settings.max_image_pixels)
 
 
-def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image's inputs for the model: `pixels` is uint8 [inputs, height, width, channels].
+
+    `seconds` is the duration of the decoding, and `decoded_at` is the time at which the decoding ended, by
+    the monotonic clock.
+    """
+
+    pixels: Pixels
+    seconds: float
+    decoded_at: float = field(default_factory=time.monotonic)
+
+
+Outcome = DecodedImage | ImageError
+
+
+class Decoder(Protocol):
+    """Decodes images for the model."""
+
+    def decode(self, images: Sequence[EncodedImage]) -> list[Outcome]:
+        """Return, for each image, its inputs or the reason why it can't be decoded."""
+
+    def close(self) -> None:
+        """End the decoder's threads and processes."""
+
+
+def decode_image(image: EncodedImage, spec: PixelSpec) -> Outcome:
+    """Decode one image with Pillow; return the error of a damaged image instead of raising it."""
+    start = time.monotonic()
+    try:
+        pixels = decode(*image, spec)
+    except ImageError as error:
+        return error
+    return DecodedImage(pixels, time.monotonic() - start)
+
+
+def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> Pixels:
     """Decode an image, turn it upright, cut out the regions and resize them.
 
     Returns an array, uint8 [regions, height, width, channels]. If `regions` is None, the whole image is one
@@ -56,7 +99,7 @@ def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> ND
         ImageError: the image is damaged or unsupported, or a region lies outside of the image.
     """
     opened = open_image(data, spec.max_pixels)
-    boxes = _boxes(opened, regions)
+    boxes = region_boxes(opened, regions)
     pixels = np.empty((len(boxes), spec.height, spec.width, spec.channels), np.uint8)
     try:
         scale = _load(opened, boxes, spec)
@@ -68,7 +111,12 @@ def decode(data: bytes, regions: Sequence[Region] | None, spec: PixelSpec) -> ND
     return pixels
 
 
-def _boxes(opened: OpenedImage, regions: Sequence[Region] | None) -> list[Box]:
+def region_boxes(opened: OpenedImage, regions: Sequence[Region] | None) -> list[Box]:
+    """Return the regions as boxes in the upright image.
+
+    Raises:
+        ImageError: a region lies outside of the image.
+    """
     whole = (0, 0, opened.width, opened.height)
     boxes: list[Box] = [(r.x, r.y, r.x + r.side, r.y + r.side) for r in regions] if regions else [whole]
     for left, top, right, bottom in boxes:
@@ -144,7 +192,7 @@ def _resized(part: Image.Image, inner: Box, spec: PixelSpec) -> Image.Image:
     if spec.resize == "bilinear":
         # Each target pixel interpolates 2×2 source pixels with repeated edges, as OpenCV's INTER_LINEAR does.
         return part.transform(size, Image.Transform.EXTENT, (0, 0, *part.size), Image.Resampling.BILINEAR)
-    return part.resize(size, Image.Resampling.BILINEAR, inner, _REDUCING_GAP)
+    return part.resize(size, Image.Resampling.BILINEAR, inner, REDUCING_GAP)
 
 
 def _reason(error: Exception) -> str:

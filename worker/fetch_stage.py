@@ -1,17 +1,16 @@
 """The worker's first two stages: claim jobs, fetch the jobs' images, and decode the images on all cores."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any
 
+from shared.cores import available_cores
 from shared.image_header import ImageError
+from shared.job import Options
 from shared.queue.messages import Claim, ClaimOutcome, Settlement
 from shared.queue.worker_client import WorkerQueue
-from worker.decode import PixelSpec, decode
+from worker.decode import Decoder, Outcome, PixelSpec
+from worker.decoders import ThreadDecoder
 from worker.leased_jobs import LeasedJobs
 from worker.next_batch import DecodedJob, NextBatch
 from worker.redis_retry import RedisRetry
@@ -27,17 +26,12 @@ GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS = 0.00025, 0.002
 While many jobs arrive, the pause makes batches larger. After a claim of a single job, the worker does not
 pause (docs/performance.md)."""
 
-GROUP_BYTES = 65_536
-"""Minimum total size of the images that a decoding thread receives at once, in bytes.
-
-Passing a single small image to a thread would cost more time than it saves."""
-
 MAX_FULL_SECONDS = 0.05
 """Maximum wait for room in the next batch, in seconds.
 
 The wait is short, because jobs may arrive meanwhile in the other queue."""
 
-Group = list[tuple[Claim, bytes | None]]
+_Job = tuple[Claim, Options, bytes]
 
 
 @dataclass(kw_only=True)
@@ -55,9 +49,13 @@ class FetchStage:
     spec: PixelSpec
     refuse: Callable[[list[Settlement]], None]
     retry: RedisRetry
-    _pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), "decode"))
+    decoder: Decoder | None = None
     _recent: int = 0
+    _decoder: Decoder = field(init=False)
     _decoding: tuple[float, Sequence[Claim]] | None = None
+
+    def __post_init__(self) -> None:
+        self._decoder = self.decoder or ThreadDecoder(self.spec, available_cores())
 
     def hung(self, seconds: float) -> Sequence[Claim]:
         """Return the jobs whose decoding is still running after more than `seconds`."""
@@ -93,45 +91,37 @@ class FetchStage:
     def _decode_jobs(self, claims: Sequence[Claim]) -> None:
         images = self.retry.call(lambda: self.queue.images(claims))
         self._decoding = (time.monotonic(), claims)
-        groups = _groups(list(zip(claims, images, strict=True)))
-        run: Any = map if len(groups) == 1 else self._pool.map
-        outcomes = list(chain.from_iterable(run(self._decode_group, groups)))
+        outcomes = self._decode(claims, images)
         self._decoding = None
         if refused := [each for each in outcomes if isinstance(each, Settlement)]:
             self.refuse(refused)
         self.batch.add([each for each in outcomes if isinstance(each, DecodedJob)])
 
-    def _decode_group(self, group: Group) -> list[DecodedJob | Settlement]:
-        return [self._decode(claim, image) for claim, image in group]
-
-    def _decode(self, claim: Claim, image: bytes | None) -> DecodedJob | Settlement:
-        """Return the decoded job. If the job fails, return a `Settlement` with the reason."""
-        start = time.monotonic()
-        if claim.seconds_left is not None and claim.seconds_left <= 0:
-            return Settlement.failed(claim, "expired", "the job's deadline passed before a worker began it")
-        if image is None:
-            return Settlement.failed(claim, "image-lost", "the image was lost before a worker began the job")
-        try:
-            options = claim.options()
-            pixels = decode(image, options.regions, self.spec)
-        except ImageError as error:
-            return Settlement.failed(claim, "image-damaged", str(error))
-        except ValueError as error:
-            return Settlement.failed(claim, "not-ours", str(error))
-        return DecodedJob(claim, options, pixels, time.monotonic() - start)
+    def _decode(
+        self, claims: Sequence[Claim], images: Sequence[bytes | None]
+    ) -> list[DecodedJob | Settlement]:
+        """Return the decoded jobs. For each job that fails, return a `Settlement` with the reason."""
+        begun = [_begin(claim, image) for claim, image in zip(claims, images, strict=True)]
+        valid = [each for each in begun if not isinstance(each, Settlement)]
+        decoded = self._decoder.decode([(image, options.regions) for _, options, image in valid])
+        ended = [_end(job, outcome) for job, outcome in zip(valid, decoded, strict=True)]
+        return [each for each in begun if isinstance(each, Settlement)] + ended
 
 
-def _groups(fetched: Group) -> list[Group]:
-    """Divide jobs into groups for the decoding threads.
+def _end(job: _Job, outcome: Outcome) -> DecodedJob | Settlement:
+    claim, options, _ = job
+    if isinstance(outcome, ImageError):
+        return Settlement.failed(claim, "image-damaged", str(outcome))
+    return DecodedJob(claim, options, outcome.pixels, outcome.seconds, outcome.decoded_at)
 
-    The images of every group have at least `GROUP_BYTES` bytes in total, except in the last group.
-    """
-    groups: list[Group] = []
-    room = 0
-    for claim, image in fetched:
-        if room <= 0:
-            groups.append([])
-            room = GROUP_BYTES
-        groups[-1].append((claim, image))
-        room -= len(image or b"")
-    return groups
+
+def _begin(claim: Claim, image: bytes | None) -> _Job | Settlement:
+    """Return the job with its options and image. If the job must not run, return a settlement instead."""
+    if claim.seconds_left is not None and claim.seconds_left <= 0:
+        return Settlement.failed(claim, "expired", "the job's deadline passed before a worker began it")
+    if image is None:
+        return Settlement.failed(claim, "image-lost", "the image was lost before a worker began the job")
+    try:
+        return claim, claim.options(), image
+    except ValueError as error:
+        return Settlement.failed(claim, "not-ours", str(error))

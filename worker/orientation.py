@@ -25,7 +25,7 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
 def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
     """Convert a box in an upright image of `size` to the same area of the stored image."""
     width, height = size
-    if orientation >= 5:
+    if is_transposed(orientation):
         left, top, right, bottom = box
         box, width, height = (top, left, bottom, right), height, width
     return _flipped(box, (width, height), orientation)
@@ -34,13 +34,24 @@ def stored_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
 def upright_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
     """Convert a box in a stored image of `size` to the same area of the upright image."""
     left, top, right, bottom = _flipped(box, size, orientation)
-    return (top, left, bottom, right) if orientation >= 5 else (left, top, right, bottom)
+    return (top, left, bottom, right) if is_transposed(orientation) else (left, top, right, bottom)
 
 
 def _flipped(box: Box, size: tuple[int, int], orientation: int) -> Box:
     left, top, right, bottom = box
-    if orientation in (2, 3, 7, 8):
+    flip_columns, flip_rows = is_flipped(orientation)
+    if flip_columns:
         left, right = size[0] - right, size[0] - left
-    if orientation in (3, 4, 6, 7):
+    if flip_rows:
         top, bottom = size[1] - bottom, size[1] - top
     return left, top, right, bottom
+
+
+def is_transposed(orientation: int) -> bool:
+    """Return whether the upright image has the stored image's rows as columns."""
+    return orientation >= 5
+
+
+def is_flipped(orientation: int) -> tuple[bool, bool]:
+    """Return whether the stored image's columns, and its rows, are in reverse order in the upright image."""
+    return orientation in (2, 3, 7, 8), orientation in (3, 4, 6, 7)

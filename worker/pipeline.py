@@ -27,6 +27,7 @@ from shared.queue.worker_client import WorkerQueue
 from shared.settings import Settings
 from worker.decide import Decider
 from worker.decode import PixelSpec
+from worker.decoders import make_decoder
 from worker.devices import Device
 from worker.fetch_stage import FetchStage
 from worker.inference_stage import BatchResult, InferenceStage, Model, Throughput, reason
@@ -104,6 +105,7 @@ class Pipeline:
             spec=service.spec,
             refuse=lambda failed: self._reply.put(BatchResult(failed=failed)),
             retry=self.retry,
+            decoder=make_decoder(service.spec, service.device),
         )
         thread = partial(threading.Thread, target=self.repeat)
         numbers = range(BATCHES_IN_FLIGHT[service.device.kind])

@@ -1,12 +1,15 @@
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-import worker.fetch_stage
+import worker.decode
 from shared.job import Options
-from shared.queue.messages import Claim, ClaimOutcome, Claims, NewJob
+from shared.queue.messages import Claim, ClaimOutcome, Claims, NewJob, Settlement
 from shared.queue.wire import job_fields
+from tests.images import saved, scene
 from tests.job_queue import JobQueue
 from tests.unit.test_next_batch import names
 from worker.decode import PixelSpec
@@ -16,15 +19,22 @@ from worker.next_batch import NextBatch
 from worker.redis_retry import RedisRetry
 
 
-class OneJob(JobQueue):
-    """A queue with one job, whose claim includes its image."""
+def claim(name: str, **changes: object) -> Claim:
+    data = job_fields(NewJob(name, b"", Options()))[1]
+    return replace(Claim("bulk", name, f"e-{name}", data, None, 1, "", 0.0, b"image"), **changes)
 
-    def __init__(self) -> None:
-        pass
+
+class FixedClaims(JobQueue):
+    """A queue whose claims are fixed, and include their images."""
+
+    def __init__(self, *claims: Claim) -> None:
+        self.claims = claims or (claim("a"),)
 
     def claim(self, *arguments: object, **options: object) -> Claims:
-        data = job_fields(NewJob("a", b"", Options()))[1]
-        return Claims([Claim("bulk", "a", "e", data, None, 1, "", 0.0, b"image")], ClaimOutcome.FRESH)
+        return Claims(list(self.claims), ClaimOutcome.FRESH)
+
+    def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
+        return [each.image for each in claims]
 
 
 def test_a_decoder_that_hangs_is_reported_with_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,11 +45,11 @@ def test_a_decoder_that_hangs_is_reported_with_its_jobs(monkeypatch: pytest.Monk
         go_on.wait(10)
         return np.zeros((1, 2, 2, 3), np.uint8)
 
-    monkeypatch.setattr(worker.fetch_stage, "decode", decode)
+    monkeypatch.setattr(worker.decode, "decode", decode)
     batch, spec = NextBatch(lambda: 8), PixelSpec(2, 2, 3)
     stage = FetchStage(
         worker="w1",
-        queue=OneJob(),
+        queue=FixedClaims(),
         held=LeasedJobs(),
         batch=batch,
         spec=spec,
@@ -54,3 +64,34 @@ def test_a_decoder_that_hangs_is_reported_with_its_jobs(monkeypatch: pytest.Monk
     go_on.set()
     thread.join()
     assert not stage.hung(0.0) and names(batch.take()) == ["a"]
+
+
+def test_jobs_that_cannot_be_decoded_are_refused_with_the_reason() -> None:
+    image = saved(scene(40, 30))
+    claims = [
+        claim("a", image=image),
+        claim("b", image=image, seconds_left=0.0),
+        claim("c", image=image, data=b"x"),
+        claim("d", image=image[:300]),
+        claim("e", image=image, seconds_left=9.0),
+        claim("f", image=None),
+    ]
+    refused: list[Settlement] = []
+    batch = NextBatch(lambda: 8)
+    stage = FetchStage(
+        worker="w1",
+        queue=FixedClaims(*claims),
+        held=LeasedJobs(),
+        batch=batch,
+        spec=PixelSpec(2, 2, 3),
+        refuse=refused.extend,
+        retry=RedisRetry(),
+    )
+    stage.step()
+    assert names(batch.take()) == ["a", "e"]
+    assert {each.claim.job_id: each.reply.failure and each.reply.failure.code for each in refused} == {
+        "b": "expired",
+        "c": "not-ours",
+        "d": "image-damaged",
+        "f": "image-lost",
+    }
