@@ -14,10 +14,10 @@ __all__ = ["Decoder", "ThreadDecoder", "make_decoder"]
 MIN_CORES_FOR_PROCESSES = 8
 """Minimum number of cores with which images are decoded in processes instead of threads.
 
-Photos of 640×480 pixels on 16 cores: 4 threads decode four times as many photos as 1 thread, 8 threads only
 Photos of 640×480 pixels on 16 cores: 4 threads decode four times as many photos as 1 thread, 8 threads
 only six times as many, because Python's global lock limits them. 16 processes decode 2.3 times as many
 photos as 16 threads. On 2 cores, processes are not faster, and each process needs 20 MB of memory."""
+
 
 class ThreadDecoder:
     """Decodes images with Pillow in threads of this process."""
