@@ -211,6 +211,7 @@ def test_cusolver_is_loaded_from_nvidias_package(driver: Path, tmp_path: Path) -
     folder = tmp_path / "nvidia" / "cusolver" / "lib"
     folder.mkdir(parents=True)
     (tmp_path / "empty.c").touch()
+    (tmp_path / "nvidia/__init__.py").touch()  # hides an installed package of this name
     build(tmp_path / "empty.c", folder / "libcusolver.so.11")
     load = "import ctypes; ctypes.CDLL('libcusolver.so.11')"
     preload = "from worker.cuda_driver import preload_cuda_libraries as preload; preload(); "
