@@ -1,5 +1,6 @@
 """The worker's first two stages: claim jobs, fetch the jobs' images, and decode the images on all cores."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from shared.cores import available_cores
 from shared.image_header import ImageError
 from shared.job import Options
-from shared.queue.messages import Claim, ClaimOutcome, Settlement
+from shared.queue.messages import Claim, ClaimOutcome, Claims, Settlement
 from shared.queue.worker_client import WorkerQueue
 from worker.decode import Decoder, Outcome, PixelSpec
 from worker.decoders import ThreadDecoder
@@ -40,6 +41,8 @@ class FetchStage:
 
     The stage calls `refuse` with the jobs that fail before the model runs. These jobs are expired or
     malformed, or have a damaged or lost image.
+
+    Several threads may call `step` at once. One thread then fetches images while another thread decodes.
     """
 
     worker: str
@@ -52,6 +55,8 @@ class FetchStage:
     decoder: Decoder | None = None
     _recent: int = 0
     _decoder: Decoder = field(init=False)
+    _claiming: threading.Lock = field(default_factory=threading.Lock)
+    _one_decodes: threading.Lock = field(default_factory=threading.Lock)
     _decoding: tuple[float, Sequence[Claim]] | None = None
 
     def __post_init__(self) -> None:
@@ -64,18 +69,26 @@ class FetchStage:
 
     def step(self) -> None:
         """Claim and decode jobs once; if there is no job to claim, wait."""
+        with self._claiming:
+            claims = self._claim()
+            if not claims.jobs:
+                return self._wait(claims.outcome)
+            self.held.add(claims.jobs)
+            if claims.outcome is ClaimOutcome.RETRIED:
+                # A retried job may crash the worker, so no thread claims a job until this job is settled.
+                self._decode_jobs(claims.jobs)
+                while not self.held.wait_empty(MAX_IDLE_SECONDS):
+                    pass
+                return None
+        return self._decode_jobs(claims.jobs)
+
+    def _claim(self) -> Claims:
         if self._recent > 1:
             time.sleep(min(self._recent * GATHER_SECONDS_PER_JOB, MAX_GATHER_SECONDS))
         room, full_batch = self.batch.room(), self.batch.max_inputs()
         claims = self.queue.claim(self.worker, room, idle=not self.held, full_batch=full_batch)
         self._recent = len(claims.jobs) or self._recent // 2
-        if not claims.jobs:
-            return self._wait(claims.outcome)
-        self.held.add(claims.jobs)
-        self._decode_jobs(claims.jobs)
-        # A retried job may crash the worker, so the worker claims no other job until it has settled this job.
-        while claims.outcome is ClaimOutcome.RETRIED and not self.held.wait_empty(MAX_IDLE_SECONDS):
-            pass
+        return claims
 
     def _wait(self, outcome: ClaimOutcome) -> None:
         """Wait before the next claim; `outcome` is the reason why the last claim returned no job."""
@@ -90,9 +103,10 @@ class FetchStage:
 
     def _decode_jobs(self, claims: Sequence[Claim]) -> None:
         images = self.retry.call(lambda: self.queue.images(claims))
-        self._decoding = (time.monotonic(), claims)
-        outcomes = self._decode(claims, images)
-        self._decoding = None
+        with self._one_decodes:
+            self._decoding = (time.monotonic(), claims)
+            outcomes = self._decode(claims, images)
+            self._decoding = None
         if refused := [each for each in outcomes if isinstance(each, Settlement)]:
             self.refuse(refused)
         self.batch.add([each for each in outcomes if isinstance(each, DecodedJob)])

@@ -2,7 +2,8 @@
 
 The way of a job through the threads:
 
-    main      FetchStage      claim jobs, fetch their images, decode the images on all cores
+    main      FetchStage      claim jobs, fetch their images, decode the images on all cores or on the card;
+                  |           `FETCH_THREADS` threads do this at once
                   |           NextBatch: collects decoded jobs while the model is busy
     infer     InferenceStage  run the model on a batch; `BATCHES_IN_FLIGHT` threads do this at once
                   |           SimpleQueue: the scores of whole batches
@@ -48,6 +49,11 @@ copied back. Measured on an H200 with batches of 32 inputs, two batches had 1.5 
 
 IDENTITY = {"model": "fingerprint", "thresholds": "thresholds", "precision": "precision"}
 """Fields of each result, with the names of the fields in the model description from which they come."""
+
+FETCH_THREADS: Mapping[str, int] = {"cpu": 1, "gpu": 2}
+"""Number of threads that claim, fetch and decode jobs, by the kind of the device.
+
+A card scores a batch in a few milliseconds, so one thread fetches images while another thread decodes."""
 
 LOST_SECONDS = 10.0
 """Maximum duration of an orderly end after the device is lost, in seconds."""
@@ -108,6 +114,8 @@ class Pipeline:
             decoder=make_decoder(service.spec, service.device),
         )
         thread = partial(threading.Thread, target=self.repeat)
+        others = range(1, FETCH_THREADS[service.device.kind])  # The main thread is the first thread.
+        self._fetch_threads = [thread(args=(self._claim,), name=f"fetch-{n}") for n in others]
         numbers = range(BATCHES_IN_FLIGHT[service.device.kind])
         self._infer_threads = [thread(args=(self._infer.step,), name=f"infer-{n}") for n in numbers]
         self._reply_thread = thread(args=(self._reply.step,), name="reply")
@@ -142,8 +150,8 @@ class Pipeline:
         return self._stopped.is_set()
 
     def start(self) -> None:
-        """Start the threads of the inference stage and of the reply stage."""
-        for each in (*self._infer_threads, self._reply_thread):
+        """Start all threads except the calling thread, which `run` uses."""
+        for each in (*self._fetch_threads, *self._infer_threads, self._reply_thread):
             each.start()
 
     def run(self) -> None:
@@ -165,6 +173,8 @@ class Pipeline:
 
     def drain(self) -> None:
         """Give waiting jobs back to their queues, finish running jobs, and end the threads."""
+        for each in self._fetch_threads:
+            each.join()
         rest = [job.claim for job in self._batch.close()]
         logger.info("worker stopping: %s, %d of %d jobs given back", self._worker, len(rest), len(self.held))
         try:

@@ -95,3 +95,60 @@ def test_jobs_that_cannot_be_decoded_are_refused_with_the_reason() -> None:
         "d": "image-damaged",
         "f": "image-lost",
     }
+
+
+def test_images_are_fetched_while_others_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched, go_on = threading.Semaphore(0), threading.Event()
+
+    class Queue(FixedClaims):
+        def images(self, claims: Sequence[Claim]) -> list[bytes | None]:
+            fetched.release()
+            return super().images(claims)
+
+    def decode(*arguments: object) -> np.ndarray:
+        go_on.wait(10)
+        return np.zeros((1, 2, 2, 3), np.uint8)
+
+    monkeypatch.setattr(worker.decode, "decode", decode)
+    batch = NextBatch(lambda: 8)
+    stage = fetch_stage(Queue(), batch)
+    threads = [threading.Thread(target=stage.step) for _ in range(2)]
+    for each in threads:
+        each.start()
+    assert all(fetched.acquire(timeout=10) for _ in threads)  # No image is decoded until now.
+    go_on.set()
+    for each in threads:
+        each.join(10)
+    assert len(batch.take()) == 2
+
+
+def test_no_thread_claims_a_job_beside_a_retried_job() -> None:
+    claimed = threading.Semaphore(0)
+
+    class Queue(FixedClaims):
+        def claim(self, *arguments: object, **options: object) -> Claims:
+            claimed.release()
+            return Claims(list(self.claims), ClaimOutcome.RETRIED)
+
+    stage = fetch_stage(Queue(claim("a", image=None)), NextBatch(lambda: 8))
+    threads = [threading.Thread(target=stage.step) for _ in range(2)]
+    for each in threads:
+        each.start()
+    assert claimed.acquire(timeout=10) and not claimed.acquire(timeout=0.2)
+    stage.held.remove(stage.held.all())  # The job is settled.
+    assert claimed.acquire(timeout=10)
+    stage.held.remove(stage.held.all())
+    while any(each.is_alive() for each in threads):
+        stage.held.remove(stage.held.all())
+
+
+def fetch_stage(queue: JobQueue, batch: NextBatch) -> FetchStage:
+    return FetchStage(
+        worker="w1",
+        queue=queue,
+        held=LeasedJobs(),
+        batch=batch,
+        spec=PixelSpec(2, 2, 3),
+        refuse=lambda ended: None,
+        retry=RedisRetry(),
+    )
