@@ -81,4 +81,5 @@ def _import_nvimgcodec() -> Any:
 
 
 def _files(folders: Sequence[Path], pattern: str) -> list[Path]:
-    return [path for folder in folders for path in folder.glob(pattern)]
+    # The package `nvidia` may have several folders, of which the first has precedence.
+    return next((found for folder in folders if (found := list(folder.glob(pattern)))), [])
