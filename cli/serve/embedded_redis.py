@@ -36,9 +36,6 @@ OPTIONS = {
     "stream-node-max-bytes": "512",
 }
 
-NVIDIA_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
-"""Device files of NVIDIA's driver: on Linux, and in the Windows Subsystem for Linux."""
-
 MIN_CORES_FOR_IO_THREADS, IO_THREADS = 16, 4
 """Minimum number of CPU cores with which Redis gets `IO_THREADS` threads, instead of a single thread.
 
@@ -56,18 +53,20 @@ class EmbeddedRedis:
     Redis server may still run. Then `server.lock` stays locked.
     """
 
-    def __init__(self, folder: Path | None, fsync: str = "everysec") -> None:
+    def __init__(self, folder: Path | None, fsync: str = "everysec", *, uses_gpu: bool = False) -> None:
         """Lock the folder, so that no other supervisor uses the folder.
 
         If the Redis server of an earlier run still uses the folder, it is stopped. If `folder` is None, the
         data are in a temporary folder. The method `close` removes the temporary folder. `fsync` is the value
-        of Redis' setting `appendfsync`. This setting specifies when Redis writes data to the disk.
+        of Redis' setting `appendfsync`. This setting specifies when Redis writes data to the disk. If
+        `uses_gpu` is True, the workers use a GPU.
 
         Raises:
             CommandError: another supervisor uses the folder, or an earlier Redis server does not stop.
         """
         self.is_persistent = folder is not None
         self._fsync = fsync
+        self._io_threads = io_threads() if uses_gpu else 1
         self.folder = folder or Path(tempfile.mkdtemp(prefix="classification-"))
         self._socket_file = self.folder / "socket"
         self._binary = find_server()
@@ -92,7 +91,7 @@ class EmbeddedRedis:
         """Return the specification of the Redis server's process."""
         log = self.folder / "redis.log"
         paths = {"unixsocket": str(self.socket), "dir": str(self.folder), "logfile": str(log)}
-        options = OPTIONS | {"appendfsync": self._fsync} | io_threads() | paths
+        options = OPTIONS | {"appendfsync": self._fsync} | {"io-threads": str(self._io_threads)} | paths
         arguments = [argument for name, value in options.items() for argument in (f"--{name}", value)]
         return ProcessSpec(
             name="redis",
@@ -166,14 +165,12 @@ def _url(socket: Path) -> str:
     return f"unix://{quote(str(socket))}"
 
 
-def io_threads() -> dict[str, str]:
-    """Return the Redis server's option `io-threads` if this machine has a GPU and enough CPU cores.
+def io_threads() -> int:
+    """Return the number of Redis' threads if the workers use a GPU.
 
     Without a GPU, the model needs all cores, so Redis must not poll on some of them.
     """
-    has_driver = any(Path(each).exists() for each in NVIDIA_DRIVERS)
-    is_useful = has_driver and available_cores() >= MIN_CORES_FOR_IO_THREADS
-    return {"io-threads": str(IO_THREADS)} if is_useful else {}
+    return IO_THREADS if available_cores() >= MIN_CORES_FOR_IO_THREADS else 1
 
 
 def find_server() -> Path:

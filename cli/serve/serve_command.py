@@ -143,8 +143,10 @@ def _redis(settings: Settings) -> Iterator[tuple[str, list[ProcessSpec]]]:
         yield settings.redis_url, []
         return
     from cli.serve.embedded_redis import EmbeddedRedis, data_folder
+    from worker.cuda_driver import has_driver
 
-    embedded = EmbeddedRedis(data_folder(settings.data_dir, settings.server_port), settings.fsync)
+    folder = data_folder(settings.data_dir, settings.server_port)
+    embedded = EmbeddedRedis(folder, settings.fsync, uses_gpu=settings.device != "cpu" and has_driver())
     if not embedded.is_persistent:
         lost = "jobs and results are lost when the service stops"
         echo(f"SERVER_DATA_DIR: no writable folder was found, so {lost}")

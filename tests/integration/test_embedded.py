@@ -93,14 +93,10 @@ def test_the_data_are_on_disk_when_the_setting_says(fsync: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("has_driver", "cores", "threads"), [(True, 16, "4"), (True, 15, "1"), (False, 64, "1")]
+    ("uses_gpu", "cores", "threads"), [(True, 16, "4"), (True, 15, "1"), (False, 64, "1")]
 )
 def test_redis_gets_threads_on_a_gpu_machine_with_many_cores(
-    has_driver: bool, cores: int, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uses_gpu: bool, cores: int, threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    driver = tmp_path / "nvidiactl"
-    if has_driver:
-        driver.touch()
-    monkeypatch.setattr(embedded_redis, "NVIDIA_DRIVERS", (str(driver),))
     monkeypatch.setattr(embedded_redis, "available_cores", lambda: cores)
-    assert started_option(EmbeddedRedis(None), "io-threads") == threads
+    assert started_option(EmbeddedRedis(None, uses_gpu=uses_gpu), "io-threads") == threads
