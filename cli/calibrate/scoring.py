@@ -127,6 +127,7 @@ def _run(engine: Engine, readable: Sequence[tuple[LabelledImage, Pixels]]) -> An
     if not np.isfinite(rows).all():
         path = readable[int(np.argmin(np.isfinite(rows).all(1)))][0].path
         raise CalibrationError(f"{path}: expected numbers as scores, got NaN or infinity. Check the model.")
-    best = np.stack([best_of(row, TOP) for row in rows])
+    counts = np.full(len(rows), min(TOP, rows.shape[1]))
+    best = best_of(rows, counts)[1].reshape(len(rows), -1)
     truth = np.array([image.truth for image, _ in readable], np.intp)
     return Answers(truth, best, np.take_along_axis(rows, best, 1))
