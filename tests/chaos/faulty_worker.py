@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import shared.queue.wire
-import worker.fetch_stage
+import worker.decode
+import worker.decoders
 from shared.settings import Settings
 from worker import __main__ as program
 from worker.engine import Engine
@@ -27,7 +28,7 @@ from worker.pipeline import Service
 POISON = b"POISON"
 MAGENTA = (255, 0, 255)
 
-_run, _decode, _time, _load = Engine.run_size, worker.fetch_stage.decode, time.time, program._load
+_run, _decode, _time, _load = Engine.run_size, worker.decode.decode, time.time, program._load
 
 
 class DeviceLost(Exception):
@@ -94,5 +95,8 @@ if __name__ == "__main__":
     time.time = wrong_time
     datetime.datetime = shared.queue.wire.datetime = WrongDatetime  # type: ignore[assignment, misc]
     Engine.run_size = run  # type: ignore[method-assign]
-    worker.fetch_stage.decode, program._load = decode, load
+    worker.decode.decode, program._load = decode, load
+    worker.decoders.MIN_CORES_FOR_PROCESSES = (
+        sys.maxsize
+    )  # Other processes would decode without these faults.
     sys.exit(program.main())
