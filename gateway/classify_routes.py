@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
+from gateway.jobs_routes import MAX_WAIT_SECONDS
 from gateway.new_jobs import accepted, cache_status, new_job
 from gateway.problem import Problem, no_worker
 from gateway.request import current_request
@@ -77,7 +78,8 @@ def _answer(reply: Reply, cache_outcome: str) -> Response:
 def _preferred_wait() -> float | None:
     """Return the maximum number of seconds that the caller wants to wait for the answer.
 
-    In the header `Prefer` (RFC 7240), `wait=N` means N seconds, and `respond-async` means 0. Return None if
+    In the header `Prefer` (RFC 7240), `wait=N` means N seconds, but at most `MAX_WAIT_SECONDS`, and
+    `respond-async` means 0. Return None if
     the header contains neither `wait=N` nor `respond-async`.
     """
     # gunicorn joins repeated headers into one header, with commas
@@ -87,7 +89,7 @@ def _preferred_wait() -> float | None:
         if name == "respond-async":
             return 0.0
         if name == "wait" and value.strip().isdecimal():
-            return float(value)
+            return min(float(value), MAX_WAIT_SECONDS)
     return None
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from typing import Any
 
-from gateway.gunicorn_compat import DelayedStop, cache_settings, loaded_app, remove_quotes
+from gateway.gunicorn_compat import DelayedStop, GatewayWorker, cache_settings, loaded_app, remove_quotes
 from gateway.startup_checks import check
 from shared.cores import available_cores
 from shared.settings import Settings, SettingsError
@@ -33,7 +33,7 @@ MAX_PROCESSES = 8
 workers = _settings.gateway_processes or min(max(available_cores() // 2, 1), MAX_PROCESSES)
 
 # With gevent, each waiting request needs only a greenlet, which is cheaper than a thread (docs/decisions.md).
-worker_class = "gevent"
+worker_class = GatewayWorker
 # Maximum number of connections of one process: one connection for each place in the interactive queue, plus
 # 4,096 other connections. At the maximum, a new connection must wait until another connection is closed.
 worker_connections = _settings.queue_size + 4096
@@ -47,8 +47,7 @@ if _soft != resource.RLIM_INFINITY and _soft < _wanted:  # each connection needs
 # A stopping process finishes the requests that it has accepted. Each request ends within REQUEST_TIMEOUT.
 graceful_timeout = int(_settings.request_timeout + _settings.server_drain_seconds) + 5
 timeout = 60
-# Seconds after which an idle connection is closed. Idle connections delay a stop by at most this time.
-keepalive = 5
+keepalive = _settings.keep_alive_seconds
 
 limit_request_line = 8190
 limit_request_fields = 64
