@@ -63,8 +63,7 @@ def _preferred_wait() -> float | None:
     """Return the maximum number of seconds that the caller wants to wait for the answer.
 
     In the header `Prefer` (RFC 7240), `wait=N` means N seconds, but at most `MAX_WAIT_SECONDS`, and
-    `respond-async` means 0. Return None if
-    the header contains neither `wait=N` nor `respond-async`.
+    `respond-async` means 0. Return None if the header contains neither `wait=N` nor `respond-async`.
     """
     # gunicorn joins repeated headers into one header, with commas
     header = current_request().headers.get("Prefer", "")
