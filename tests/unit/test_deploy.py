@@ -271,9 +271,10 @@ def test_the_command_of_redis_sets_its_threads(
     with subprocess.Popen([*redis_commands()[where], *own], env=environ, stdout=subprocess.DEVNULL) as server:
         client = Redis(unix_socket_path=f"{tmp_path}/s", decode_responses=True)
         eventually(lambda: answers_ping(client), 10, "Redis")
-        found = client.config_get("io-threads", "maxmemory", "appendonly", "save")
+        found = client.config_get("io-threads", "maxmemory", "appendonly", "save", "protected-mode")
         server.terminate()
-    assert found == {"io-threads": threads, "maxmemory": str(2 * 2**30), "appendonly": "yes", "save": ""}
+    expected = {"maxmemory": str(2 * 2**30), "appendonly": "yes", "save": "", "protected-mode": "no"}
+    assert found == {"io-threads": threads, **expected}
 
 
 def test_the_docs_list_the_variables_that_compose_reads() -> None:
