@@ -1,7 +1,7 @@
 """Checks API keys.
 
 The check is on if the settings contain an API key. While the check is on, every request must contain an API
-key. Requests for the health checks and the web page need no key.
+key, unless its route is public (see gateway/route_policy.py).
 """
 
 import hmac
@@ -15,11 +15,6 @@ from gateway.problem import Problem
 from gateway.request import current_request
 from shared.api_keys import ApiKey, digest
 
-PUBLIC_ENDPOINTS = frozenset({"health.live", "health.ready", "page.page", "page.page_file"})
-"""Endpoints that need no API key. Health probes send no key. The web page loads without a key, and its
-user then enters a key in the page. A request for an unknown path also needs a key. Callers without a key
-therefore cannot find out which paths exist."""
-
 _ACTION = "Send an API key in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
@@ -30,7 +25,7 @@ def register_auth(app: Flask, keys: Sequence[ApiKey]) -> None:
 
 def _authenticate(keys: Sequence[ApiKey]) -> Response | None:
     current = current_request()
-    if current.endpoint in PUBLIC_ENDPOINTS:
+    if current.policy.public:
         return None
     sent_key = current.headers.get("X-API-Key") or _bearer_key()
     name = _key_name(sent_key, keys)

@@ -23,8 +23,7 @@ from gateway import (
 from gateway.api_key_auth import register_auth
 from gateway.common_headers import CommonHeaders
 from gateway.error_responses import register_errors
-from gateway.job_submitter import JobSubmitter
-from gateway.reply_listener import ReplyListener
+from gateway.inflight import InFlight
 from gateway.request import Request, current_request
 from gateway.resources import Resources, resources
 from gateway.startup_checks import api_keys, check_rate_limit
@@ -40,10 +39,6 @@ _ROUTES = (
     *(classify_routes, jobs_routes, info_routes, health_routes),
     *(docs_routes, page_routes, status_routes, metrics_routes),
 )
-
-_FREQUENT_BLUEPRINTS = frozenset({"health", "metrics", "status"})
-"""Flask blueprints whose endpoints receive requests every few seconds. Requests to these endpoints are logged
-at level DEBUG."""
 
 
 def create_app(settings: Settings | None = None, queue: GatewayQueue | None = None) -> Flask:
@@ -65,8 +60,8 @@ def create_app(settings: Settings | None = None, queue: GatewayQueue | None = No
     app.request_class = Request
     app.json.sort_keys = False  # type: ignore[attr-defined]  # keep the order: best predictions first
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    listener = ReplyListener(queue, reply_list(f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"))
-    app.extensions["classification"] = Resources(settings, queue, JobSubmitter(queue), listener)
+    inflight = InFlight(queue, reply_list(f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"))
+    app.extensions["classification"] = Resources(settings, queue, inflight)
     app.before_request(_answer_preflight)
     app.after_request(_finish)
     _register_guards(app, settings)
@@ -105,7 +100,7 @@ def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request.id
     status, seconds = response.status_code, time.monotonic() - request.started
     resources().request_metrics.count(request.method, request.url_rule, status, seconds)
-    level = logging.DEBUG if request.blueprint in _FREQUENT_BLUEPRINTS else logging.INFO
+    level = logging.DEBUG if request.policy.quiet else logging.INFO
     path, ms = quote(request.path), seconds * 1000  # a line feed in the path must not start a new log line
     fields = {"request_id": request.id, "owner": request.owner, "status": status, "ms": round(ms, 1)}
     text = "%s %s %d in %.1f ms, request %s"

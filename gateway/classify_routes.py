@@ -5,13 +5,13 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
+from gateway.inflight import TimedOut
 from gateway.new_jobs import accepted, cache_status, new_job
 from gateway.problem import Problem, no_worker
 from gateway.request import current_request
-from gateway.resources import Resources, resources
-from gateway.upload_fields import read_upload
-from gateway.upload_form import read_form
-from shared.job import Options
+from gateway.resources import resources
+from gateway.upload.fields import read_upload
+from gateway.upload.form import read_form
 from shared.queue.messages import Reply
 
 bp = Blueprint("classify", __name__)
@@ -28,49 +28,33 @@ def classify() -> Response:
     shared = resources()
     if shared.served() is None:
         raise no_worker()
-    max_wait = _preferred_wait()
+    max_wait, timeout = _preferred_wait(), shared.settings.request_timeout
     image, options = read_upload(read_form(current_request(), shared.settings, 1), shared.settings)
-    return _run(shared, image, options, max_wait)
-
-
-def _run(shared: Resources, image: bytes, options: Options, max_wait: float | None) -> Response:
-    """Return the answer, or the job's URL if there is no answer after `max_wait` seconds.
-
-    If `max_wait` is None, wait for at most REQUEST_TIMEOUT seconds. If there is no answer within
-    REQUEST_TIMEOUT seconds, fail with HTTP status 504.
-    """
-    timeout = shared.settings.request_timeout
-    job = new_job(shared, image, options, reply_to=shared.listener.reply_to)
-    with shared.listener.expect(job.id) as pending:
+    job = new_job(shared, image, options, reply_to=shared.inflight.reply_to)
+    try:
         if max_wait is None:
-            shared.submitter.submit(job, timeout, pending)
-        else:  # the job has no deadline, because its caller may fetch the answer later
-            pending.mark_queued(shared.queue.submit([job]).cache[0])
-        is_done = pending.wait(timeout if max_wait is None else min(max_wait, timeout))
-        if pending.error is not None:
-            raise pending.error
-        if pending.lost:
-            raise Problem(503, "The Redis server lost the job. Send the request again.", retry_after=1)
-    if is_done:
-        response = _answer(pending.replies[job.id], pending.cache_outcome)
-    elif max_wait is None:
-        raise Problem(504, f"The worker did not answer within {timeout:g} s. Send the request again later.")
-    else:
+            response = _answer(shared.inflight.run(job, timeout))
+        else:  # the job does not expire, because its caller may fetch the answer later
+            response = _answer(shared.inflight.run(job, min(max_wait, timeout), expires=False))
+    except TimedOut:
+        if max_wait is None:
+            detail = f"The worker did not answer within {timeout:g} s. Send the request again later."
+            raise Problem(504, detail) from None
         response = accepted([job.id], ["queued"])
         response.headers["Preference-Applied"] = f"wait={max_wait:g}"
     response.headers["X-Job-Id"] = job.id
     return response
 
 
-def _answer(reply: Reply, cache_outcome: str) -> Response:
+def _answer(reply: Reply) -> Response:
     if reply.failure is not None:
         raise reply.failure
     result = reply.result or {}
     response = jsonify(_original_form(result))
     response.headers["X-Model"] = result.get("model", "")
     response.headers["Server-Timing"] = _timing(reply)
-    if cache_outcome:
-        response.headers["Cache-Status"] = cache_status(cache_outcome)
+    if reply.cache:
+        response.headers["Cache-Status"] = cache_status(reply.cache)
     return response
 
 

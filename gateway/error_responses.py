@@ -10,6 +10,7 @@ MethodNotAllowed       405, with the allowed methods
 other HTTPException    the status that Flask or Werkzeug has chosen (400, 408 …)
 JobFailure             the status of the failure's code in `shared.job.FAILURES`
 QueueFull              429 (see gateway/too_many_requests.py)
+JobLost                503
 RedisError             503
 any other exception    500, with the request's id; the log has the reason
 """
@@ -22,6 +23,7 @@ from flask import Flask, Response, current_app, jsonify, request
 from redis.exceptions import OutOfMemoryError, RedisError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from gateway.inflight import JobLost
 from gateway.problem import RETRY_SECONDS, Problem
 from gateway.request import current_request
 from gateway.too_many_requests import queue_full
@@ -29,6 +31,8 @@ from shared.job import FAILURES, JobFailure
 from shared.queue.messages import QueueFull
 
 logger = logging.getLogger(__name__)
+
+_JOB_LOST = Problem(503, "The Redis server lost the job. Send the request again.", retry_after=1)
 
 
 def register_errors(app: Flask) -> None:
@@ -39,6 +43,7 @@ def register_errors(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(JobFailure, _job_failed)
     app.register_error_handler(QueueFull, lambda error: respond(queue_full(error)))
+    app.register_error_handler(JobLost, lambda error: respond(_JOB_LOST))
     app.register_error_handler(RedisError, _redis_failed)
     app.register_error_handler(Exception, _server_failed)
 

@@ -9,11 +9,13 @@ from flask import Blueprint
 
 from gateway.problem import Problem, no_worker
 from gateway.resources import resources
+from gateway.route_policy import policy
 
 bp = Blueprint("health", __name__, url_prefix="/health")
 
 
 @bp.get("/live")
+@policy(public=True, limited=False, quiet=True)
 def live() -> dict[str, str]:
     """Report that this gateway process runs.
 
@@ -23,6 +25,7 @@ def live() -> dict[str, str]:
 
 
 @bp.get("/ready")
+@policy(public=True, limited=False, quiet=True)
 def ready() -> dict[str, object]:
     """Report whether the service can classify images.
 

@@ -4,7 +4,6 @@ GET /jobs/<id> returns a job, and can wait for the job's end.
 """
 
 import re
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +13,9 @@ from gateway.new_jobs import accepted, cache_status, new_job, repeatable, webhoo
 from gateway.problem import Problem, field_problem
 from gateway.request import current_request
 from gateway.resources import resources
-from gateway.upload_fields import read_uploads
-from gateway.upload_form import read_form
-from gateway.upload_limits import max_images
+from gateway.upload.fields import read_uploads
+from gateway.upload.form import read_form
+from gateway.upload.sizes import max_images
 from shared.queue import BULK
 from shared.queue.messages import JobState, KeyReused
 from shared.queue.wire import ENDED
@@ -118,11 +117,7 @@ def _states(ids: Sequence[str], *, positions: bool = False) -> list[JobState | N
     """
     shared, seconds, owner = resources(), _wait_seconds(), current_request().owner
     if seconds > 0:
-        end = time.monotonic() + seconds
-        with shared.listener.expect(*ids) as pending:
-            if not shared.queue.watch(ids, shared.listener.reply_to, owner):
-                pending.mark_queued()
-                pending.wait(end - time.monotonic())
+        shared.inflight.wait_for_any(ids, seconds, owner)
     states = shared.queue.states(ids, owner, positions=positions)
     return [states.get(job_id) for job_id in ids]
 

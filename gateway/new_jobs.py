@@ -10,7 +10,7 @@ from flask import Response, jsonify, request
 from gateway.problem import Problem, field_problem
 from gateway.request import current_request
 from gateway.resources import Resources, resources
-from gateway.upload_form import Form
+from gateway.upload.form import Form
 from shared.job import Options
 from shared.queue.messages import NewJob, Repeatable
 from shared.queue.wire import digest

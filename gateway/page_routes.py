@@ -8,6 +8,8 @@ from pathlib import Path
 
 from flask import Blueprint, Response, abort, send_from_directory
 
+from gateway.route_policy import policy
+
 bp = Blueprint("page", __name__)
 
 _FOLDER = Path(__file__).parent / "static" / "page"
@@ -17,6 +19,7 @@ FILES = tuple(sorted(path.name for path in _FOLDER.iterdir() if path.name != "in
 
 
 @bp.get("/")
+@policy(public=True, limited=False)
 def page() -> Response:
     """Return the web page.
 
@@ -26,6 +29,7 @@ def page() -> Response:
 
 
 @bp.get("/page/<file>")
+@policy(public=True, limited=False)
 def page_file(file: str) -> Response:
     """Return a script, the style sheet or the icon of the web page."""
     if file not in FILES:

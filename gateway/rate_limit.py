@@ -1,9 +1,9 @@
 """Limits the number of each caller's requests. A request above the limit gets HTTP status 429.
 
 Flask-Limiter counts the requests in Redis, on the same server as the queue. A caller has one limit for all
-paths, and each request counts once toward this limit. Health checks, CORS preflights, and requests for the
-web page and /status do not count toward the limit. The gateway itself, not Flask-Limiter, sets the
-X-RateLimit headers (docs/decisions.md has the reasons).
+paths, and each request counts once toward this limit, unless its route is not limited (see
+gateway/route_policy.py). CORS preflights do not count toward the limit either. The gateway itself, not
+Flask-Limiter, sets the X-RateLimit headers (docs/decisions.md has the reasons).
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ import math
 import time
 from typing import NoReturn
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits import RateLimitItem, WindowStats, parse_many
 
@@ -22,9 +22,6 @@ from shared.redis_connection import connect
 from shared.settings import Settings, redis_url
 
 KEY_PREFIX = "classification:limits"
-
-UNLIMITED_BLUEPRINTS = frozenset({"health", "page", "status"})
-"""Flask blueprints without a rate limit. An open web page therefore does not use up its user's limit."""
 
 _SCOPE = "all"
 
@@ -53,7 +50,7 @@ class RateLimit:
                 _SCOPE
             ),  # by default, Flask-Limiter would not count requests for unknown paths
         )
-        self._limiter.request_filter(lambda: request.blueprint in UNLIMITED_BLUEPRINTS)
+        self._limiter.request_filter(lambda: not current_request().policy.limited)
         app.before_request(self._store_headers)
         app.after_request(_add_headers)
         # Flask-Limiter's log of refused requests is not needed, because the gateway logs every request.

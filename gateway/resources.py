@@ -1,7 +1,6 @@
 """The objects that all HTTP endpoints share.
 
-The shared objects are the settings, the queue, the job submitter, the reply listener and the request
-metrics.
+The shared objects are the settings, the queue, the jobs in flight and the request metrics.
 """
 
 import time
@@ -10,8 +9,7 @@ from dataclasses import dataclass, field
 
 from flask import current_app
 
-from gateway.job_submitter import JobSubmitter
-from gateway.reply_listener import ReplyListener
+from gateway.inflight import InFlight
 from gateway.request_metrics import RequestMetrics
 from shared.queue.gateway_client import GatewayQueue
 from shared.queue.messages import Served
@@ -27,8 +25,7 @@ class Resources:
 
     settings: Settings
     queue: GatewayQueue
-    submitter: JobSubmitter
-    listener: ReplyListener
+    inflight: InFlight
     draining: Callable[[], bool] = lambda: False
     """A function that returns whether this process is stopping. `gateway.gunicorn_conf` sets this
     function."""

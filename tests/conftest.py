@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-# The reply listeners of the tests' apps outlive the tests in daemon threads. Without this handler they would
+# The reading threads of the tests' apps outlive the tests in daemon threads. Without this handler they would
 # print on the terminal that their server is unreachable.
-logging.getLogger("gateway.reply_listener").addHandler(logging.NullHandler())
+logging.getLogger("gateway.inflight").addHandler(logging.NullHandler())
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from typing import Any
 
 from gateway import page_routes
 from gateway.jobs_routes import JOB_ID, MAX_IDS, MAX_WAIT_SECONDS
-from gateway.upload_fields import FALSE, REGION_FORMS, TRUE
-from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_body_bytes, max_images
+from gateway.upload.fields import FALSE, REGION_FORMS, TRUE
+from gateway.upload.sizes import MAX_OTHER_BYTES, MAX_OTHER_PARTS, max_body_bytes, max_images
 from shared.job import FAILURES
 from shared.settings import Settings
 from shared.webhook import MAX_URL

@@ -81,6 +81,8 @@ class Reply:
     result: dict[str, Any] | None = None
     failure: JobFailure | None = None
     timing: dict[str, float] = field(default_factory=dict)
+    cache: str = ""
+    """The job's value of `Submitted.cache`. Only the gateway that submitted the job sets this attribute."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class SlowQueue:
 
 def test_while_one_request_refreshes_the_workers_others_use_the_last_known_value() -> None:
     queue = SlowQueue()
-    shared = Resources(Settings(), queue, None, None, _served=(float("-inf"), SERVED))  # type: ignore[arg-type]
+    shared = Resources(Settings(), queue, None, _served=(float("-inf"), SERVED))  # type: ignore[arg-type]
     one = threading.Thread(target=shared.served)
     one.start()
     while not queue.reads:

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from gateway import slow_upload
-from gateway.slow_upload import GRACE_SECONDS, MAX_CHUNK_BYTES, MIN_BYTES_PER_SECOND, UploadStream
+from gateway.upload import slow_upload
+from gateway.upload.slow_upload import GRACE_SECONDS, MAX_CHUNK_BYTES, MIN_BYTES_PER_SECOND, UploadStream
 
 
 class RecordingBody(io.BytesIO):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.problem import Problem
-from gateway.upload_form import Form, read_form
-from gateway.upload_limits import MAX_OTHER_BYTES, MAX_OTHER_PARTS
+from gateway.upload.form import Form, read_form
+from gateway.upload.sizes import MAX_OTHER_BYTES, MAX_OTHER_PARTS
 from shared.settings import Settings
 
 NAMES = st.text(st.characters(categories=["L", "N"], include_characters=" _-."), min_size=1, max_size=20)

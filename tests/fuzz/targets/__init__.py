@@ -19,8 +19,8 @@ class Target:
 
 
 TARGETS = (
-    Target("multipart", "a request's body and its Content-Type: gateway/upload_form.py", 20_000, 0.15),
-    Target("fields", "the fields of a form: gateway/upload_fields.py", 25_000, 0.2),
+    Target("multipart", "a request's body and its Content-Type: gateway/upload/form.py", 20_000, 0.15),
+    Target("fields", "the fields of a form: gateway/upload/fields.py", 25_000, 0.2),
     Target("urls", "a webhook's address: shared/webhook.py", 20_000, 0.1),
     Target("headers", "an image's header: shared/image_header.py", 10_000, 0.15),
     Target("pixels", "an image's pixels, with regions: worker/decode.py", 4_000, 0.05),

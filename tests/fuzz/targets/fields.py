@@ -1,8 +1,8 @@
 """The text of the form fields regions, top_n and consolidate, one per line."""
 
 from gateway.problem import Problem
-from gateway.upload_fields import read_upload
-from gateway.upload_form import Form
+from gateway.upload.fields import read_upload
+from gateway.upload.form import Form
 from shared.settings import Settings
 from tests.bad_input import encoded
 

@@ -7,9 +7,9 @@ from flask import Request
 from werkzeug.exceptions import HTTPException
 
 from gateway.problem import Problem
-from gateway.upload_fields import read_uploads
-from gateway.upload_form import read_form
-from gateway.upload_limits import max_images
+from gateway.upload.fields import read_uploads
+from gateway.upload.form import read_form
+from gateway.upload.sizes import max_images
 from shared.settings import Settings
 from tests.bad_input import encoded
 

@@ -10,14 +10,14 @@ from multipart import MultipartSegment, ParserLimitReached, PushMultipartParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from gateway.problem import Problem
-from gateway.slow_upload import MAX_CHUNK_BYTES, UploadStream
-from gateway.upload_limits import (
+from gateway.upload.sizes import (
     MAX_OTHER_BYTES,
     MAX_OTHER_PARTS,
     body_too_large,
     max_body_bytes,
     too_many_parts,
 )
+from gateway.upload.slow_upload import MAX_CHUNK_BYTES, UploadStream
 from shared.settings import Settings
 
 CHARSETS = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso-8859-1"})

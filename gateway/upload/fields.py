@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gateway.problem import Problem, field_problem
-from gateway.upload_form import EXAMPLE, Form
-from gateway.upload_limits import check_image_size, check_images
+from gateway.upload.form import EXAMPLE, Form
+from gateway.upload.sizes import check_image_size, check_images
 from shared.image_header import ImageError, open_image
 from shared.job import Options, Region
 from shared.settings import Settings
