@@ -4,23 +4,29 @@ This code was checked with gunicorn 27.0.1 (requirements/dev.lock). After an upg
 test of each part:
 
 cache_settings  Reads `Config.settings`, and stores each setting as an attribute of gunicorn's `Config`
-                object. `Config` accepts new attributes, because it has no `__slots__`. gunicorn reads two
-                dozen settings during each request. With faster reads of these settings and rarer garbage
-                collections, a request needs 1.04 ms instead of 1.23 ms of CPU time (docs/performance.md).
-                Test: tests/unit/test_gunicorn_conf.py
-remove_quotes   Uses the text of gunicorn's log record about an invalid request. The record quotes a part of
-                the request, which may contain an API key. Test: tests/e2e/test_security.py
-DelayedStop     Uses `Worker.handle_exit` and `Worker.alive`. Without `DelayedStop`, gunicorn would close
-                its listening socket immediately after SIGTERM. The kernel would then reset connections
-                that gunicorn has not yet accepted. Test: tests/e2e/test_operations.py
-loaded_app      Uses `Worker.wsgi`. Test: tests/e2e/test_operations.py
+                object. `Config` accepts new attributes, because it has no `__slots__`. gunicorn's reads of
+                its settings are then faster. Test: tests/unit/test_gunicorn_conf.py
+Connection      Uses `ASGIProtocol` with `_keepalive_handle`, `_keepalive_timeout`,
+                `_awaiting_request` and `_send_error_response`. gunicorn itself waits without end for the
+                first header of a connection, does not log invalid requests, and closes no idle connections
+                when it stops. Tests: tests/e2e/test_slow_clients.py, tests/e2e/test_security.py
+DelayedStop     Uses `ASGIWorker.handle_exit_signal`, `loop` and `alive`. Without `DelayedStop`, gunicorn
+                would soon close its listening socket after SIGTERM. Test: tests/e2e/test_operations.py
+loaded_app      Uses `ASGIWorker.asgi`. Test: tests/e2e/test_operations.py
 """
 
-import logging
+import asyncio
 import signal
-from typing import Any
+from typing import Any, ClassVar
 
-import gevent
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
+
+MAX_HEADER_SECONDS = 5.0
+"""Maximum time until the first request's headers have arrived on a new connection, in seconds."""
+
+MAX_IDLE_SECONDS = 5.0
+"""Number of seconds after which a stopping process closes its idle connections."""
 
 
 def cache_settings(cfg: Any) -> None:
@@ -28,14 +34,37 @@ def cache_settings(cfg: Any) -> None:
     vars(cfg).update((name, setting.get()) for name, setting in cfg.settings.items())
 
 
-def remove_quotes(record: logging.LogRecord) -> bool:
-    """Remove the quoted part of a request from a log record.
+class Connection(ASGIProtocol):  # type: ignore[misc]
+    """One connection to a client."""
 
-    gunicorn's logger uses this function as a filter. Return True, so that the logger keeps the record.
-    """
-    if str(record.msg).startswith("Invalid request"):
-        record.msg = str(record.msg).partition("'")[0]
-    return True
+    open: ClassVar[set["Connection"]] = set()
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to serve a new connection."""
+        super().connection_made(transport)
+        self.open.add(self)
+        loop: asyncio.AbstractEventLoop = self.worker.loop
+        self._keepalive_handle = loop.call_later(MAX_HEADER_SECONDS, self._keepalive_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a closed connection."""
+        self.open.discard(self)
+        super().connection_lost(exc)
+
+    def close_if_idle(self) -> None:
+        """Close the connection if it waits for a request."""
+        if self._awaiting_request:
+            self._keepalive_timeout()
+
+    def _send_error_response(self, status: int, message: str, *headers: Any) -> None:
+        """Log an invalid request without its text, because a malformed header may contain an API key."""
+        peer = self.transport.get_extra_info("peername") or ("unknown",)
+        reason = message.partition("'")[0]
+        self.log.warning("Invalid request from ip=%s: %s", peer[0], reason)
+        super()._send_error_response(status, reason, *headers)
+
+
+gasgi.ASGIProtocol = Connection
 
 
 class DelayedStop:
@@ -48,11 +77,17 @@ class DelayedStop:
     def __init__(self, worker: Any, seconds: float) -> None:
         self._worker, self._seconds = worker, seconds
         self._has_begun = False
-        signal.signal(signal.SIGTERM, self._begin)
+        worker.loop.add_signal_handler(signal.SIGTERM, self._begin)
 
-    def _begin(self, *signal_and_frame: Any) -> None:
+    def _begin(self) -> None:
         self._has_begun = True
-        gevent.spawn_later(self._seconds, self._worker.handle_exit, *signal_and_frame)
+        loop: asyncio.AbstractEventLoop = self._worker.loop
+        loop.call_later(self._seconds, self._worker.handle_exit_signal)
+        loop.call_later(self._seconds + MAX_IDLE_SECONDS, self._close_idle)
+
+    def _close_idle(self) -> None:
+        for connection in [*Connection.open]:
+            connection.close_if_idle()
 
     def is_draining(self) -> bool:
         """Return whether the gateway process is stopping."""
@@ -60,5 +95,5 @@ class DelayedStop:
 
 
 def loaded_app(worker: Any) -> Any:
-    """Return the WSGI app that a gunicorn worker has loaded."""
-    return worker.wsgi
+    """Return the ASGI application that a gunicorn worker has loaded."""
+    return worker.asgi
