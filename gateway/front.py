@@ -57,7 +57,8 @@ class Front:
         try:
             view, arguments = self._match(request)
             if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
-                return Response(204)  # the class CommonHeaders adds the CORS headers
+                # The class CommonHeaders adds the CORS headers.
+                return Response(204, headers={"Content-Type": "text/html; charset=utf-8"})
             await self._admit(request)
             if isinstance(view, HTTPException):
                 raise view

@@ -6,8 +6,8 @@ test of each part:
 cache_settings  Reads `Config.settings`, and stores each setting as an attribute of gunicorn's `Config`
                 object. `Config` accepts new attributes, because it has no `__slots__`. gunicorn's reads of
                 its settings are then faster. Test: tests/unit/test_gunicorn_conf.py
-Connection      Uses `ASGIProtocol` with `_keepalive_handle`, `_keepalive_timeout`,
-                `_awaiting_request` and `_send_error_response`. gunicorn itself waits without end for the
+Connection      Uses `ASGIProtocol` with `_keepalive_handle`, `_keepalive_timeout`, `_awaiting_request`,
+                `_send_response_start` and `_send_error_response`. gunicorn itself waits without end for the
                 first header of a connection, does not log invalid requests, and closes no idle connections
                 when it stops. Tests: tests/e2e/test_slow_clients.py, tests/e2e/test_security.py
 DelayedStop     Uses `ASGIWorker.handle_exit_signal`, `loop` and `alive`. Without `DelayedStop`, gunicorn
@@ -55,6 +55,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]
         """Close the connection if it waits for a request."""
         if self._awaiting_request:
             self._keepalive_timeout()
+
+    def _send_response_start(self, status: int, headers: Any, request: Any, close: bool = False) -> None:
+        """Send the headers that gunicorn's other workers send: HTTP/1.0 clients need `Connection`."""
+        kept = () if close else ((b"Connection", b"keep-alive"),)
+        super()._send_response_start(status, [*headers, (b"Server", b"gunicorn"), *kept], request, close)
 
     def _send_error_response(self, status: int, message: str, *headers: Any) -> None:
         """Log an invalid request without its text, because a malformed header may contain an API key."""
