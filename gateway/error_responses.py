@@ -21,7 +21,7 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError, RedisError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import Map
+from werkzeug.routing import Map, RequestRedirect
 
 from gateway.inflight import JobLost
 from gateway.problem import RETRY_SECONDS, Problem
@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 def error_response(error: Exception, request: Request, routes: Map) -> Response:
     """Convert the error of a request to a response."""
-    if isinstance(error, HTTPException) and (error.code or 0) < 400:
-        return Response(error.code or 500, headers=dict(error.get_headers()))
+    if isinstance(error, RequestRedirect):  # the path has two slashes where the route has one slash
+        return Response(error.code, headers={"Location": error.new_url.removeprefix("http://")})
     response = _respond(_problem(error, request, routes))
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.valid_methods or ())

@@ -83,7 +83,8 @@ class Front:
         learn the reason.
         """
         try:
-            rule, arguments = self._adapter.match(request.path, request.method, return_rule=True)
+            query = request.scope["query_string"].decode("latin-1")
+            rule, arguments = self._adapter.match(request.path, request.method, True, query)
         except HTTPException as error:
             return error, {}
         view = self._views[rule.endpoint]

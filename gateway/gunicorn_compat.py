@@ -17,6 +17,7 @@ loaded_app      Uses `ASGIWorker.asgi`. Test: tests/e2e/test_operations.py
 
 import asyncio
 import signal
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from gunicorn.asgi.protocol import ASGIProtocol
@@ -62,10 +63,12 @@ class Connection(ASGIProtocol):  # type: ignore[misc]
         super()._send_response_start(status, [*headers, (b"Server", b"gunicorn"), *kept], request, close)
 
     def _send_error_response(self, status: int, message: str, *headers: Any) -> None:
-        """Log an invalid request without its text, because a malformed header may contain an API key."""
-        peer = self.transport.get_extra_info("peername") or ("unknown",)
-        reason = message.partition("'")[0]
-        self.log.warning("Invalid request from ip=%s: %s", peer[0], reason)
+        """Log and refuse an invalid request.
+
+        The message may quote the request, which may contain an API key, so the status replaces the message.
+        """
+        peer, reason = self.transport.get_extra_info("peername"), HTTPStatus(status).phrase
+        self.log.warning("Invalid request from ip=%s: %s", peer[0] if peer else "", reason)
         super()._send_error_response(status, reason, *headers)
 
 

@@ -220,6 +220,11 @@ def test_a_valid_request_id_is_kept_and_any_other_replaced(redis: Redis, given: 
     assert found == given if given == "phone-1.2:x" else len(found) == 32
 
 
+def test_a_path_with_two_slashes_is_redirected(redis: Redis) -> None:
+    answer = make(redis).get("/jobs//x?wait=1")
+    assert answer.status_code == 308 and answer.headers["Location"] == "/jobs/x?wait=1"
+
+
 def test_any_origin_may_call_unless_some_are_named(redis: Redis) -> None:
     page = {"Origin": "https://plants.example"}
     assert make(redis).get("/classes", headers=page).headers["Access-Control-Allow-Origin"] == "*"
