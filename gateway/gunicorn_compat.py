@@ -6,10 +6,12 @@ test of each part:
 cache_settings  Reads `Config.settings`, and stores each setting as an attribute of gunicorn's `Config`
                 object. `Config` accepts new attributes, because it has no `__slots__`. gunicorn's reads of
                 its settings are then faster. Test: tests/unit/test_gunicorn_conf.py
-Connection      Uses `ASGIProtocol` with `_keepalive_handle`, `_keepalive_timeout`, `_awaiting_request`,
-                `_send_response_start` and `_send_error_response`. gunicorn itself waits without end for the
-                first header of a connection, does not log invalid requests, and closes no idle connections
-                when it stops. Tests: tests/e2e/test_slow_clients.py, tests/e2e/test_security.py
+Connection      Uses `ASGIProtocol` with `_awaiting_request`, `_body_receiver`, `_closed`,
+                `_keepalive_handle`, `_keepalive_timeout`, `_send_response_start` and
+                `_send_error_response`. gunicorn itself waits without end for the first header of a
+                connection, does not log invalid requests, and closes no idle connections when it stops.
+                Tests: tests/e2e/test_slow_clients.py, tests/e2e/test_security.py,
+                tests/e2e/test_same_answers.py
 DelayedStop     Uses `ASGIWorker.handle_exit_signal`, `loop` and `alive`. Without `DelayedStop`, gunicorn
                 would soon close its listening socket after SIGTERM. Test: tests/e2e/test_operations.py
 loaded_app      Uses `ASGIWorker.asgi`. Test: tests/e2e/test_operations.py
@@ -59,6 +61,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]
 
     def _send_response_start(self, status: int, headers: Any, request: Any, close: bool = False) -> None:
         """Send the headers that gunicorn's other workers send: HTTP/1.0 clients need `Connection`."""
+        close = close or not self._body_receiver._complete  # gunicorn does not keep such a connection
         kept = () if close else ((b"Connection", b"keep-alive"),)
         super()._send_response_start(status, [*headers, (b"Server", b"gunicorn"), *kept], request, close)
 
@@ -67,6 +70,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]
 
         The message may quote the request, which may contain an API key, so the status replaces the message.
         """
+        if self._closed:  # the caller is gone, so its request has no answer
+            return
         peer, reason = self.transport.get_extra_info("peername"), HTTPStatus(status).phrase
         self.log.warning("Invalid request from ip=%s: %s", peer[0] if peer else "", reason)
         super()._send_error_response(status, reason, *headers)

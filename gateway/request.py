@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from gateway.route_policy import Policy
 
+_SERVER = re.compile(r"\A[a-zA-Z]+://[^/]*")
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 Scope = dict[str, Any]
@@ -24,7 +25,8 @@ class Request:
         self.started = time.monotonic()
         self.scope, self.receive = scope, receive
         self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        # The request line may contain a whole URL instead of a path.
+        self.path = _SERVER.sub("", scope["path"])
         self.headers: dict[str, str] = {}
         for raw_name, raw_value in scope["headers"]:
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
