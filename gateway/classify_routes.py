@@ -30,14 +30,12 @@ async def classify(shared: Resources, request: Request) -> Response:
     if await shared.served_soon() is None:
         raise no_worker()
     max_wait, timeout = _preferred_wait(request), shared.settings.request_timeout
+    wait = timeout if max_wait is None else min(max_wait, timeout)
     image, options = read_upload(await read_form(request, shared.settings, 1), shared.settings)
     job = await new_job(shared, request, image, options, reply_to=shared.inflight.reply_to)
     try:
-        if max_wait is None:
-            response = _answer(await shared.inflight.run(job, timeout), request)
-        else:  # the job does not expire, because its caller may fetch the answer later
-            reply = await shared.inflight.run(job, min(max_wait, timeout), expires=False)
-            response = _answer(reply, request)
+        # With `Prefer`, the job does not expire, because its caller may fetch the answer later.
+        response = _answer(await shared.inflight.run(job, wait, expires=max_wait is None), request)
     except TimedOut:
         if max_wait is None:
             detail = f"The worker did not answer within {timeout:g} s. Send the request again later."

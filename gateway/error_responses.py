@@ -9,7 +9,7 @@ NotFound               404, with the paths that exist
 MethodNotAllowed       405, with the allowed methods
 other HTTPException    the status that Flask or Werkzeug has chosen (400, 408 …)
 JobFailure             the status of the failure's code in `shared.job.FAILURES`
-QueueFull              429 (see gateway/too_many_requests.py)
+QueueFull              429, with the estimated number of seconds until the queue has room
 JobLost                503
 RedisError             503
 any other exception    500, with the request's id; the log has the reason
@@ -27,7 +27,6 @@ from gateway.inflight import JobLost
 from gateway.problem import RETRY_SECONDS, Problem
 from gateway.request import Request
 from gateway.response import Response, json_response
-from gateway.too_many_requests import queue_full
 from shared.job import FAILURES, JobFailure
 from shared.queue.messages import QueueFull
 
@@ -70,7 +69,7 @@ def _problem(error: Exception, request: Request, routes: Map) -> Problem:
             fields = {"blob": error.detail} if status < 500 else None
             return Problem(status, error.detail, fields=fields, code=error.code)
         case QueueFull():
-            return queue_full(error)
+            return Problem(429, str(error), retry_after=error.retry_after)
         case JobLost():
             return Problem(503, "The Redis server lost the job. Send the request again.", retry_after=1)
         case RedisError():

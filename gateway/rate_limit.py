@@ -16,7 +16,6 @@ from werkzeug.http import parse_list_header
 
 from gateway.problem import Problem
 from gateway.request import Request
-from gateway.too_many_requests import rate_limited
 from shared.redis_connection import connect
 from shared.settings import Settings, redis_url
 
@@ -96,4 +95,7 @@ def _refusal(limit: RateLimitItem, window: WindowStats, counted: str) -> Problem
     requests = "request" if limit.amount == 1 else "requests"
     span = limit.GRANULARITY.name if limit.multiples == 1 else f"{limit.multiples} {limit.GRANULARITY.name}s"
     seconds = max(1, math.ceil(window.reset_time - time.time()))
-    return rate_limited(f"{limit.amount} {requests} per {span} from each {counted}", seconds)
+    expected = f"expected at most {limit.amount} {requests} per {span} from each {counted}, got more"
+    return Problem(
+        429, f"Rate limit: {expected}. Send the request again in {seconds} s.", retry_after=seconds
+    )
