@@ -8,7 +8,6 @@ for jobs. Flask's views run in threads.
 
 import logging
 import time
-from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import quote
 
@@ -62,7 +61,7 @@ class Front:
             await self._admit(request)
             if isinstance(view, HTTPException):
                 raise view
-            if iscoroutinefunction(view) and request.method != "OPTIONS":
+            if request.policy.on_loop and request.method != "OPTIONS":
                 answer: Response = await view(self.resources, request, **arguments)
                 return answer
             return await self.resources.in_thread(self._call_flask, request)

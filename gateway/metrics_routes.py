@@ -43,7 +43,7 @@ def _queue_snapshot(shared: Resources) -> QueueSnapshot | None:
         except RedisError as error:
             logger.warning("no queue metrics read from Redis: %s", error)
 
-    # If Redis hangs, the Redis client's timeouts end this thread (under gevent, this greenlet).
+    # If Redis hangs, the Redis client's timeouts end this thread.
     thread = threading.Thread(target=read, name="queue-metrics", daemon=True)
     thread.start()
     thread.join(MAX_REDIS_SECONDS)

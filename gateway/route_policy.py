@@ -4,6 +4,7 @@ The policy is declared at the route.
 """
 
 from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
 from typing import Any, NamedTuple, TypeVar
 
 from flask import Blueprint
@@ -23,6 +24,8 @@ class Policy(NamedTuple):
     use up its user's limit."""
     quiet: bool = False
     """A quiet route receives requests every few seconds, so its requests are logged at level DEBUG."""
+    on_loop: bool = False
+    """The route's view is a coroutine function, so the view runs on the event loop instead of in a thread."""
 
 
 def route(
@@ -40,7 +43,7 @@ def route(
     """
 
     def add(view: View) -> View:
-        vars(view)["policy"] = Policy(public, limited, quiet)
+        vars(view)["policy"] = Policy(public, limited, quiet, iscoroutinefunction(view))
         bp.add_url_rule(rule, view_func=view, methods=methods)
         return view
 
