@@ -9,7 +9,8 @@ cache_settings  Reads `Config.settings`, and stores each setting as an attribute
 Connection      Uses `ASGIProtocol` with `_awaiting_request`, `_body_receiver`, `_closed`,
                 `_keepalive_handle`, `_keepalive_timeout`, `_send_response_start` and
                 `_send_error_response`. gunicorn itself waits without end for the first header of a
-                connection, does not log invalid requests, and closes no idle connections when it stops.
+                connection, accepts any number of connections, does not log invalid requests, and closes no
+                idle connections when it stops.
                 Tests: tests/e2e/test_slow_clients.py, tests/e2e/test_security.py,
                 tests/e2e/test_same_answers.py
 DelayedStop     Uses `ASGIWorker.handle_exit_signal`, `loop` and `alive`. Without `DelayedStop`, gunicorn
@@ -48,6 +49,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]
         self.open.add(self)
         loop: asyncio.AbstractEventLoop = self.worker.loop
         self._keepalive_handle = loop.call_later(MAX_HEADER_SECONDS, self._keepalive_timeout)
+        if self.worker.nr_conns > self.worker.worker_connections:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a closed connection."""

@@ -34,8 +34,8 @@ workers = _settings.gateway_processes or min(max(available_cores() // 2, 1), MAX
 
 # gunicorn's own ASGI worker. Its event loop needs less CPU time with uvloop (docs/decisions.md).
 worker_class, asgi_loop, asgi_lifespan = "asgi", "uvloop", "off"
-# Expected maximum number of connections of one process: one connection for each place in the interactive
-# queue, plus 4,096 other connections.
+# Maximum number of connections of one process: one connection for each place in the interactive queue, plus
+# 4,096 other connections. At the maximum, a new connection is closed at once.
 worker_connections = _settings.queue_size + 4096
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _wanted = worker_connections + 512

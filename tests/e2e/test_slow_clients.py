@@ -93,6 +93,23 @@ def test_the_default_gateway_has_a_grace_of_half_a_minute(stack: Stack) -> None:
     assert best(stack.classify(IMAGE).json()) == ["Digitus septem albus"]
 
 
+def test_connections_above_the_maximum_are_closed_and_others_are_served(stack: Stack) -> None:
+    port = free_port()
+    few = {"SERVER_PORT": str(port), "GUNICORN_CMD_ARGS": "--worker-connections 8"}
+    stack.start_gunicorn("few-connections", "gateway.app", **few)
+    eventually(lambda: responds(f"http://127.0.0.1:{port}/health/live"), 30, "the gateway is live")
+    time.sleep(0.5)  # the gateway has noticed that the last connection is closed
+    with contextlib.ExitStack() as opened:
+        kept = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(8)
+        ]
+        time.sleep(0.2)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            assert answer(connection) == b""
+        kept[0].sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer(kept[0]).startswith(b"HTTP/1.1 200 ")
+
+
 def test_hundreds_of_uploads_at_a_byte_per_second_block_no_other_request(stack: Stack) -> None:
     over, times = threading.Event(), []
     with contextlib.ExitStack() as opened:
