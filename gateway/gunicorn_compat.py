@@ -29,7 +29,7 @@ from gunicorn.workers import gasgi
 MAX_HEADER_SECONDS = 5.0
 """Maximum time until the first request's headers have arrived on a new connection, in seconds."""
 
-MAX_IDLE_SECONDS = 5.0
+MAX_IDLE_SECONDS = 3.0
 """Number of seconds after which a stopping process closes its idle connections."""
 
 
