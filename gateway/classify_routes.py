@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint
 
 from gateway.inflight import TimedOut
+from gateway.jobs_routes import MAX_WAIT_SECONDS
 from gateway.new_jobs import accepted, cache_status, new_job
 from gateway.problem import Problem, no_worker
 from gateway.request import Request
@@ -59,8 +60,8 @@ def _answer(reply: Reply, request: Request) -> Response:
 def _preferred_wait(request: Request) -> float | None:
     """Return the maximum number of seconds that the caller wants to wait for the answer.
 
-    In the header `Prefer` (RFC 7240), `wait=N` means N seconds, and `respond-async` means 0. Return None if
-    the header contains neither `wait=N` nor `respond-async`.
+    In the header `Prefer` (RFC 7240), `wait=N` means N seconds, but at most `MAX_WAIT_SECONDS`, and
+    `respond-async` means 0. Return None if the header contains neither `wait=N` nor `respond-async`.
     """
     header = request.headers.get("prefer", "")
     for preference in header.replace(";", ",").split(","):
@@ -68,7 +69,7 @@ def _preferred_wait(request: Request) -> float | None:
         if name == "respond-async":
             return 0.0
         if name == "wait" and value.strip().isdecimal():
-            return float(value)
+            return min(float(value), MAX_WAIT_SECONDS)
     return None
 
 

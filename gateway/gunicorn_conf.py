@@ -49,8 +49,7 @@ graceful_timeout = int(_settings.request_timeout + _settings.server_drain_second
 timeout = 60
 # A request of a caller that is gone is finished as well, so that it is counted and logged.
 asgi_disconnect_grace_period = graceful_timeout
-# Seconds after which an idle connection is closed. Idle connections delay a stop by at most this time.
-keepalive = 5
+keepalive = _settings.keep_alive_seconds
 
 limit_request_line = 8190
 limit_request_fields = 64

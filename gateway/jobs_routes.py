@@ -27,8 +27,8 @@ bp = Blueprint("jobs", __name__, url_prefix="/jobs")
 MAX_IDS = 100
 """Maximum number of job ids in one request `GET /jobs?ids=…`."""
 
-MAX_WAIT_SECONDS = 60.0
-"""Maximum time for which a request may wait for a job's end, in seconds."""
+MAX_WAIT_SECONDS = 55.0
+"""Maximum time for which a request may wait for a job's end, in seconds. Many proxies wait only 60 s."""
 
 JOB_ID = "[0-9A-Za-z_-]{1,64}"
 """The pattern of a job's id. The ids are short, so that `MAX_IDS` ids fit into one URL."""

@@ -225,6 +225,10 @@ class Settings:
         "number of seconds for which a gateway still accepts new requests after the stop signal, so that "
         "load balancers can switch to other gateways"
     )
+    keep_alive_seconds: int = Setting("SERVER_KEEP_ALIVE_SECONDS", 75, _number(int, 1, 3600)).means(
+        "number of seconds after which a gateway closes an idle connection; more than a proxy in front of "
+        "the gateway keeps its idle connections (many proxies: 60 s)"
+    )
     gateway_processes: int | None = Setting("WEB_CONCURRENCY", None, _number(int, 1, 1024)).means(
         "number of processes of one gateway; unset: one process for every two CPU cores, from 1 to 8"
     )
@@ -236,9 +240,9 @@ class Settings:
         "moment when the embedded Redis server writes a change to disk; everysec: within a second; always: "
         "before it confirms the change"
     )
-    request_timeout: float = Setting("REQUEST_TIMEOUT", 60.0, _number(float, 0.1, 3600)).means(
+    request_timeout: float = Setting("REQUEST_TIMEOUT", 55.0, _number(float, 0.1, 3600)).means(
         "maximum number of seconds for which a POST /classify request waits for its result; after this "
-        "time, the answer is 504"
+        "time, the answer is 504; less than a proxy in front of the gateway waits (many proxies: 60 s)"
     )
     batch_timeout: float = Setting("BATCH_TIMEOUT", 120.0, _number(float, 0, 86_400)).means(
         "maximum seconds for each of two steps: decoding a batch's images, and running the model on them; "

@@ -59,7 +59,7 @@ def main() -> None:
         docker("start", container)
         wait_ready()
         for job in jobs:
-            state = request_json(f"/jobs/{job['id']}?wait=60", url=URL)
+            state = request_json(f"/jobs/{job['id']}?wait=55", url=URL)
             assert state["status"] == "finished", state
     print("jobs queued at the stop finished after the next start")
 

@@ -144,7 +144,7 @@ class Load:
 
 
 def ended(job_id: str) -> Any:
-    job = request_json(f"/jobs/{job_id}?wait=60")
+    job = request_json(f"/jobs/{job_id}?wait=55")
     assert job["status"] == "finished", job
     return job
 

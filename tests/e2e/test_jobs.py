@@ -106,7 +106,7 @@ def test_any_of_two_gateways_answers_for_any_job_of_three_workers(stack: Stack) 
     )
     workers = set()
     for number, job_id in enumerate(ids):
-        job = requests.get(f"{urls[number % 2]}/jobs/{job_id}?wait=60", timeout=90).json()
+        job = requests.get(f"{urls[number % 2]}/jobs/{job_id}?wait=55", timeout=90).json()
         (region,) = job["result"]["regions"]
         assert region["predictions"][0]["class"] == digit_class(paths[number % len(paths)])
         workers.add(stack.valkey.client.hget(f"rq:job:{job_id}", "worker_name"))

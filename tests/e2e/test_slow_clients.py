@@ -62,6 +62,17 @@ def test_an_endless_header_ends_the_connection(port: int) -> None:
     dripping.join()
 
 
+def test_an_endless_header_ends_a_connection_that_was_used_before(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while not received.endswith(b'"live"}\n'):
+            received += connection.recv(4096)
+        dripping = drip(connection, HEAD + b"X-Slow: " + b"x" * 200, 0.2)
+        assert answer(connection) == b""
+    dripping.join()
+
+
 def test_a_form_that_arrives_byte_by_byte_is_refused(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")

@@ -276,6 +276,11 @@ def test_an_answer_that_takes_longer_than_preferred_is_a_job(redis: Redis, prefe
     assert client.get(job["href"]).json["result"]["regions"] == RESULT["regions"]
 
 
+def test_the_preferred_wait_ends_before_a_proxy_aborts_the_request(redis: Redis) -> None:
+    answer = post(make(redis, request_timeout=0.2), {"Prefer": "wait=90"})
+    assert answer.status_code == 202 and answer.headers["Preference-Applied"] == "wait=55"
+
+
 def test_an_answer_within_the_preferred_time_is_returned_directly(redis: Redis) -> None:
     with worker(redis, Reply("", RESULT)):
         answer = post(make(redis), {"Prefer": "wait=4"})

@@ -180,6 +180,7 @@ def test_a_waiting_job_is_canceled_and_others_are_not(redis: Redis) -> None:
         ("/jobs/nobody?wait=1", 404, "nobody"),
         ("/jobs/nobody?wait=x", 400, "wait"),
         ("/jobs/nobody?wait=-1", 400, "wait"),
+        ("/jobs/nobody?wait=56", 400, "wait"),
         ("/jobs/nobody?wait=61", 400, "wait"),
         ("/jobs/nobody?wait=nan", 400, "wait"),
         ("/jobs", 400, "ids"),

