@@ -9,8 +9,6 @@ from worker.decode_groups import GroupRunner
 from worker.devices import Device
 from worker.process_decoder import ProcessDecoder
 
-__all__ = ["Decoder", "ThreadDecoder", "make_decoder"]
-
 MIN_CORES_FOR_PROCESSES = 8
 """Minimum number of cores with which images are decoded in processes instead of threads.
 

@@ -5,13 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from shared.cores import available_cores
 from shared.image_header import ImageError
 from shared.job import Options
 from shared.queue.messages import Claim, ClaimOutcome, Claims, Settlement
 from shared.queue.worker_client import WorkerQueue
-from worker.decode import Decoder, Outcome, PixelSpec
-from worker.decoders import ThreadDecoder
+from worker.decode import Decoder, Outcome
 from worker.leased_jobs import LeasedJobs
 from worker.next_batch import DecodedJob, NextBatch
 from worker.redis_retry import RedisRetry
@@ -49,18 +47,13 @@ class FetchStage:
     queue: WorkerQueue
     held: LeasedJobs
     batch: NextBatch
-    spec: PixelSpec
     refuse: Callable[[list[Settlement]], None]
     retry: RedisRetry
-    decoder: Decoder | None = None
+    decoder: Decoder
     _recent: int = 0
-    _decoder: Decoder = field(init=False)
     _claiming: threading.Lock = field(default_factory=threading.Lock)
     _one_decodes: threading.Lock = field(default_factory=threading.Lock)
     _decoding: tuple[float, Sequence[Claim]] | None = None
-
-    def __post_init__(self) -> None:
-        self._decoder = self.decoder or ThreadDecoder(self.spec, available_cores())
 
     def hung(self, seconds: float) -> Sequence[Claim]:
         """Return the jobs whose decoding is still running after more than `seconds`."""
@@ -117,7 +110,7 @@ class FetchStage:
         """Return the decoded jobs. For each job that fails, return a `Settlement` with the reason."""
         begun = [_begin(claim, image) for claim, image in zip(claims, images, strict=True)]
         valid = [each for each in begun if not isinstance(each, Settlement)]
-        decoded = self._decoder.decode([(image, options.regions) for _, options, image in valid])
+        decoded = self.decoder.decode([(image, options.regions) for _, options, image in valid])
         ended = [_end(job, outcome) for job, outcome in zip(valid, decoded, strict=True)]
         return [each for each in begun if isinstance(each, Settlement)] + ended
 

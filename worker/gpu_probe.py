@@ -5,7 +5,6 @@ stage that failed.
 """
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -14,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from shared.own_module import module_command, module_environ
 from worker.cuda_driver import Card, list_cards, preload_cuda_libraries
 from worker.gpu_memory import limit_gpu_memory
 
@@ -29,8 +28,7 @@ STAGES = ("driver", "tensorflow", "run", "xla")
 """The driver lists the cards; TensorFlow finds a card, runs an operation on it, and runs the operation again
 after XLA has compiled it."""
 
-_ROOT = Path(__file__).parent.parent
-_COMMAND = (sys.executable, "-P", "-m", "worker.gpu_probe")
+_COMMAND = tuple(module_command("worker.gpu_probe"))
 _LOG_LEVEL = {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_VMODULE": "dso_loader=1"}
 """With these variables, TensorFlow logs the name of each library that TensorFlow cannot load."""
 
@@ -61,12 +59,10 @@ class Probe:
 @lru_cache(maxsize=1)  # The result holds for the whole process, and the probe takes seconds.
 def probe_gpu(memory: int | None, seconds: float = MAX_SECONDS, command: Sequence[str] = _COMMAND) -> Probe:
     """Try the GPU in a separate process. `memory` is the maximum GPU memory in MiB."""
-    # The process must import this project's packages, not packages of the same name in the current folder.
-    environ = os.environ | {"PYTHONPATH": str(_ROOT)} | _LOG_LEVEL
     try:
         done = subprocess.run(  # noqa: S603 (our own module)
             [*command, str(memory or 0)],
-            env=environ,
+            env=module_environ() | _LOG_LEVEL,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

@@ -5,7 +5,6 @@ ends, and the worker can report the damaged file.
 """
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from shared.own_module import module_command, module_environ
 from worker.model_allowlist import Inspection, ModelError, inspect_model
 
 MAX_CPU_SECONDS = 120
@@ -21,7 +21,6 @@ MAX_CPU_SECONDS = 120
 This time is enough to compute the SHA-256 hash of a file of several gigabytes."""
 
 _MAX_MEMORY_BYTES = 8 * 2**30
-_ROOT = Path(__file__).parent.parent
 
 
 def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspection:
@@ -30,9 +29,8 @@ def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspect
     Raises:
         ModelError: the file fails the inspection, or the inspecting process crashes or exceeds its limits.
     """
-    # The process must import this project's packages, not packages of the same name in the current folder.
-    environ = os.environ | {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", "worker.inspection_process", str(path), str(seconds)]
+    environ = module_environ() | {"OPENBLAS_NUM_THREADS": "1"}
+    command = module_command("worker.inspection_process", str(path), str(seconds))
     done = subprocess.run(command, env=environ, capture_output=True, check=False)  # noqa: S603 (our own module)
     if done.returncode:
         raise ModelError(

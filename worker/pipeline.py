@@ -103,15 +103,15 @@ class Pipeline:
         self._batch = NextBatch(lambda: service.model.input_batch, settings.flush_interval)
         self._reply = self._make_reply_stage(service)
         self._infer = self._make_inference_stage(service)
+        self._decoder = make_decoder(service.spec, service.device)
         self._fetch = FetchStage(
             worker=worker,
             queue=queue,
             held=self.held,
             batch=self._batch,
-            spec=service.spec,
             refuse=lambda failed: self._reply.put(BatchResult(failed=failed)),
             retry=self.retry,
-            decoder=make_decoder(service.spec, service.device),
+            decoder=self._decoder,
         )
         thread = partial(threading.Thread, target=self.repeat)
         others = range(1, FETCH_THREADS[service.device.kind])  # The main thread is the first thread.
@@ -175,6 +175,7 @@ class Pipeline:
         """Give waiting jobs back to their queues, finish running jobs, and end the threads."""
         for each in self._fetch_threads:
             each.join()
+        self._decoder.close()
         rest = [job.claim for job in self._batch.close()]
         logger.info("worker stopping: %s, %d of %d jobs given back", self._worker, len(rest), len(self.held))
         try:

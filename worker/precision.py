@@ -1,12 +1,11 @@
 """Checks that a precision is supported, and that a model's answers are nearly the same as with float32."""
 
 import logging
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
 from worker.model_allowlist import ModelError
+from worker.processor import has_bfloat16
 from worker.tensorflow_compat import Scores
 
 logger = logging.getLogger(__name__)
@@ -55,13 +54,3 @@ def _refusal(precision: str, result: str) -> str:
     if precision == "float32":
         return f"the GPU computes other scores than a CPU: {result}. Set INFERENCE_DEVICE=cpu."
     return f"INFERENCE_PRECISION={precision} changes this model's answers: {result}. Use float32."
-
-
-def has_bfloat16() -> bool:
-    """Return whether /proc/cpuinfo lists bfloat16 instructions.
-
-    Returns True if the file can't be read.
-    """
-    with suppress(OSError):
-        return "bf16" in Path("/proc/cpuinfo").read_text()
-    return True

@@ -15,13 +15,12 @@ import queue
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from shared.image_header import ImageError
+from shared.own_module import module_command, module_environ
 from worker.decode import DecodedImage, EncodedImage, Outcome, PixelSpec
 from worker.decode_groups import GroupRunner
 from worker.decoding_process import REQUEST, RESPONSE, SharedRequest
@@ -40,8 +39,6 @@ _ENVIRON = {
 
 An image of 640×480 pixels would then take 2.6 ms of CPU time instead of 2.0 ms."""
 
-_ROOT = Path(__file__).parent.parent
-
 
 class DecodingProcessEnded(Exception):
     """Raised if a decoding process ends during a request; the message has its exit status or signal."""
@@ -56,14 +53,12 @@ class DecodingProcess:
         self._file = os.memfd_create("decode")
         os.ftruncate(self._file, SHARED_BYTES)
         self._memory = mmap.mmap(self._file, SHARED_BYTES)
-        # The process must import this project's packages, not packages of that name in the current folder.
-        environ = os.environ | {"PYTHONPATH": str(_ROOT)} | _ENVIRON
-        command = [sys.executable, "-P", "-m", "worker.decoding_process"]
         files = (other.fileno(), self._file)
+        command = module_command("worker.decoding_process", *map(str, files), json.dumps(asdict(spec)))
         with other:
             self.process = subprocess.Popen(  # noqa: S603 (our own module)
-                [*command, *map(str, files), json.dumps(asdict(spec))],
-                env=environ,
+                command,
+                env=module_environ() | _ENVIRON,
                 stdin=subprocess.PIPE,  # the process ends when this pipe closes
                 pass_fds=files,
             )

@@ -33,6 +33,12 @@ def processor_name() -> str:
     return " ".join(name[1].split()) if name else platform.machine()
 
 
+def has_bfloat16() -> bool:
+    """Return whether /proc/cpuinfo lists bfloat16 instructions, or is not readable."""
+    facts = _processor_facts()
+    return "bf16" in facts or not facts
+
+
 def _processor_facts() -> str:
     with suppress(OSError):
         return Path("/proc/cpuinfo").read_text()

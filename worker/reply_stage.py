@@ -3,11 +3,14 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from queue import SimpleQueue
 
-from shared.queue.messages import Reply, Settlement
+import numpy as np
+
+from shared.queue.messages import EncodedReply, Settlement
 from shared.queue.worker_client import WorkerQueue
-from worker.decide import Decider
+from worker.decide import Decider, to_json
 from worker.inference_stage import BatchResult, ScoredJob
 from worker.leased_jobs import LeasedJobs
 from worker.redis_retry import RedisRetry
@@ -50,7 +53,7 @@ class ReplyStage:
             return False
         for settlement in result.failed:
             _log_failure(settlement)
-        self._settle([self._answer(each) for each in result.scored] + result.failed)
+        self._settle(self._answer(result.scored) + result.failed)
         return True
 
     def _settle(self, endings: Sequence[Settlement]) -> None:
@@ -61,16 +64,35 @@ class ReplyStage:
         finally:
             self.held.remove(each.claim for each in endings)
 
-    def _answer(self, scored: ScoredJob) -> Settlement:
-        job, claim = scored.job, scored.job.claim
+    def _answer(self, scored: Sequence[ScoredJob]) -> list[Settlement]:
+        if not scored:
+            return []
         try:
-            result = self.decider.decide(scored.scores, job.options)
+            results = self._results(scored)
         except ValueError as error:
-            return Settlement.failed(claim, "model-failed", str(error))
-        waited = job.seconds_waited(scored.started)
-        seconds = {"queue": waited, "decode": job.decode_seconds, "infer": scored.infer_seconds}
-        timing = {stage: round(each * 1000, 2) for stage, each in seconds.items()}
-        return Settlement(claim, Reply(claim.job_id, {**result, **self.identity}, timing=timing))
+            if len(scored) == 1:
+                return [Settlement.failed(scored[0].job.claim, "model-failed", str(error))]
+            # Only the jobs with bad scores fail.
+            return [settlement for each in scored for settlement in self._answer([each])]
+        return [_settlement(each, result) for each, result in zip(scored, results, strict=True)]
+
+    def _results(self, scored: Sequence[ScoredJob]) -> list[str]:
+        scores = np.concatenate([each.scores for each in scored])
+        texts = self.decider.decide_batch(scores, [each.job.options for each in scored])
+        return [text.removesuffix("}") + self._end for text in texts]
+
+    @cached_property
+    def _end(self) -> str:
+        """The last part of each result's JSON text: the fields of `identity` and the closing brace."""
+        return "".join(f",{to_json(name)}:{to_json(value)}" for name, value in self.identity.items()) + "}"
+
+
+def _settlement(scored: ScoredJob, result: str) -> Settlement:
+    job = scored.job
+    waited = job.seconds_waited(scored.started)
+    seconds = {"queue": waited, "decode": job.decode_seconds, "infer": scored.infer_seconds}
+    timing = {stage: round(each * 1000, 2) for stage, each in seconds.items()}
+    return Settlement(job.claim, EncodedReply(result, timing))
 
 
 def _log_failure(settlement: Settlement) -> None:

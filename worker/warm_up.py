@@ -89,8 +89,7 @@ def _try_to_compile(engine: Engine, size: int) -> None:
     If there is not enough memory, the size remains to be prepared when nothing else is compiled.
     """
     try:
-        _time_run(engine, size)
-        engine.add_size(size, _time_run(engine, size))
+        _add_size(engine, size)
     except Exception as error:
         if not engine.graph.is_out_of_memory(error):
             raise
@@ -98,11 +97,15 @@ def _try_to_compile(engine: Engine, size: int) -> None:
 
 def _prepare(engine: Engine, size: int) -> None:
     try:
-        if engine.graph.compiles:
-            _time_run(engine, size)  # The first run of a size compiles the graph.
-        engine.add_size(size, _time_run(engine, size))
+        _add_size(engine, size)
     except Exception as error:
         engine.reduce_batch(size, error)
+
+
+def _add_size(engine: Engine, size: int) -> None:
+    if engine.graph.compiles:
+        _time_run(engine, size)  # The first run of a size compiles the graph.
+    engine.add_size(size, _time_run(engine, size))
 
 
 def _time_run(engine: Engine, size: int) -> float:

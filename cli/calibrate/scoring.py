@@ -1,6 +1,5 @@
 """Runs the model on labelled images, with the service's own decoding and engine."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli.calibrate.labelled_images import CalibrationError, LabelledImage
+from shared.cores import available_cores
 from shared.image_header import ImageError
 from worker.decide import best_of
 from worker.decode import PixelSpec, decode
@@ -102,7 +102,7 @@ def _decoded_batches(
     While the caller uses a batch, threads decode the images of the next batch.
     """
     batches = [images[at : at + size] for at in range(0, len(images), size)]
-    with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
+    with ThreadPoolExecutor(available_cores(), "decode") as pool:
         ahead = [pool.submit(read, each.path) for each in images[:size]]
         for number, batch in enumerate(batches, 1):
             outcomes = [each.result() for each in ahead]
@@ -127,6 +127,7 @@ def _run(engine: Engine, readable: Sequence[tuple[LabelledImage, Pixels]]) -> An
     if not np.isfinite(rows).all():
         path = readable[int(np.argmin(np.isfinite(rows).all(1)))][0].path
         raise CalibrationError(f"{path}: expected numbers as scores, got NaN or infinity. Check the model.")
-    best = np.stack([best_of(row, TOP) for row in rows])
+    counts = np.full(len(rows), min(TOP, rows.shape[1]))
+    best = best_of(rows, counts)[1].reshape(len(rows), -1)
     truth = np.array([image.truth for image, _ in readable], np.intp)
     return Answers(truth, best, np.take_along_axis(rows, best, 1))

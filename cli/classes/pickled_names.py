@@ -1,17 +1,16 @@
 """Reads class names from a pickle in a process with limited memory and CPU time."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from cli.classes.inert_unpickler import BINARIZERS, unpickle
 from cli.classes.ordered_names import ClassNames, NamesError, ordered_names
 from cli.classes.pickle_stubs import Stub, plain
+from shared.own_module import module_command, module_environ
 
 MAX_BYTES = 64 * 2**20
 """Maximum size of a file with class names, in bytes.
@@ -24,7 +23,6 @@ CPU_SECONDS = 10
 
 TOO_LONG = f"expected at most {MAX_BYTES} bytes of class names, got more"
 _MAX_MEMORY = 2**30
-_ROOT = Path(__file__).parent.parent.parent
 _COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ\0")
 _ONE_COLUMN = "a LabelBinarizer of two classes suits a model with one output; such models are not supported"
 
@@ -35,9 +33,7 @@ def read_pickle(data: bytes) -> ClassNames:
     Raises:
         NamesError: the pickle is refused or damaged, contains no names, or needs too much memory or time.
     """
-    # The process imports this project's modules, and no modules of the current folder.
-    environ = os.environ | {"PYTHONPATH": str(_ROOT)}
-    command = [sys.executable, "-P", "-m", "cli.classes.pickled_names", str(CPU_SECONDS)]
+    command, environ = module_command("cli.classes.pickled_names", str(CPU_SECONDS)), module_environ()
     done = subprocess.run(command, input=data, env=environ, capture_output=True, check=False)  # noqa: S603 (our own)
     if done.returncode:
         raise NamesError(

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from cli.classify.answer_tables import printable
 from cli.classify.summary import Summary, format_score
+from shared.cores import available_cores
 
 MAX_EMBEDDED = 500
 """Maximum number of thumbnails that are embedded in the HTML page.
@@ -105,7 +106,7 @@ def _with_thumbnails(folder: Path, records: Iterable[Record]) -> Iterator[tuple[
         return Thumbnail() if "error" in record else make_thumbnail(folder / record["file"])
 
     records = iter(records)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(available_cores()) as threads:
         while some := list(itertools.islice(records, PHOTOS_AT_ONCE)):
             yield from zip(some, threads.map(draw, some), strict=True)
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 from gateway.problem import Problem, field_problem
 from gateway.upload.form import EXAMPLE, Form
 from gateway.upload.sizes import check_image_size, check_images
-from shared.image_header import ImageError, open_image
+from shared.image_header import ImageError, upright_size
 from shared.job import Options, Region
 from shared.settings import Settings
 
@@ -67,10 +67,9 @@ def _upright_size(image: bytes, settings: Settings, name: str) -> tuple[int, int
         raise field_problem(400, name, f"expected an image, got an empty file. {EXAMPLE}")
     check_image_size(image, settings, name)
     try:
-        opened = open_image(image, settings.max_image_pixels)
+        return upright_size(image, settings.max_image_pixels)
     except ImageError as error:
         raise field_problem(_IMAGE_STATUS[error.kind], name, str(error)) from None
-    return opened.width, opened.height
 
 
 def _options(form: Form, settings: Settings, size: tuple[int, int]) -> Options:

@@ -86,6 +86,15 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class EncodedReply:
+    """A job's result as a JSON text, which is stored and sent unchanged. `timing` is as in `Reply`."""
+
+    result: str
+    timing: dict[str, float]
+    failure: None = None
+
+
+@dataclass(frozen=True)
 class JobState:
     """The state of a job, as callers see it.
 
@@ -234,7 +243,7 @@ class Settlement(NamedTuple):
     """
 
     claim: Claim
-    reply: Reply
+    reply: Reply | EncodedReply
     keep_image: bool = False
 
     @classmethod

@@ -17,7 +17,7 @@ from typing import Any
 
 from shared import webhook
 from shared.job import JobFailure, Options
-from shared.queue.messages import Claim, JobState, NewJob, Reply, Settlement
+from shared.queue.messages import Claim, EncodedReply, JobState, NewJob, Reply, Settlement
 from shared.queue.rq_call import encode_call
 from shared.settings import Settings
 
@@ -86,7 +86,8 @@ def job_fields(job: NewJob) -> list[Any]:
 def settle_args(settlement: Settlement) -> tuple[Any, ...]:
     """Convert the end of one job to arguments for the function `settle` in `lua/settle.lua`."""
     claim, reply, keep_image = settlement
-    result, timing, error = _json(reply.result), _json(reply.timing), "null"
+    result = reply.result if isinstance(reply, EncodedReply) else _json(reply.result)
+    timing, error = _json(reply.timing), "null"
     if reply.failure is None:
         code, value = "", b64encode(f'{{"result":{result},"timing":{timing}}}'.encode())
     else:

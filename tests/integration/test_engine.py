@@ -5,6 +5,7 @@ import itertools
 import logging
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ import demo
 import worker.precision
 from shared.settings import Settings
 from worker.engine import Engine
+from worker.faster_way import FasterWay
 from worker.model_allowlist import ModelError
 from worker.run_plan import RunPlan, plan_runs
+from worker.tensorflow_compat import FrozenGraph, session_runner
 from worker.tf_graph import preprocessor
 from worker.warm_up import warm_up
 
@@ -222,6 +225,35 @@ def test_the_model_has_as_many_threads_as_it_is_given_cores() -> None:
         return int(subprocess.check_output([sys.executable, "-c", program], timeout=120))
 
     assert threads(5) - threads(1) == 4
+
+
+def test_the_calling_thread_or_a_pool_runs_the_operations() -> None:
+    ran_in: list[int] = []
+
+    def note_thread(pixels: np.ndarray) -> np.ndarray:
+        ran_in.append(threading.get_ident())
+        return pixels.astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 1, 1, 1], tf.uint8)])
+    def graph(pixels: Any) -> Any:
+        return tf.numpy_function(note_thread, [pixels], tf.float32)
+
+    function = graph.get_concrete_function()
+    definition = function.graph.as_graph_def()
+    frozen = FrozenGraph(definition, function.inputs[0].name, function.outputs[0].name, (1, 1, 1))
+    run = session_runner(frozen, 0, device="cpu")
+    assert isinstance(run, FasterWay)
+    pixels = np.full((3, 1, 1, 1), 7, np.uint8)
+    assert [(way(pixels) == 7).all() for way in (run.usual, run.other)] == [True, True]
+    pool, caller = ran_in
+    assert caller == threading.get_ident() != pool
+
+
+def test_both_ways_to_run_the_model_have_the_same_scores() -> None:
+    run = build().graph.run
+    assert isinstance(run, FasterWay)
+    for count in (1, 5, 12):
+        assert (run.usual(PIXELS[:count]) == run.other(PIXELS[:count])).all()
 
 
 # -------------------------------------------------------------------- too little memory

@@ -14,8 +14,8 @@ import worker.process_decoder
 from shared.image_header import ImageError
 from shared.job import Region
 from tests.images import saved, scene
-from worker.decode import DecodedImage, EncodedImage, Outcome, PixelSpec, decode
-from worker.decoders import Decoder, ThreadDecoder
+from worker.decode import DecodedImage, Decoder, EncodedImage, Outcome, PixelSpec, decode
+from worker.decoders import ThreadDecoder
 from worker.process_decoder import SHARED_BYTES, DecodingProcess, ProcessDecoder
 
 ROOT = Path(__file__).parent.parent.parent

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from tests.images import saved, scene
 from tests.job_queue import JobQueue
 from tests.unit.test_next_batch import names
 from worker.decode import PixelSpec
+from worker.decoders import ThreadDecoder
 from worker.fetch_stage import FetchStage
 from worker.leased_jobs import LeasedJobs
 from worker.next_batch import NextBatch
@@ -46,16 +47,8 @@ def test_a_decoder_that_hangs_is_reported_with_its_jobs(monkeypatch: pytest.Monk
         return np.zeros((1, 2, 2, 3), np.uint8)
 
     monkeypatch.setattr(worker.decode, "decode", decode)
-    batch, spec = NextBatch(lambda: 8), PixelSpec(2, 2, 3)
-    stage = FetchStage(
-        worker="w1",
-        queue=FixedClaims(),
-        held=LeasedJobs(),
-        batch=batch,
-        spec=spec,
-        refuse=lambda ended: None,
-        retry=RedisRetry(),
-    )
+    batch = NextBatch(lambda: 8)
+    stage = fetch_stage(FixedClaims(), batch)
     assert not stage.hung(0.0)
     thread = threading.Thread(target=stage.step)
     thread.start()
@@ -78,15 +71,7 @@ def test_jobs_that_cannot_be_decoded_are_refused_with_the_reason() -> None:
     ]
     refused: list[Settlement] = []
     batch = NextBatch(lambda: 8)
-    stage = FetchStage(
-        worker="w1",
-        queue=FixedClaims(*claims),
-        held=LeasedJobs(),
-        batch=batch,
-        spec=PixelSpec(2, 2, 3),
-        refuse=refused.extend,
-        retry=RedisRetry(),
-    )
+    stage = fetch_stage(FixedClaims(*claims), batch, refused.extend)
     stage.step()
     assert names(batch.take()) == ["a", "e"]
     assert {each.claim.job_id: each.reply.failure and each.reply.failure.code for each in refused} == {
@@ -142,13 +127,15 @@ def test_no_thread_claims_a_job_beside_a_retried_job() -> None:
         stage.held.remove(stage.held.all())
 
 
-def fetch_stage(queue: JobQueue, batch: NextBatch) -> FetchStage:
+def fetch_stage(
+    queue: JobQueue, batch: NextBatch, refuse: Callable[[list[Settlement]], None] = lambda ended: None
+) -> FetchStage:
     return FetchStage(
         worker="w1",
         queue=queue,
         held=LeasedJobs(),
         batch=batch,
-        spec=PixelSpec(2, 2, 3),
-        refuse=lambda ended: None,
+        refuse=refuse,
         retry=RedisRetry(),
+        decoder=ThreadDecoder(PixelSpec(2, 2, 3), 2),
     )
