@@ -6,10 +6,10 @@ test of each part:
 cache_settings  Reads `Config.settings`, and stores each setting as an attribute of gunicorn's `Config`
                 object. `Config` accepts new attributes, because it has no `__slots__`. gunicorn's reads of
                 its settings are then faster. Test: tests/unit/test_gunicorn_conf.py
-Connection      Uses `ASGIProtocol` with `_awaiting_request`, `_body_receiver`, `_closed`,
-                `_keepalive_handle`, `_keepalive_timeout`, `_send_response_start` and
-                `_send_error_response`. gunicorn itself waits without end for the first header of a
-                connection, accepts any number of connections, does not log invalid requests, and closes no
+Connection      Uses `ASGIProtocol` with `_awaiting_request`, `_body_receiver`, `_cancel_keepalive_timer`,
+                `_closed`, `_keepalive_handle`, `_keepalive_timeout`, `_request_ready`,
+                `_send_response_start` and `_send_error_response`. gunicorn itself waits without end for a
+                header, accepts any number of connections, does not log invalid requests, and closes no
                 idle connections when it stops.
                 Tests: tests/e2e/test_slow_clients.py, tests/e2e/test_security.py,
                 tests/e2e/test_same_answers.py
@@ -27,7 +27,12 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
 MAX_HEADER_SECONDS = 5.0
-"""Maximum time until the first request's headers have arrived on a new connection, in seconds."""
+"""Maximum time from the first byte of a request, or from the start of a connection, until the request's
+headers have arrived, in seconds."""
+
+READ_SECONDS = 0.1
+"""Number of seconds for which the event loop reads a connection once more, before it closes the connection.
+After a long delay, the event loop runs the timers first, although requests may have arrived already."""
 
 MAX_IDLE_SECONDS = 3.0
 """Number of seconds after which a stopping process closes its idle connections."""
@@ -42,15 +47,22 @@ class Connection(ASGIProtocol):  # type: ignore[misc]
     """One connection to a client."""
 
     open: ClassVar[set["Connection"]] = set()
+    _is_header_partial = False
 
     def connection_made(self, transport: Any) -> None:
         """Begin to serve a new connection."""
         super().connection_made(transport)
         self.open.add(self)
-        loop: asyncio.AbstractEventLoop = self.worker.loop
-        self._keepalive_handle = loop.call_later(MAX_HEADER_SECONDS, self._keepalive_timeout)
+        self._close_in(MAX_HEADER_SECONDS)
         if self.worker.nr_conns > self.worker.worker_connections:
             transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Limit the time for the headers of a request that has begun."""
+        super().data_received(data)
+        was_partial, self._is_header_partial = self._is_header_partial, self._is_waiting()
+        if self._is_header_partial and not was_partial:
+            self._close_in(MAX_HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a closed connection."""
@@ -59,8 +71,22 @@ class Connection(ASGIProtocol):  # type: ignore[misc]
 
     def close_if_idle(self) -> None:
         """Close the connection if it waits for a request."""
-        if self._awaiting_request:
+        if self._is_waiting():
             self._keepalive_timeout()
+
+    def _is_waiting(self) -> bool:
+        return self._awaiting_request and not self._request_ready.is_set()
+
+    def _close_in(self, seconds: float) -> None:
+        self._cancel_keepalive_timer()
+        self._keepalive_handle = self.worker.loop.call_later(seconds, self._keepalive_timeout)
+
+    def _keepalive_timeout(self) -> None:
+        self._keepalive_handle = self.worker.loop.call_later(READ_SECONDS, self._close_if_waiting)
+
+    def _close_if_waiting(self) -> None:
+        if not self._request_ready.is_set():
+            super()._keepalive_timeout()
 
     def _send_response_start(self, status: int, headers: Any, request: Any, close: bool = False) -> None:
         """Send the headers that gunicorn's other workers send: HTTP/1.0 clients need `Connection`."""
