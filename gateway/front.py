@@ -8,6 +8,7 @@ for jobs. Flask's views run in threads.
 
 import logging
 import time
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,14 @@ from gateway.route_policy import policy_of
 from gateway.startup_checks import api_keys
 
 logger = logging.getLogger("gateway.app")
+
+MAX_REST_SECONDS = 0.5
+"""Maximum time for which a response waits for the rest of the request's body, in seconds. A connection whose
+request was read completely can be used again."""
+
+MAX_LINGER_SECONDS = 30.0
+"""Maximum time after a response in which the rest of the request's body is read, in seconds. If the connection
+ended earlier, a caller that is still sending would receive a reset instead of the response."""
 
 
 class Front:
@@ -46,11 +55,16 @@ class Front:
         else:
             request = Request(scope, receive)
             response = await self._answer(request)
+            is_reading = request.has_unread_body and response.status != HTTPStatus.REQUEST_TIMEOUT
+            if is_reading:
+                await request.discard_body(MAX_REST_SECONDS)
             self._finish(request, response)
             headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             body = b"" if request.method == "HEAD" else response.body
             await send({"type": "http.response.body", "body": body})
+            if is_reading:
+                await request.discard_body(MAX_LINGER_SECONDS)
 
     async def _answer(self, request: Request) -> Response:
         try:

@@ -95,6 +95,27 @@ def test_a_slow_form_is_answered(port: int) -> None:
     assert b"Digitus septem albus" in found.partition(b"\r\n\r\n")[2]
 
 
+def test_a_refused_body_that_arrives_late_keeps_the_connection(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+            time.sleep(0.1)
+            connection.sendall(b"body")
+            received = b""
+            while b"\r\n\r\n" not in received or not received.endswith(b"\n"):
+                received += connection.recv(4096)
+            assert received.startswith(b"HTTP/1.1 415 ") and b"Connection: keep-alive" in received
+
+
+def test_a_caller_that_sends_a_long_refused_body_receives_the_answer(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 99000000\r\n\r\n")
+        for _ in range(15):  # the answer is sent after half a second
+            connection.sendall(bytes(100_000))
+            time.sleep(0.1)
+        assert b"HTTP/1.1 415 " in answer(connection)
+
+
 def test_the_default_gateway_has_a_grace_of_half_a_minute(stack: Stack) -> None:
     with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(FORM) + FORM[:9])
