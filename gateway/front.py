@@ -8,7 +8,6 @@ for jobs. Flask's views run in threads.
 
 import logging
 import time
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -55,15 +54,15 @@ class Front:
         else:
             request = Request(scope, receive)
             response = await self._answer(request)
-            is_reading = request.has_unread_body and response.status != HTTPStatus.REQUEST_TIMEOUT
-            if is_reading:
+            # The connection of a slow caller ends, and so does the connection of a caller without a valid API key.
+            if request.has_unread_body and response.status not in (401, 408):
                 await request.discard_body(MAX_REST_SECONDS)
             self._finish(request, response)
             headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             body = b"" if request.method == "HEAD" else response.body
             await send({"type": "http.response.body", "body": body})
-            if is_reading:
+            if request.has_unread_body and response.status != 408:
                 await request.discard_body(MAX_LINGER_SECONDS)
 
     async def _answer(self, request: Request) -> Response:

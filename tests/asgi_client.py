@@ -28,6 +28,8 @@ class AsgiClient(Client):
 
         async def receive() -> dict[str, Any]:
             nonlocal left
+            if sent:  # the caller goes as soon as the response begins
+                return {"type": "http.disconnect"}
             data = environ["wsgi.input"].read(min(left, CHUNK)) if left else b""
             left = left - len(data) if data else 0
             return {"type": "http.request", "body": data, "more_body": left > 0}
