@@ -30,8 +30,8 @@ MAX_REST_SECONDS = 0.5
 request was read completely can be used again."""
 
 MAX_LINGER_SECONDS = 30.0
-"""Maximum time after a response in which the rest of the request's body is read, in seconds. If the connection
-ended earlier, a caller that is still sending would receive a reset instead of the response."""
+"""Maximum time after a response in which the rest of the request's body is read, in seconds. If the
+connection ended earlier, a caller that is still sending would receive a reset instead of the response."""
 
 
 class Front:
@@ -52,18 +52,20 @@ class Front:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
-            request = Request(scope, receive)
-            response = await self._answer(request)
-            # The connection of a slow caller ends, and so does the connection of a caller without a valid API key.
-            if request.has_unread_body and response.status not in (401, 408):
-                await request.discard_body(MAX_REST_SECONDS)
-            self._finish(request, response)
-            headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            body = b"" if request.method == "HEAD" else response.body
-            await send({"type": "http.response.body", "body": body})
-            if request.has_unread_body and response.status != 408:
-                await request.discard_body(MAX_LINGER_SECONDS)
+            await self._serve(Request(scope, receive), send)
+
+    async def _serve(self, request: Request, send: Send) -> None:
+        response = await self._answer(request)
+        # The connections of slow callers and of callers without a valid API key end.
+        if response.status not in (401, 408):
+            await request.discard_body(MAX_REST_SECONDS)
+        self._finish(request, response)
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        body = b"" if request.method == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body})
+        if response.status != 408:
+            await request.discard_body(MAX_LINGER_SECONDS)
 
     async def _answer(self, request: Request) -> Response:
         try:

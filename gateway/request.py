@@ -55,11 +55,11 @@ class Request:
         return message
 
     async def discard_body(self, seconds: float) -> None:
-        """Read the rest of the body for at most `seconds` seconds, or until a long pause."""
+        """Read any rest of the body for at most `seconds` seconds, or until a long pause."""
+        end = time.monotonic() + seconds
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self.has_unread_body:
-                    await asyncio.wait_for(self.receive(), MAX_PAUSE_SECONDS)
+            while self.has_unread_body and (seconds_left := end - time.monotonic()) > 0:
+                await asyncio.wait_for(self.receive(), min(seconds_left, MAX_PAUSE_SECONDS))
 
     @cached_property
     def args(self) -> dict[str, str]:
