@@ -6,39 +6,31 @@ key, unless its route is public (see gateway/route_policy.py).
 
 import hmac
 from collections.abc import Sequence
-from functools import partial
 
-from flask import Flask, Response, request
-
-from gateway.error_responses import respond
 from gateway.problem import Problem
-from gateway.request import current_request
+from gateway.request import Request
 from shared.api_keys import ApiKey, digest
 
 _ACTION = "Send an API key in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
-def register_auth(app: Flask, keys: Sequence[ApiKey]) -> None:
-    """Refuse requests that contain no API key from `keys`. The key's name becomes the request's `owner`."""
-    app.before_request(partial(_authenticate, keys))
+def authenticate(request: Request, keys: Sequence[ApiKey]) -> None:
+    """Set the request's `owner` to the name of its API key.
 
-
-def _authenticate(keys: Sequence[ApiKey]) -> Response | None:
-    current = current_request()
-    if current.policy.public:
-        return None
-    sent_key = current.headers.get("X-API-Key") or _bearer_key()
+    Raises:
+        Problem: the request contains no API key from `keys`.
+    """
+    authorization = request.headers.get("authorization")
+    sent_key = request.headers.get("x-api-key") or _bearer_key(authorization or "")
     name = _key_name(sent_key, keys)
-    if sent_key and name is not None:
-        current.owner = name
-        return None
-    response = respond(Problem(401, f"{_fault(sent_key)}. {_ACTION}"))
-    response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+    if not sent_key or name is None:
+        request.answer_headers["WWW-Authenticate"] = "Bearer"
+        raise Problem(401, f"{_fault(sent_key, authorization)}. {_ACTION}")
+    request.owner = name
 
 
-def _bearer_key() -> str:
-    scheme, _, key = request.headers.get("Authorization", "").strip().partition(" ")
+def _bearer_key(authorization: str) -> str:
+    scheme, _, key = authorization.strip().partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
@@ -50,9 +42,9 @@ def _key_name(sent_key: str, keys: Sequence[ApiKey]) -> str | None:
     return name
 
 
-def _fault(sent_key: str) -> str:
+def _fault(sent_key: str, authorization: str | None) -> str:
     if sent_key:
         return "API key: expected a key of this server, got an unknown key"
-    if "Authorization" in request.headers:
+    if authorization is not None:
         return "Authorization: expected the form Bearer KEY, got another form"
     return "API key: expected a key of this server, got none"

@@ -3,14 +3,16 @@
 import time
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint
 
 from gateway.inflight import TimedOut
 from gateway.jobs_routes import MAX_WAIT_SECONDS
 from gateway.new_jobs import accepted, cache_status, new_job
 from gateway.problem import Problem, no_worker
-from gateway.request import current_request
-from gateway.resources import resources
+from gateway.request import Request
+from gateway.resources import Resources
+from gateway.response import Response, json_response
+from gateway.route_policy import route
 from gateway.upload.fields import read_upload
 from gateway.upload.form import read_form
 from shared.queue.messages import Reply
@@ -18,25 +20,23 @@ from shared.queue.messages import Reply
 bp = Blueprint("classify", __name__)
 
 
-@bp.post("/classify")
-def classify() -> Response:
+@route(bp, "/classify", ["POST"])
+async def classify(shared: Resources, request: Request) -> Response:
     """Return a list with one object for each region. Each object maps the region's classes to their scores.
 
     If the form field `consolidate` is true, return a list of pairs of species and score. A caller may send
     the header `Prefer: wait=N`. If the header is set and there is no answer after N seconds, return a job's
     URL.
     """
-    shared = resources()
-    if shared.served() is None:
+    if await shared.served_soon() is None:
         raise no_worker()
-    max_wait, timeout = _preferred_wait(), shared.settings.request_timeout
-    image, options = read_upload(read_form(current_request(), shared.settings, 1), shared.settings)
-    job = new_job(shared, image, options, reply_to=shared.inflight.reply_to)
+    max_wait, timeout = _preferred_wait(request), shared.settings.request_timeout
+    wait = timeout if max_wait is None else min(max_wait, timeout)
+    image, options = read_upload(await read_form(request, shared.settings, 1), shared.settings)
+    job = await new_job(shared, request, image, options, reply_to=shared.inflight.reply_to)
     try:
-        if max_wait is None:
-            response = _answer(shared.inflight.run(job, timeout))
-        else:  # the job does not expire, because its caller may fetch the answer later
-            response = _answer(shared.inflight.run(job, min(max_wait, timeout), expires=False))
+        # With `Prefer`, the job does not expire, because its caller may fetch the answer later.
+        response = _answer(await shared.inflight.run(job, wait, expires=max_wait is None), request)
     except TimedOut:
         if max_wait is None:
             detail = f"The worker did not answer within {timeout:g} s. Send the request again later."
@@ -47,26 +47,23 @@ def classify() -> Response:
     return response
 
 
-def _answer(reply: Reply) -> Response:
+def _answer(reply: Reply, request: Request) -> Response:
     if reply.failure is not None:
         raise reply.failure
     result = reply.result or {}
-    response = jsonify(_original_form(result))
-    response.headers["X-Model"] = result.get("model", "")
-    response.headers["Server-Timing"] = _timing(reply)
+    headers = {"X-Model": result.get("model", ""), "Server-Timing": _timing(reply, request)}
     if reply.cache:
-        response.headers["Cache-Status"] = cache_status(reply.cache)
-    return response
+        headers["Cache-Status"] = cache_status(reply.cache)
+    return json_response(_original_form(result), headers=headers)
 
 
-def _preferred_wait() -> float | None:
+def _preferred_wait(request: Request) -> float | None:
     """Return the maximum number of seconds that the caller wants to wait for the answer.
 
     In the header `Prefer` (RFC 7240), `wait=N` means N seconds, but at most `MAX_WAIT_SECONDS`, and
     `respond-async` means 0. Return None if the header contains neither `wait=N` nor `respond-async`.
     """
-    # gunicorn joins repeated headers into one header, with commas
-    header = current_request().headers.get("Prefer", "")
+    header = request.headers.get("prefer", "")
     for preference in header.replace(";", ",").split(","):
         name, _, value = preference.strip().lower().partition("=")
         if name == "respond-async":
@@ -83,7 +80,7 @@ def _original_form(result: dict[str, Any]) -> list[Any]:
     return [{each["class"]: each["score"] for each in region["predictions"]} for region in result["regions"]]
 
 
-def _timing(reply: Reply) -> str:
+def _timing(reply: Reply, request: Request) -> str:
     """Return the header `Server-Timing`: the milliseconds that each stage and the whole request took."""
-    total = round((time.monotonic() - current_request().started) * 1000, 2)
+    total = round((time.monotonic() - request.started) * 1000, 2)
     return ", ".join(f"{stage};dur={ms}" for stage, ms in {**reply.timing, "total": total}.items())

@@ -1,10 +1,7 @@
 """Adds security headers and CORS headers to every response."""
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+from gateway.request import Request
+from gateway.response import Response
 
 _ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 """Content-Security-Policy of all responses except HTML pages. A response that is not an HTML page may not
@@ -24,60 +21,43 @@ _EXPOSED = (
 )
 _ALLOWED = "Content-Type, X-Request-Id, Authorization, X-API-Key"
 
-_Headers = list[tuple[str, str]]
-
-_SECURITY = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),  # for browsers that do not support the directive frame-ancestors
-    ("Referrer-Policy", "no-referrer"),
-]
+_SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",  # for browsers that do not support the directive frame-ancestors
+    "Referrer-Policy": "no-referrer",
+}
 
 
 class CommonHeaders:
-    """WSGI middleware that adds all common headers at once.
+    """Adds the common headers to responses."""
 
-    The middleware saves CPU time: Werkzeug would need 3 µs to add each header.
-    """
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        self._origins = origins
 
-    def __init__(self, app: "WSGIApplication", origins: tuple[str, ...]) -> None:
-        self._app, self._origins = app, origins
-        self._answer = [*_SECURITY, ("Content-Security-Policy", _ANSWER_POLICY)]
-        self._page = [*_SECURITY, ("Content-Security-Policy", _PAGE_POLICY)]
-
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Call the app, and add the common headers to its response."""
-
-        def start(status: str, headers: _Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-            # A 304 response has no content type, so the suitable Content-Security-Policy is unknown. The
-            # response therefore has no policy, and the browser uses the policy of its cached copy.
-            if status.startswith("304"):
-                return start_response(status, headers, exc_info)
-            return start_response(status, headers + self._common(headers, environ), exc_info)
-
-        return self._app(environ, start)
-
-    def _common(self, headers: _Headers, environ: "WSGIEnvironment") -> _Headers:
-        present = {name.lower(): value for name, value in headers}
-        is_page = present.get("content-type", "").startswith("text/html")
-        common = (self._page if is_page else self._answer) + self._cors(environ)
+    def add(self, request: Request, response: Response) -> None:
+        """Add the common headers to a response."""
+        # A 304 response has no content type, so the suitable Content-Security-Policy is unknown. The
+        # response therefore has no policy, and the browser uses the policy of its cached copy.
+        if response.status == 304:
+            return
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        response.headers |= _SECURITY
+        response.headers["Content-Security-Policy"] = _PAGE_POLICY if is_page else _ANSWER_POLICY
+        self._add_cors(request, response.headers)
         # A proxy that ignores the header X-API-Key must not return one caller's stored answer to another
         # caller.
-        return common if "cache-control" in present else [*common, ("Cache-Control", "no-store")]
+        response.headers.setdefault("Cache-Control", "no-store")
 
-    def _cors(self, environ: "WSGIEnvironment") -> _Headers:
-        """Return the CORS headers that allow web pages of the allowed origins to read the response."""
+    def _add_cors(self, request: Request, headers: dict[str, str]) -> None:
+        """Add the CORS headers that allow web pages of the allowed origins to read the response."""
         origin = "*"
-        vary: _Headers = []
         if "*" not in self._origins:
-            origin, vary = environ.get("HTTP_ORIGIN", ""), [("Vary", "Origin")]
+            origin, headers["Vary"] = request.headers.get("origin", ""), "Origin"
             if origin not in self._origins:
-                return vary
-        cors = [*vary, ("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _EXPOSED)]
-        if environ["REQUEST_METHOD"] == "OPTIONS":
-            requested = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
-            cors += [
-                ("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS"),
-                ("Access-Control-Allow-Headers", requested or _ALLOWED),
-                ("Access-Control-Max-Age", "86400"),
-            ]
-        return cors
+                return
+        headers |= {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED}
+        if request.method == "OPTIONS":
+            headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
+            requested = request.headers.get("access-control-request-headers")
+            headers["Access-Control-Allow-Headers"] = requested or _ALLOWED
+            headers["Access-Control-Max-Age"] = "86400"

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, abort, send_from_directory
 
 from gateway.openapi import DOCS_FILES, Json, document
 from gateway.resources import resources
+from gateway.route_policy import route
 
 bp = Blueprint("docs", __name__)
 
@@ -17,13 +18,13 @@ _STATIC = Path(__file__).parent / "static"
 _SWAGGER_UI = Path(str(files("flask_swagger_ui"))) / "dist"
 
 
-@bp.get("/openapi.json")
+@route(bp, "/openapi.json")
 def openapi() -> Json:
     """Return the OpenAPI document, with the limits that this server's settings define."""
     return document(resources().settings)
 
 
-@bp.get("/docs")
+@route(bp, "/docs")
 def page() -> Response:
     """Return Swagger UI's HTML page.
 
@@ -32,7 +33,7 @@ def page() -> Response:
     return send_from_directory(_STATIC, "docs.html")
 
 
-@bp.get("/docs/<file>")
+@route(bp, "/docs/<file>")
 def page_file(file: str) -> Response:
     """Return a script or the style sheet of Swagger UI."""
     if file not in DOCS_FILES:

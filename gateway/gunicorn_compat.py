@@ -4,32 +4,38 @@ This code was checked with gunicorn 27.0.1 (requirements/dev.lock). After an upg
 test of each part:
 
 cache_settings  Reads `Config.settings`, and stores each setting as an attribute of gunicorn's `Config`
-                object. `Config` accepts new attributes, because it has no `__slots__`. gunicorn reads two
-                dozen settings during each request. With faster reads of these settings and rarer garbage
-                collections, a request needs 1.04 ms instead of 1.23 ms of CPU time (docs/performance.md).
-                Test: tests/unit/test_gunicorn_conf.py
-remove_quotes   Uses the text of gunicorn's log record about an invalid request. The record quotes a part of
-                the request, which may contain an API key. Test: tests/e2e/test_security.py
-GatewayWorker   Uses gunicorn's methods `timeout_ctx` and `handle_request`, and a request's `unreader.buf`.
-                Tests: tests/e2e/test_keep_alive.py, tests/e2e/test_slow_clients.py
-DelayedStop     Uses `Worker.handle_exit` and `Worker.alive`. Without `DelayedStop`, gunicorn would close
-                its listening socket immediately after SIGTERM. The kernel would then reset connections
-                that gunicorn has not yet accepted. Test: tests/e2e/test_operations.py
-loaded_app      Uses `Worker.wsgi`. Test: tests/e2e/test_operations.py
+                object. `Config` accepts new attributes, because it has no `__slots__`. gunicorn's reads of
+                its settings are then faster. Test: tests/unit/test_gunicorn_conf.py
+Connection      Uses `ASGIProtocol` with `_awaiting_request`, `_body_receiver`, `_cancel_keepalive_timer`,
+                `_closed`, `_keepalive_handle`, `_keepalive_timeout`, `_request_ready`,
+                `_send_response_start` and `_send_error_response`. gunicorn itself waits without end for a
+                header, accepts any number of connections, does not log invalid requests, and closes no
+                idle connections when it stops.
+                Tests: tests/e2e/test_slow_clients.py, tests/e2e/test_security.py,
+                tests/e2e/test_same_answers.py
+DelayedStop     Uses `ASGIWorker.handle_exit_signal`, `loop` and `alive`. Without `DelayedStop`, gunicorn
+                would soon close its listening socket after SIGTERM. Test: tests/e2e/test_operations.py
+loaded_app      Uses `ASGIWorker.asgi`. Test: tests/e2e/test_operations.py
 """
 
-import logging
+import asyncio
 import signal
-import socket
-from contextlib import suppress
-from typing import Any
+from http import HTTPStatus
+from typing import Any, ClassVar
 
-import gevent
-from gevent.socket import wait_read
-from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
 
-HEADER_SECONDS = 5.0
-"""Maximum time for a request's header, in seconds. A new connection must send its first header within it."""
+MAX_HEADER_SECONDS = 5.0
+"""Maximum time from the first byte of a request, or from the start of a connection, until the request's
+headers have arrived, in seconds."""
+
+READ_SECONDS = 0.1
+"""Number of seconds for which the event loop reads a connection once more, before it closes the connection.
+After a long delay, the event loop runs the timers first, although requests may have arrived already."""
+
+MAX_IDLE_SECONDS = 3.0
+"""Number of seconds after which a stopping process closes its idle connections."""
 
 
 def cache_settings(cfg: Any) -> None:
@@ -37,52 +43,70 @@ def cache_settings(cfg: Any) -> None:
     vars(cfg).update((name, setting.get()) for name, setting in cfg.settings.items())
 
 
-def remove_quotes(record: logging.LogRecord) -> bool:
-    """Remove the quoted part of a request from a log record.
+class Connection(ASGIProtocol):  # type: ignore[misc]
+    """One connection to a client."""
 
-    gunicorn's logger uses this function as a filter. Return True, so that the logger keeps the record.
-    """
-    if str(record.msg).startswith("Invalid request"):
-        record.msg = str(record.msg).partition("'")[0]
-    return True
+    open: ClassVar[set["Connection"]] = set()
+    _is_header_partial = False
 
+    def connection_made(self, transport: Any) -> None:
+        """Begin to serve a new connection."""
+        super().connection_made(transport)
+        self.open.add(self)
+        self._close_in(MAX_HEADER_SECONDS)
+        if self.worker.nr_conns > self.worker.worker_connections:
+            transport.abort()
 
-class GatewayWorker(GeventWorker):  # type: ignore[misc]
-    """gunicorn's gevent worker, which has separate maximums for an idle connection and for a header.
+    def data_received(self, data: bytes) -> None:
+        """Limit the time for the headers of a request that has begun."""
+        super().data_received(data)
+        was_partial, self._is_header_partial = self._is_header_partial, self._is_waiting()
+        if self._is_header_partial and not was_partial:
+            self._close_in(MAX_HEADER_SECONDS)
 
-    gunicorn applies `keepalive` to both, so slow clients could occupy connections for `keepalive` seconds.
-    """
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a closed connection."""
+        self.open.discard(self)
+        super().connection_lost(exc)
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._idle: set[Any] = set()
+    def close_if_idle(self) -> None:
+        """Close the connection if it waits for a request."""
+        if self._is_waiting():
+            self._keepalive_timeout()
 
-    def timeout_ctx(self) -> Any:
-        """Return the time limit for a header."""
-        return gevent.Timeout(HEADER_SECONDS, False)
+    def _is_waiting(self) -> bool:
+        return self._awaiting_request and not self._request_ready.is_set()
 
-    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Answer a request, and wait until the connection's next request begins.
+    def _close_in(self, seconds: float) -> None:
+        self._cancel_keepalive_timer()
+        self._keepalive_handle = self.worker.loop.call_later(seconds, self._keepalive_timeout)
 
-        Raises:
-            StopIteration: the connection ends.
+    def _keepalive_timeout(self) -> None:
+        self._keepalive_handle = self.worker.loop.call_later(READ_SECONDS, self._close_if_waiting)
+
+    def _close_if_waiting(self) -> None:
+        if not self._request_ready.is_set():
+            super()._keepalive_timeout()
+
+    def _send_response_start(self, status: int, headers: Any, request: Any, close: bool = False) -> None:
+        """Send the headers that gunicorn's other workers send: HTTP/1.0 clients need `Connection`."""
+        close = close or not self._body_receiver._complete  # gunicorn does not keep such a connection
+        kept = () if close else ((b"Connection", b"keep-alive"),)
+        super()._send_response_start(status, [*headers, (b"Server", b"gunicorn"), *kept], request, close)
+
+    def _send_error_response(self, status: int, message: str, *headers: Any) -> None:
+        """Log and refuse an invalid request.
+
+        The message may quote the request, which may contain an API key, so the status replaces the message.
         """
-        super().handle_request(listener_name, req, sock, addr)
-        if not self.alive:
-            raise StopIteration
-        if not req.unreader.buf.getvalue():  # else the next request has already arrived
-            self._idle.add(sock)
-            try:
-                wait_read(sock.fileno(), self.cfg.keepalive, StopIteration)
-            finally:
-                self._idle.discard(sock)
+        if self._closed:  # the caller is gone, so its request has no answer
+            return
+        peer, reason = self.transport.get_extra_info("peername"), HTTPStatus(status).phrase
+        self.log.warning("Invalid request from ip=%s: %s", peer[0] if peer else "", reason)
+        super()._send_error_response(status, reason, *headers)
 
-    def handle_exit(self, *signal_and_frame: Any) -> None:
-        """Stop, and wake up the idle connections, so that they end now and do not delay the stop."""
-        super().handle_exit(*signal_and_frame)
-        for sock in self._idle:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RD)  # a request that has already arrived is still answered
+
+gasgi.ASGIProtocol = Connection
 
 
 class DelayedStop:
@@ -95,11 +119,17 @@ class DelayedStop:
     def __init__(self, worker: Any, seconds: float) -> None:
         self._worker, self._seconds = worker, seconds
         self._has_begun = False
-        signal.signal(signal.SIGTERM, self._begin)
+        worker.loop.add_signal_handler(signal.SIGTERM, self._begin)
 
-    def _begin(self, *signal_and_frame: Any) -> None:
+    def _begin(self) -> None:
         self._has_begun = True
-        gevent.spawn_later(self._seconds, self._worker.handle_exit, *signal_and_frame)
+        loop: asyncio.AbstractEventLoop = self._worker.loop
+        loop.call_later(self._seconds, self._worker.handle_exit_signal)
+        loop.call_later(self._seconds + MAX_IDLE_SECONDS, self._close_idle)
+
+    def _close_idle(self) -> None:
+        for connection in [*Connection.open]:
+            connection.close_if_idle()
 
     def is_draining(self) -> bool:
         """Return whether the gateway process is stopping."""
@@ -107,5 +137,5 @@ class DelayedStop:
 
 
 def loaded_app(worker: Any) -> Any:
-    """Return the WSGI app that a gunicorn worker has loaded."""
-    return worker.wsgi
+    """Return the ASGI application that a gunicorn worker has loaded."""
+    return worker.asgi

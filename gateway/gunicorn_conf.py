@@ -8,7 +8,7 @@ import sys
 import tempfile
 from typing import Any
 
-from gateway.gunicorn_compat import DelayedStop, GatewayWorker, cache_settings, loaded_app, remove_quotes
+from gateway.gunicorn_compat import DelayedStop, cache_settings, loaded_app
 from gateway.startup_checks import check
 from shared.cores import available_cores
 from shared.settings import Settings, SettingsError
@@ -32,10 +32,10 @@ MAX_PROCESSES = 8
 # The model needs cores too. On 2 cores, one process answered 967 requests per second, and two processes 779.
 workers = _settings.gateway_processes or min(max(available_cores() // 2, 1), MAX_PROCESSES)
 
-# With gevent, each waiting request needs only a greenlet, which is cheaper than a thread (docs/decisions.md).
-worker_class = GatewayWorker
+# gunicorn's own ASGI worker. Its event loop needs less CPU time with uvloop (docs/decisions.md).
+worker_class, asgi_loop, asgi_lifespan = "asgi", "uvloop", "off"
 # Maximum number of connections of one process: one connection for each place in the interactive queue, plus
-# 4,096 other connections. At the maximum, a new connection must wait until another connection is closed.
+# 4,096 other connections. At the maximum, a new connection is closed at once.
 worker_connections = _settings.queue_size + 4096
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _wanted = worker_connections + 512
@@ -47,6 +47,8 @@ if _soft != resource.RLIM_INFINITY and _soft < _wanted:  # each connection needs
 # A stopping process finishes the requests that it has accepted. Each request ends within REQUEST_TIMEOUT.
 graceful_timeout = int(_settings.request_timeout + _settings.server_drain_seconds) + 5
 timeout = 60
+# A request of a caller that is gone is finished as well, so that it is counted and logged.
+asgi_disconnect_grace_period = graceful_timeout
 keepalive = _settings.keep_alive_seconds
 
 limit_request_line = 8190
@@ -59,11 +61,6 @@ loglevel = "warning"
 GARBAGE_THRESHOLD = 20_000
 """Number of new Python objects after which Python's garbage collector runs. With Python's default of
 700, the collector would examine the objects of waiting requests again and again."""
-
-
-def on_starting(server: Any) -> None:
-    """Keep parts of requests out of gunicorn's log, because a malformed header may contain an API key."""
-    server.log.error_log.addFilter(remove_quotes)
 
 
 def when_ready(server: Any) -> None:
@@ -97,7 +94,7 @@ def post_worker_init(worker: Any) -> None:
     """Set up a new gateway process: reduce its CPU time per request, and delay its stop after SIGTERM."""
     reduce_overhead(worker.cfg)
     stop = DelayedStop(worker, _settings.server_drain_seconds)
-    loaded_app(worker).extensions["classification"].draining = stop.is_draining
+    loaded_app(worker).resources.draining = stop.is_draining
 
 
 def on_exit(server: Any) -> None:

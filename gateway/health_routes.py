@@ -9,13 +9,12 @@ from flask import Blueprint
 
 from gateway.problem import Problem, no_worker
 from gateway.resources import resources
-from gateway.route_policy import policy
+from gateway.route_policy import route
 
 bp = Blueprint("health", __name__, url_prefix="/health")
 
 
-@bp.get("/live")
-@policy(public=True, limited=False, quiet=True)
+@route(bp, "/live", public=True, limited=False, quiet=True)
 def live() -> dict[str, str]:
     """Report that this gateway process runs.
 
@@ -24,8 +23,7 @@ def live() -> dict[str, str]:
     return {"status": "stopping" if resources().draining() else "live"}
 
 
-@bp.get("/ready")
-@policy(public=True, limited=False, quiet=True)
+@route(bp, "/ready", public=True, limited=False, quiet=True)
 def ready() -> dict[str, object]:
     """Report whether the service can classify images.
 

@@ -6,6 +6,7 @@ from flask import Blueprint
 
 from gateway.problem import no_worker
 from gateway.resources import resources
+from gateway.route_policy import route
 from shared.queue.messages import Served
 from shared.version import version
 
@@ -19,13 +20,13 @@ def _served() -> Served:
     return served
 
 
-@bp.get("/classes")
+@route(bp, "/classes")
 def classes() -> list[str]:
     """Return the class names in the order of the model's outputs."""
     return list(_served().model["classes"])
 
 
-@bp.route("/cfg", methods=["GET", "POST"])
+@route(bp, "/cfg", ["GET", "POST"])
 def cfg() -> dict[str, Any]:
     """Return the model's input size and the settings that affect answers.
 

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from gateway.queue_metrics import QueueMetricsCollector, QueueSnapshot
 from gateway.resources import Resources, resources
-from gateway.route_policy import policy
+from gateway.route_policy import route
 
 bp = Blueprint("metrics", __name__)
 logger = logging.getLogger(__name__)
@@ -20,8 +20,7 @@ MAX_REDIS_SECONDS = 3.0
 s, and would then get no metrics."""
 
 
-@bp.get("/metrics")
-@policy(quiet=True)
+@route(bp, "/metrics", quiet=True)
 def metrics() -> Response:
     """Return the metrics in the caller's preferred format.
 
@@ -44,7 +43,7 @@ def _queue_snapshot(shared: Resources) -> QueueSnapshot | None:
         except RedisError as error:
             logger.warning("no queue metrics read from Redis: %s", error)
 
-    # If Redis hangs, the Redis client's timeouts end this thread (under gevent, this greenlet).
+    # If Redis hangs, the Redis client's timeouts end this thread.
     thread = threading.Thread(target=read, name="queue-metrics", daemon=True)
     thread.start()
     thread.join(MAX_REDIS_SECONDS)

@@ -5,15 +5,15 @@ import re
 from collections.abc import Sequence
 from secrets import token_hex
 
-from flask import Response, jsonify, request
-
 from gateway.problem import Problem, field_problem
-from gateway.request import current_request
-from gateway.resources import Resources, resources
+from gateway.request import Request
+from gateway.resources import Resources
+from gateway.response import Response, json_response
 from gateway.upload.form import Form
 from shared.job import Options
 from shared.queue.messages import NewJob, Repeatable
 from shared.queue.wire import digest
+from shared.settings import Settings
 from shared.webhook import Forbidden, check_url
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -21,26 +21,33 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _CACHE_STATUS = {"hit": "hit", "collapsed": "fwd=miss; collapsed", "stored": "fwd=miss; stored"}
 
 
-def new_job(
-    shared: Resources, image: bytes, options: Options, *, reply_to: str = "", webhook: str = ""
+async def new_job(
+    shared: Resources,
+    request: Request,
+    image: bytes,
+    options: Options,
+    *,
+    reply_to: str = "",
+    webhook: str = "",
 ) -> NewJob:
-    """Return a new job that belongs to the current request's caller."""
-    current = current_request()
+    """Return a new job that belongs to the request's caller."""
     # Equal jobs of a caller have the same digest. The result cache ignores a job without a digest.
-    served = shared.served() if shared.settings.result_cache_ttl else None
+    served = await shared.served_soon() if shared.settings.result_cache_ttl else None
     return NewJob(
         id=token_hex(16),
         image=image,
         options=options,
-        request_id=current.id,
+        request_id=request.id,
         reply_to=reply_to,
-        owner=current.owner,
+        owner=request.owner,
         webhook=webhook,
-        digest=digest(image, options, served.model, current.owner) if served else "",
+        digest=digest(image, options, served.model, request.owner) if served else "",
     )
 
 
-def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repeatable | None:
+def repeatable(
+    request: Request, images: Sequence[bytes], options: Options, webhook: str
+) -> Repeatable | None:
     """Return a hash of the header `Idempotency-Key` and a hash of the form.
 
     Return None if the request has no header `Idempotency-Key`.
@@ -49,7 +56,7 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
         Problem: the idempotency key is empty, is too long, or contains a character that is not printable
             ASCII.
     """
-    key = request.headers.get("Idempotency-Key")
+    key = request.headers.get("idempotency-key")
     if key is None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(key):
@@ -62,14 +69,13 @@ def repeatable(images: Sequence[bytes], options: Options, webhook: str) -> Repea
     return Repeatable(hashlib.sha256(key.encode()).hexdigest(), body.hexdigest())
 
 
-def webhook_url(form: Form) -> str:
+def webhook_url(form: Form, settings: Settings) -> str:
     """Return the webhook's URL from the form, or an empty text if the form has no field `webhook`.
 
     Raises:
         Problem: the field `webhook` is not a URL to which webhooks may be sent.
     """
     url = form.fields.get("webhook", [""])[0].strip()
-    settings = resources().settings
     if not url:
         return ""
     if not settings.webhook_secret:
@@ -89,10 +95,8 @@ def accepted(ids: Sequence[str], statuses: Sequence[str]) -> Response:
         {"id": job_id, "status": status, "href": f"/jobs/{job_id}"}
         for job_id, status in zip(ids, statuses, strict=True)
     ]
-    response = jsonify({"jobs": jobs})
-    response.status_code = 202
-    response.headers["Location"] = f"/jobs/{ids[0]}" if len(ids) == 1 else f"/jobs?ids={','.join(ids)}"
-    return response
+    location = f"/jobs/{ids[0]}" if len(ids) == 1 else f"/jobs?ids={','.join(ids)}"
+    return json_response({"jobs": jobs}, 202, {"Location": location})
 
 
 def cache_status(outcome: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, abort, send_from_directory
 
-from gateway.route_policy import policy
+from gateway.route_policy import route
 
 bp = Blueprint("page", __name__)
 
@@ -18,8 +18,7 @@ FILES = tuple(sorted(path.name for path in _FOLDER.iterdir() if path.name != "in
 """Names of the files that the web page at `/` loads."""
 
 
-@bp.get("/")
-@policy(public=True, limited=False)
+@route(bp, "/", public=True, limited=False)
 def page() -> Response:
     """Return the web page.
 
@@ -28,8 +27,7 @@ def page() -> Response:
     return send_from_directory(_FOLDER, "index.html")
 
 
-@bp.get("/page/<file>")
-@policy(public=True, limited=False)
+@route(bp, "/page/<file>", public=True, limited=False)
 def page_file(file: str) -> Response:
     """Return a script, the style sheet or the icon of the web page."""
     if file not in FILES:

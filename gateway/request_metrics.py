@@ -10,7 +10,6 @@ import os
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from werkzeug.routing import Rule
 
 from shared.metric_names import HTTP_REQUESTS, HTTP_SECONDS
 
@@ -36,9 +35,12 @@ class RequestMetrics:
         self._answered = Counter(*HTTP_REQUESTS, (*labels, "status"), registry=self._registry)
         self._seconds = Histogram(*HTTP_SECONDS, labels, registry=self._registry, buckets=BUCKETS)
 
-    def count(self, method: str, rule: Rule | None, status: int, seconds: float) -> None:
-        """Count a request under its route's template (such as /jobs/<job_id>) instead of its path."""
-        method, route = method if method in METHODS else "other", rule.rule if rule else NO_ROUTE
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request under its route's template (such as /jobs/<job_id>) instead of its path.
+
+        The template of an unknown path is empty.
+        """
+        method, route = method if method in METHODS else "other", route or NO_ROUTE
         self._answered.labels(method, route, status).inc()
         self._seconds.labels(method, route).observe(seconds)
 

@@ -1,10 +1,13 @@
 """The policy of each route: who may call it, and whether its requests are counted and logged.
 
-The policy is declared at the route, with the decorator `policy`.
+The policy is declared at the route.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
 from typing import Any, NamedTuple, TypeVar
+
+from flask import Blueprint
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -21,18 +24,33 @@ class Policy(NamedTuple):
     use up its user's limit."""
     quiet: bool = False
     """A quiet route receives requests every few seconds, so its requests are logged at level DEBUG."""
+    on_loop: bool = False
+    """The route's view is a coroutine function, so the view runs on the event loop instead of in a thread."""
 
 
-def policy(*, public: bool = False, limited: bool = True, quiet: bool = False) -> Callable[[View], View]:
-    """Return a decorator that declares the policy of a view's route."""
+def route(
+    bp: Blueprint,
+    rule: str,
+    methods: Sequence[str] = ("GET",),
+    *,
+    public: bool = False,
+    limited: bool = True,
+    quiet: bool = False,
+) -> Callable[[View], View]:
+    """Return a decorator that adds a view's route to a blueprint, and declares the route's policy.
 
-    def declare(view: View) -> View:
-        vars(view)["policy"] = Policy(public, limited, quiet)
+    The view is a view of Flask, or a coroutine function that `gateway.front` calls.
+    """
+
+    def add(view: View) -> View:
+        vars(view)["policy"] = Policy(public, limited, quiet, iscoroutinefunction(view))
+        bp.add_url_rule(rule, view_func=view, methods=methods)
         return view
 
-    return declare
+    return add
 
 
-def policy_of(view: Callable[..., Any] | None) -> Policy:
-    """Return the policy that a view declares, or the default policy."""
-    return vars(view).get("policy", Policy()) if view else Policy()
+def policy_of(view: Callable[..., Any]) -> Policy:
+    """Return the policy that a view's route declares."""
+    declared: Policy = vars(view).get("policy", Policy())
+    return declared

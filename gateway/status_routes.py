@@ -10,7 +10,7 @@ from flask import Blueprint
 
 from gateway.queue_metrics import histogram_counts
 from gateway.resources import resources
-from gateway.route_policy import policy
+from gateway.route_policy import route
 from shared.metric_names import ANSWER, BATCH_INPUTS
 from shared.queue import INTERACTIVE
 from shared.worker_counts import SUM
@@ -18,8 +18,7 @@ from shared.worker_counts import SUM
 bp = Blueprint("status", __name__)
 
 
-@bp.get("/status")
-@policy(limited=False, quiet=True)
+@route(bp, "/status", limited=False, quiet=True)
 def status() -> dict[str, object]:
     """Return the state of workers and queues.
 

@@ -1,7 +1,7 @@
 """Parses `REDIS_URL`, the address of one Redis server or of the Sentinels that know the current master.
 
-This module must not import redis-py. Redis-py imports the module ssl, which must not be imported before
-gevent patches ssl. Gunicorn reads the settings before gevent patches ssl.
+This module must not import redis-py. All programs read the settings, also gunicorn's first process and the
+command line, which need neither redis-py nor its memory.
 """
 
 import re

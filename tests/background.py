@@ -1,12 +1,15 @@
-"""Starts the gateway's waiting calls without waiting for their results."""
+"""Runs coroutines of the gateway on an event loop in the background."""
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any
 
-_pool = ThreadPoolExecutor(64)
+LOOP = asyncio.new_event_loop()
+threading.Thread(target=LOOP.run_forever, daemon=True).start()
 
 
-def begin(call: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
-    """Start a call, and return its future result."""
-    return _pool.submit(call, *arguments, **options)
+def begin(call: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any, **options: Any) -> Future[Any]:
+    """Start a coroutine, and return its future result."""
+    return asyncio.run_coroutine_threadsafe(call(*arguments, **options), LOOP)

@@ -14,7 +14,7 @@ import demo
 from shared.version import version
 from tests.e2e.test_classify import DIGITS, best, digit_class
 from tests.e2e.test_faults import slow_model
-from tests.stack import Stack, eventually
+from tests.stack import Stack, eventually, responds
 
 __all__ = ["slow_model"]  # a fixture
 IMAGE = demo.SAMPLES / "siete.jpg"
@@ -157,5 +157,17 @@ def test_a_stopping_gateway_is_not_ready_and_answers_accepted_requests(
             )
             assert [each.result().status_code for each in answers] == [200] * 64
         assert stack.gateway.wait(20) == 0
+    finally:
+        stack.close()
+
+
+def test_an_idle_connection_delays_a_stop_for_some_seconds_only() -> None:
+    stack = Stack(GUNICORN_CMD_ARGS="--keep-alive 75")
+    try:
+        eventually(lambda: responds(f"{stack.url}/health/live"), 20, "the gateway is up")
+        with requests.Session() as session:
+            assert session.get(f"{stack.url}/health/live", timeout=10).status_code == 200
+            stack.gateway.send_signal(signal.SIGTERM)
+            assert stack.gateway.wait(20) == 0
     finally:
         stack.close()

@@ -95,6 +95,27 @@ def test_a_slow_form_is_answered(port: int) -> None:
     assert b"Digitus septem albus" in found.partition(b"\r\n\r\n")[2]
 
 
+def test_a_refused_body_that_arrives_late_keeps_the_connection(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+            time.sleep(0.1)
+            connection.sendall(b"body")
+            received = b""
+            while b"\r\n\r\n" not in received or not received.endswith(b"\n"):
+                received += connection.recv(4096)
+            assert received.startswith(b"HTTP/1.1 415 ") and b"Connection: keep-alive" in received
+
+
+def test_a_caller_that_sends_a_long_refused_body_receives_the_answer(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 99000000\r\n\r\n")
+        for _ in range(15):  # the answer is sent after half a second
+            connection.sendall(bytes(100_000))
+            time.sleep(0.1)
+        assert b"HTTP/1.1 415 " in answer(connection)
+
+
 def test_the_default_gateway_has_a_grace_of_half_a_minute(stack: Stack) -> None:
     with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(FORM) + FORM[:9])
@@ -102,6 +123,23 @@ def test_the_default_gateway_has_a_grace_of_half_a_minute(stack: Stack) -> None:
         connection.sendall(FORM[9:])
         assert answer(connection).startswith(b"HTTP/1.1 200 ")
     assert best(stack.classify(IMAGE).json()) == ["Digitus septem albus"]
+
+
+def test_connections_above_the_maximum_are_closed_and_others_are_served(stack: Stack) -> None:
+    port = free_port()
+    few = {"SERVER_PORT": str(port), "GUNICORN_CMD_ARGS": "--worker-connections 8"}
+    stack.start_gunicorn("few-connections", "gateway.app", **few)
+    eventually(lambda: responds(f"http://127.0.0.1:{port}/health/live"), 30, "the gateway is live")
+    time.sleep(0.5)  # the gateway has noticed that the last connection is closed
+    with contextlib.ExitStack() as opened:
+        kept = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(8)
+        ]
+        time.sleep(0.2)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            assert answer(connection) == b""
+        kept[0].sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer(kept[0]).startswith(b"HTTP/1.1 200 ")
 
 
 def test_hundreds_of_uploads_at_a_byte_per_second_block_no_other_request(stack: Stack) -> None:

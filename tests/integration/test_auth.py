@@ -6,12 +6,12 @@ import json
 import logging
 
 import pytest
-from flask.testing import FlaskClient
 from redis import Redis
 
 from shared.api_keys import parse_keys
 from shared.logs import JsonFormatter
 from shared.queue.messages import Reply
+from tests.asgi_client import AsgiClient
 from tests.bad_input import encoded
 from tests.integration.test_gateway import RESULT, make, post, worker
 
@@ -19,7 +19,7 @@ KEY, OTHER = "0123456789abcdef", "token/68+with~signs=="
 HASH = parse_keys([KEY], "key")[0].digest.hex()
 
 
-def guarded(redis: Redis, *entries: str, **settings: object) -> FlaskClient:
+def guarded(redis: Redis, *entries: str, **settings: object) -> AsgiClient:
     return make(redis, api_keys=parse_keys([*entries] or [f"phone:{KEY}"], "key"), **settings)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from flask.testing import FlaskClient
 from redis import Redis
 from rq.suspension import resume, suspend
 
@@ -19,6 +18,7 @@ from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Reply, Settlement, WorkerStatus
 from shared.redis_connection import connect
 from shared.settings import Settings
+from tests.asgi_client import AsgiClient
 from tests.bad_input import encoded
 from tests.job_queue import JobQueue
 
@@ -47,13 +47,13 @@ RESULT = {
 }
 
 
-def make(redis: Redis, **settings: object) -> FlaskClient:
+def make(redis: Redis, **settings: object) -> AsgiClient:
     """A client of an app on that server, for which a worker seems to be alive."""
     values = Settings(**{"job_lease": 30.0, "request_timeout": 5.0, **settings})  # type: ignore[arg-type]
     queue = JobQueue(redis, values)
     redis.sadd("rq:workers:interactive", "rq:worker:w1")
     queue.fleet.publish("w1", MODEL, WorkerStatus(2.0, 32, 0.0, ("gpu", "NVIDIA H200")))
-    return create_app(values, queue).test_client()
+    return AsgiClient(create_app(values, queue))
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def worker(redis: Redis, *replies: Reply) -> Iterator[list[object]]:
     thread.join(10)
 
 
-def post(client: FlaskClient, headers: dict[str, str] | None = None, **form: str):
+def post(client: AsgiClient, headers: dict[str, str] | None = None, **form: str):
     import io
 
     return client.post("/classify", data={"blob": (io.BytesIO(encoded()), "p.jpg"), **form}, headers=headers)
@@ -154,7 +154,7 @@ def test_redis_out_of_memory_is_503_and_nothing_is_half_written(redis: Redis) ->
 
 def test_an_unreachable_redis_is_503_on_every_path_except_live() -> None:
     away = connect("unix:///nowhere/redis.sock", retries=0)
-    client = create_app(Settings(), JobQueue(away, Settings())).test_client()
+    client = AsgiClient(create_app(Settings(), JobQueue(away, Settings())))
     statuses = [
         client.get(path).status_code for path in ("/classes", "/cfg", "/health/ready", "/health/live")
     ]
@@ -162,7 +162,7 @@ def test_an_unreachable_redis_is_503_on_every_path_except_live() -> None:
 
 
 def test_no_worker_is_503_with_the_reason(redis: Redis) -> None:
-    client = create_app(Settings(), JobQueue(redis, Settings())).test_client()
+    client = AsgiClient(create_app(Settings(), JobQueue(redis, Settings())))
     for answer in (post(client), client.get("/cfg"), client.get("/health/ready")):
         assert answer.status_code == 503 and "No worker" in answer.json["detail"]
         assert int(answer.headers["Retry-After"]) >= 1
@@ -218,6 +218,11 @@ def test_each_warning_of_the_workers_is_shown_once(redis: Redis) -> None:
 def test_a_valid_request_id_is_kept_and_any_other_replaced(redis: Redis, given: str) -> None:
     found = make(redis).get("/health/live", headers={"X-Request-Id": given}).headers["X-Request-Id"]
     assert found == given if given == "phone-1.2:x" else len(found) == 32
+
+
+def test_a_path_with_two_slashes_is_redirected(redis: Redis) -> None:
+    answer = make(redis).get("/jobs//x?wait=1")
+    assert answer.status_code == 308 and answer.headers["Location"] == "/jobs/x?wait=1"
 
 
 def test_any_origin_may_call_unless_some_are_named(redis: Redis) -> None:

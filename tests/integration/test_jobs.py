@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis import Redis
 
-from gateway.request import current_request
+from gateway.front import Front
+from shared.api_keys import parse_keys
 from shared.job import JobFailure
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Reply, Settlement
 from shared.settings import Settings
+from tests.asgi_client import AsgiClient
 from tests.bad_input import encoded
 from tests.integration.test_gateway import MODEL, RESULT, make, post, worker
 from tests.job_queue import JobQueue
@@ -224,9 +226,9 @@ def submit_under(client, key: str, count: int = 2, **form: str):
 
 
 def test_fifty_equal_submissions_at_once_make_one_set_of_jobs(redis: Redis) -> None:
-    app = make(redis).application
+    app = make(redis).front
     with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: submit_under(app.test_client(), "one key"), range(50)))
+        answers = list(pool.map(lambda _: submit_under(AsgiClient(app), "one key"), range(50)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.headers["Location"] for answer in answers}) == 1
     assert sum("Idempotency-Replayed" in answer.headers for answer in answers) == 49
@@ -293,12 +295,22 @@ def test_without_the_setting_nothing_is_shared(redis: Redis) -> None:
 # -------------------------------------------------------------------- owners of jobs
 
 
+class CallerClient(AsgiClient):
+    """A client that sends an API key."""
+
+    def __init__(self, application: Front, key: str) -> None:
+        super().__init__(application)
+        self.key = key
+
+    def open(self, *args, headers: dict[str, str] | None = None, **kwargs):
+        return super().open(*args, headers={"X-API-Key": self.key, **(headers or {})}, **kwargs)
+
+
 def test_a_job_is_visible_only_to_its_owner(redis: Redis) -> None:
-    client = make(redis)
-    owner = {"name": "one"}
-    client.application.before_request(lambda: setattr(current_request(), "owner", owner["name"]))
-    (mine,) = submit_under(client, "k", 1).json["jobs"]
-    owner["name"] = "two"
+    keys = {name: name * 6 for name in ("one", "two")}
+    application = make(redis, api_keys=parse_keys([f"{name}:{key}" for name, key in keys.items()], "key"))
+    one, client = (CallerClient(application.front, keys[name]) for name in ("one", "two"))
+    (mine,) = submit_under(one, "k", 1).json["jobs"]
     (other,) = submit_under(client, "k", 1).json["jobs"]
     assert other["id"] != mine["id"]
     assert (
@@ -306,9 +318,8 @@ def test_a_job_is_visible_only_to_its_owner(redis: Redis) -> None:
     )
     both = client.get(f"/jobs?ids={mine['id']},{other['id']}").json["jobs"]
     assert [each["status"] for each in both] == ["unknown", "queued"]
-    owner["name"] = "one"
-    assert client.get(mine["href"]).json["status"] == "queued"
-    assert client.delete(mine["href"]).status_code == 200
+    assert one.get(mine["href"]).json["status"] == "queued"
+    assert one.delete(mine["href"]).status_code == 200
 
 
 # -------------------------------------------------------------------- webhooks

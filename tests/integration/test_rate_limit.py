@@ -4,7 +4,6 @@ import io
 import time
 
 import pytest
-from flask.testing import FlaskClient
 from redis import Redis
 from werkzeug.test import TestResponse
 
@@ -12,6 +11,7 @@ from gateway.app import create_app
 from shared.api_keys import parse_keys
 from shared.redis_connection import connect
 from shared.settings import Settings
+from tests.asgi_client import AsgiClient
 from tests.bad_input import encoded
 from tests.integration.test_gateway import make, post
 from tests.job_queue import JobQueue
@@ -26,16 +26,16 @@ def server(redis: Redis, valkey: Valkey) -> str:
     return valkey.url
 
 
-def limited(redis: Redis, server: str, limit: str, **settings: object) -> FlaskClient:
+def limited(redis: Redis, server: str, limit: str, **settings: object) -> AsgiClient:
     return make(redis, redis_url=server, rate_limit=limit, **settings)
 
 
-def keyed(redis: Redis, server: str, limit: str) -> FlaskClient:
+def keyed(redis: Redis, server: str, limit: str) -> AsgiClient:
     entries = [*(f"{name}:{key}" for name, key in KEYS.items()), f"phone:{NEW_KEY}"]
     return limited(redis, server, limit, api_keys=parse_keys(entries, "key"))
 
 
-def ask(client: FlaskClient, *keys: str) -> list[int]:
+def ask(client: AsgiClient, *keys: str) -> list[int]:
     return [client.get("/classes", headers={"X-API-Key": key}).status_code for key in keys]
 
 
@@ -106,7 +106,7 @@ def test_two_gateways_count_together(redis: Redis, server: str) -> None:
     assert [each.get("/classes").status_code for each in (one, two, one, two)] == [200, 200, 429, 429]
 
 
-def from_(client: FlaskClient, peer: str, forwarded: str = "") -> int:
+def from_(client: AsgiClient, peer: str, forwarded: str = "") -> int:
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     return client.get("/classes", headers=headers, environ_base={"REMOTE_ADDR": peer}).status_code
 
@@ -162,7 +162,7 @@ def test_a_full_queue_keeps_its_own_wait(redis: Redis, server: str) -> None:
 
 def test_an_unreachable_redis_is_503_and_no_request_passes() -> None:
     settings = Settings(redis_url="unix:///nowhere/redis.sock", rate_limit="9/hour")
-    client = create_app(settings, JobQueue(connect("unix:///nowhere/redis.sock"), settings)).test_client()
+    client = AsgiClient(create_app(settings, JobQueue(connect("unix:///nowhere/redis.sock"), settings)))
     answer = client.get("/docs")  # only the count of this request needs Redis
     assert answer.status_code == 503 and "does not answer" in answer.json["detail"]
     assert int(answer.headers["Retry-After"]) >= 1

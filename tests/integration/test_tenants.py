@@ -4,12 +4,12 @@ import io
 import re
 
 import pytest
-from flask.testing import FlaskClient
 from redis import Redis
 
 from shared.queue import BULK, INTERACTIVE
 from shared.queue.messages import Reply, Settlement
 from shared.settings import Settings
+from tests.asgi_client import AsgiClient
 from tests.bad_input import encoded
 from tests.integration.test_auth import guarded
 from tests.integration.test_gateway import RESULT
@@ -20,11 +20,11 @@ ENTRIES = (f"one:{'1' * 16}", f"two:{'2' * 16}")
 
 
 @pytest.fixture
-def client(redis: Redis) -> FlaskClient:
+def client(redis: Redis) -> AsgiClient:
     return guarded(redis, *ENTRIES, result_cache_ttl=60)
 
 
-def submit(client: FlaskClient, who: dict[str, str], **more: str) -> tuple[str, bool]:
+def submit(client: AsgiClient, who: dict[str, str], **more: str) -> tuple[str, bool]:
     """The job's id, and whether the job existed before."""
     form = {"blob": (io.BytesIO(encoded()), "p.jpg")}
     answer = client.post("/jobs", data=form, headers=who | more)
@@ -40,7 +40,7 @@ def run(redis: Redis) -> int:
     return len(claims)
 
 
-def test_an_id_has_128_random_bits(client: FlaskClient) -> None:
+def test_an_id_has_128_random_bits(client: AsgiClient) -> None:
     ids = [submit(client, ONE)[0] for _ in range(50)]
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
     for place in range(32):
@@ -49,7 +49,7 @@ def test_an_id_has_128_random_bits(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("has_ended", [False, True])
 def test_another_callers_job_looks_like_a_job_that_never_existed(
-    redis: Redis, client: FlaskClient, has_ended: bool
+    redis: Redis, client: AsgiClient, has_ended: bool
 ) -> None:
     job, _ = submit(client, ONE)
     if has_ended:
@@ -71,20 +71,20 @@ def test_another_callers_job_looks_like_a_job_that_never_existed(
     assert client.get(f"/jobs/{job}", headers=ONE).json["status"] == status
 
 
-def test_a_wait_for_another_callers_job_does_not_end_with_it(redis: Redis, client: FlaskClient) -> None:
+def test_a_wait_for_another_callers_job_does_not_end_with_it(redis: Redis, client: AsgiClient) -> None:
     job, _ = submit(client, ONE)
     client.get(f"/jobs?ids={job}&wait=0.1", headers=TWO)
     assert not redis.hget(f"rq:job:{job}", "reply_to"), "its end would be sent to the other's request"
 
 
-def test_jobs_are_not_listed(client: FlaskClient) -> None:
+def test_jobs_are_not_listed(client: AsgiClient) -> None:
     job, _ = submit(client, ONE)
     for path in ("/jobs", "/jobs/", "/jobs?ids=", "/jobs?ids=*", "/jobs/*", "/metrics", "/cfg", "/"):
         for who in (ONE, TWO):
             assert job not in client.get(path, headers=who).text, path
 
 
-def test_each_caller_has_its_own_idempotency_keys(client: FlaskClient) -> None:
+def test_each_caller_has_its_own_idempotency_keys(client: AsgiClient) -> None:
     same = {"Idempotency-Key": "monday"}
     first, again = submit(client, ONE, **same), submit(client, ONE, **same)
     other = submit(client, TWO, **same)
@@ -92,7 +92,7 @@ def test_each_caller_has_its_own_idempotency_keys(client: FlaskClient) -> None:
     assert not other[1] and other[0] != first[0]
 
 
-def test_a_stored_answer_belongs_to_its_caller(redis: Redis, client: FlaskClient) -> None:
+def test_a_stored_answer_belongs_to_its_caller(redis: Redis, client: AsgiClient) -> None:
     """Otherwise `Cache-Status` and the speed would reveal that another caller has sent this image."""
     submit(client, ONE)
     submit(client, TWO)

@@ -193,7 +193,7 @@ def test_a_stopping_gateway_accepts_requests_until_the_proxy_notices() -> None:
     client = client_of(Queue())
     (wanted,) = re.findall(r"http-check expect string '(.+)'", proxy)
     assert wanted in client.get("/health/live").text
-    client.application.extensions["classification"].draining = lambda: True
+    client.front.resources.draining = lambda: True
     assert wanted not in client.get("/health/live").text
 
 

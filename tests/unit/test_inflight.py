@@ -51,9 +51,9 @@ def submit(commands: Commands) -> Submit:
     inflight = InFlight(cast(JobQueue, commands), "here")
 
     def run(name: str) -> Future[Reply]:
-        before, made = inflight._unsent.qsize(), len(commands.made)
+        before, made = len(inflight._unsent), len(commands.made)
         future = begin(inflight.run, NewJob(name, b"image", Options()), 10.0)
-        while inflight._unsent.qsize() == before and len(commands.made) == made:
+        while len(inflight._unsent) == before and len(commands.made) == made:
             time.sleep(0.001)
         return future
 

@@ -18,6 +18,7 @@ from shared.queue.fleet import Fleet
 from shared.queue.messages import Served, WorkerDevice
 from shared.settings import Settings
 from shared.worker_counts import Count, QueueMetrics
+from tests.asgi_client import AsgiClient
 from tests.job_queue import JobQueue
 from tests.metrics import read
 from tests.unit.test_next_batch import prepared
@@ -45,7 +46,7 @@ class Queue(JobQueue):
 
 
 def client_of(queue: JobQueue):
-    return create_app(Settings(), queue).test_client()
+    return AsgiClient(create_app(Settings(), queue))
 
 
 def test_requests_are_counted_by_method_route_and_status() -> None:

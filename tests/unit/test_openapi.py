@@ -55,7 +55,7 @@ def test_the_document_has_every_route_and_no_other() -> None:
     queue = JobQueue(connect("unix:///nowhere/redis.sock", retries=0), Settings())
     served = {
         f"{method} {str(rule).replace('<', '{').replace('>', '}')}"
-        for rule in create_app(Settings(), queue).url_map.iter_rules()
+        for rule in create_app(Settings(), queue).routes.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert set(operations()) == served

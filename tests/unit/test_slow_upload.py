@@ -1,46 +1,63 @@
-"""The sizes of the reads of an upload; tests/e2e/test_slow_clients.py checks the times."""
+"""The minimum speed of an upload; tests/e2e/test_slow_clients.py checks it with real connections."""
 
-import io
+from collections.abc import Iterator
 
 import pytest
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from gateway.upload import slow_upload
-from gateway.upload.slow_upload import GRACE_SECONDS, MAX_CHUNK_BYTES, MIN_BYTES_PER_SECOND, UploadStream
+from gateway.upload.slow_upload import GRACE_SECONDS, MIN_BYTES_PER_SECOND, UploadStream
+from tests.background import begin
 
 
-class RecordingBody(io.BytesIO):
-    """A body that records the sizes of its reads."""
+class Chunks:
+    """A body that arrives in chunks, at a speed that moves a clock."""
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.sizes: list[int] = []
+    def __init__(self, clock: list[float], sizes: list[int], speed: float) -> None:
+        self.clock, self.left, self.speed = clock, sizes, speed
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.sizes.append(size or 0)
-        return super().read(size)
+    async def receive(self) -> dict[str, object]:
+        size = self.left.pop(0)
+        self.clock[0] += size / self.speed
+        return {"type": "http.request", "body": bytes(size), "more_body": bool(self.left)}
 
 
 @pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     clock = [1000.0]
     monkeypatch.setattr(slow_upload.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(slow_upload.monkey, "is_module_patched", lambda name: True)
-    return clock
+    yield clock
+    monkeypatch.undo()
 
 
-def test_a_fast_upload_is_soon_read_in_large_chunks(now: list[float]) -> None:
-    body = RecordingBody(bytes(4_000_000))
-    stream = UploadStream(body, 5_000_000)
-    while stream.read(MAX_CHUNK_BYTES):
-        now[0] += 0.001
-    assert body.sizes[0] <= GRACE_SECONDS * MIN_BYTES_PER_SECOND / 2
-    assert max(body.sizes) == MAX_CHUNK_BYTES and len(body.sizes) < 40
+async def whole(stream: UploadStream) -> int:
+    size = 0
+    while data := await stream.read(65_536):
+        size += len(data)
+    return size
 
 
-def test_a_slow_upload_is_read_in_sizes_that_can_arrive_in_time(now: list[float]) -> None:
-    body = RecordingBody(bytes(200_000))
-    stream = UploadStream(body, 200_000)
-    while data := stream.read(MAX_CHUNK_BYTES):
-        left = GRACE_SECONDS + (body.tell() - len(data)) / MIN_BYTES_PER_SECOND - (now[0] - 1000)
-        assert body.sizes[-1] / MIN_BYTES_PER_SECOND <= left
-        now[0] += len(data) / MIN_BYTES_PER_SECOND
+def test_an_upload_at_the_minimum_speed_is_read_to_its_end(now: list[float]) -> None:
+    body = Chunks(now, [1000] * 200, MIN_BYTES_PER_SECOND)
+    assert begin(whole, UploadStream(body.receive, 200_000)).result(10) == 200_000
+    assert now[0] > 1000 + GRACE_SECONDS
+
+
+def test_a_slower_upload_is_refused_after_the_grace(now: list[float]) -> None:
+    body = Chunks(now, [100] * 2000, MIN_BYTES_PER_SECOND / 2)
+    refusal = begin(whole, UploadStream(body.receive, 200_000)).exception(10)
+    assert isinstance(refusal, RequestTimeout)
+    assert GRACE_SECONDS < now[0] - 1000 < 2 * GRACE_SECONDS + 1
+    assert "bytes in" in refusal.description and "faster connection" in refusal.description
+
+
+def test_a_body_without_a_declared_size_is_read_up_to_the_maximum(now: list[float]) -> None:
+    body = Chunks(now, [1000] * 3, 1e6)
+    assert isinstance(begin(whole, UploadStream(body.receive, 2999)).exception(10), RequestEntityTooLarge)
+
+
+def test_the_body_of_a_caller_that_is_gone_ends(now: list[float]) -> None:
+    async def receive() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    assert begin(whole, UploadStream(receive, 10)).result(10) == 0

@@ -6,6 +6,7 @@ from gateway.app import create_app
 from shared.metric_names import ANSWER
 from shared.queue.messages import Served
 from shared.settings import Settings
+from tests.asgi_client import AsgiClient
 from tests.unit.test_metrics import Away, Queue, client_of
 
 
@@ -43,7 +44,7 @@ def test_before_the_first_job_all_counts_are_zero() -> None:
 
 
 def test_without_redis_the_status_is_503_and_the_page_is_served() -> None:
-    client = create_app(Settings(), Away()).test_client()
+    client = AsgiClient(create_app(Settings(), Away()))
     answer = client.get("/status")
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
     assert client.get("/").status_code == 200

@@ -2,17 +2,19 @@
 
 import contextlib
 import io
+from typing import Any
 
 import pytest
 import werkzeug
-from flask import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.problem import Problem
+from gateway.request import Request
 from gateway.upload.form import Form, read_form
 from gateway.upload.sizes import MAX_OTHER_BYTES, MAX_OTHER_PARTS
 from shared.settings import Settings
+from tests.background import begin
 
 NAMES = st.text(st.characters(categories=["L", "N"], include_characters=" _-."), min_size=1, max_size=20)
 PARTS = st.lists(st.tuples(NAMES, st.none() | NAMES, st.binary(max_size=200)), max_size=6)
@@ -28,21 +30,36 @@ def body(parts: list[tuple[str, str | None, bytes]]) -> bytes:
     return made + b"--x--\r\n"
 
 
-def request(data: bytes, kind: str = "multipart/form-data; boundary=x", **more: str) -> Request:
-    return Request(
-        {"wsgi.input": io.BytesIO(data), "CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(data)), **more}
-    )
+def environ(data: bytes, **more: str) -> dict[str, Any]:
+    kind = {"CONTENT_TYPE": "multipart/form-data; boundary=x", "CONTENT_LENGTH": str(len(data))}
+    return {"wsgi.input": io.BytesIO(data), **kind, **more}
+
+
+def read(data: bytes, images: int = 10, **more: str) -> Form:
+    """Read a form; a header with an empty value is not sent."""
+    scope = {"method": "POST", "path": "/", "headers": []}
+    for name, value in environ(data, **more).items():
+        if value and name.startswith("CONTENT_"):
+            scope["headers"].append((name.lower().replace("_", "-").encode(), value.encode()))
+    chunks = [data[start : start + 65_536] for start in range(0, len(data), 65_536)] or [b""]
+
+    async def receive() -> dict[str, Any]:
+        chunk = chunks.pop(0)
+        return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
+
+    result: Form = begin(read_form, Request(scope, receive), Settings(), images).result(60)
+    return result
 
 
 def parse(data: bytes, images: int = 10) -> Form:
-    return read_form(request(data), Settings(), images)
+    return read(data, images)
 
 
 @given(PARTS)
 def test_forms_are_read_as_werkzeug_reads_them(parts: list[tuple[str, str | None, bytes]]) -> None:
     texts = [(name, file, data if file is not None else data.hex().encode()) for name, file, data in parts]
     data = body([(name, file, each.replace(b"--x", b"")) for name, file, each in texts])
-    form, theirs = parse(data), werkzeug.Request(request(data).environ)
+    form, theirs = parse(data), werkzeug.Request(environ(data))
     assert form.fields == dict(theirs.form.lists())
     assert form.files == {name: [each.read() for each in files] for name, files in theirs.files.lists()}
 
@@ -57,7 +74,7 @@ def test_any_bytes_are_a_form_or_a_problem(data: bytes) -> None:
 def refused(data: bytes, images: int = 10, **more: str) -> str:
     """The status and detail with which a form is refused."""
     with pytest.raises(Problem) as problem:
-        read_form(request(data, **more), Settings(), images)
+        read(data, images, **more)
     return f"{problem.value.status} {problem.value.detail}"
 
 
@@ -76,13 +93,10 @@ def test_too_many_or_too_large_fields_are_refused(parts: list[tuple[str, None, b
 
 def test_a_body_without_a_length_is_read_up_to_the_maximum() -> None:
     whole = body([("blob", "a", bytes(Settings().max_upload_bytes))])
-    chunked = request(whole)
-    del chunked.environ["CONTENT_LENGTH"]
-    assert len(read_form(chunked, Settings(), 1).files["blob"][0]) == Settings().max_upload_bytes
-    chunked = request(bytes(MAX_OTHER_BYTES) + whole)  # bytes before the first boundary belong to no part
-    del chunked.environ["CONTENT_LENGTH"]
+    assert len(read(whole, 1, CONTENT_LENGTH="").files["blob"][0]) == Settings().max_upload_bytes
+    longer = bytes(MAX_OTHER_BYTES) + whole  # bytes before the first boundary belong to no part
     with pytest.raises(Problem, match="20971520 bytes"):
-        read_form(chunked, Settings(), 1)
+        read(longer, 1, CONTENT_LENGTH="")
     assert "20971520 bytes" in refused(whole[:1000], images=1, CONTENT_LENGTH=str(10**9))
 
 

@@ -1,18 +1,19 @@
 """A line with the Content-Type, then the body: the result is a form or an error for the caller."""
 
 import contextlib
-import io
+from asyncio import Runner
 
-from flask import Request
 from werkzeug.exceptions import HTTPException
 
 from gateway.problem import Problem
+from gateway.request import Request
 from gateway.upload.fields import read_uploads
 from gateway.upload.form import read_form
 from gateway.upload.sizes import max_images
 from shared.settings import Settings
 from tests.bad_input import encoded
 
+RUNNER = Runner()
 SETTINGS = Settings(max_upload_bytes=2048, max_jobs_per_request=4, max_image_pixels=1_000_000)
 
 
@@ -46,18 +47,15 @@ WORDS = [
 
 def run(data: bytes) -> None:
     kind, _, body = data.partition(b"\n")
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": "/jobs",
-        "CONTENT_TYPE": kind.decode("latin-1"),
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.url_scheme": "http",
-        "SERVER_NAME": "x",
-        "SERVER_PORT": "80",
-    }
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+    chunks = [body[:100], body[100:]]
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+    request = Request({"method": "POST", "path": "/jobs", "headers": headers}, receive)
     with contextlib.suppress(Problem, HTTPException):
-        form = read_form(Request(environ), SETTINGS, max_images(SETTINGS))
+        form = RUNNER.run(read_form(request, SETTINGS, max_images(SETTINGS)))
         images, options = read_uploads(form, SETTINGS)
         assert 1 <= len(images) <= 4 and all(0 < len(each) <= 2048 for each in images)
         assert options.top_n >= 1
