@@ -22,4 +22,4 @@ def settings(model: Path, classes: Path, thresholds: Path) -> dict[str, str]:
     }
 
 
-SETTINGS = settings(MODEL, CLASSES, THRESHOLDS)
+SETTINGS = settings(MODEL, CLASSES, THRESHOLDS) | {"INFERENCE_PREPROCESS": "inception_v3"}

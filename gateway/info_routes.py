@@ -41,6 +41,7 @@ def cfg() -> dict[str, Any]:
         "input_dims": f"{model['height']}x{model['width']}x{model['channels']}",
         "input_batch": model["batch"],
         **{name: model[name] for name in copied},
+        **{name: model[name] for name in ("mean", "std") if name in model},
         "region_order": resources().settings.region_order,
         "model": model["fingerprint"],
         "thresholds": model["thresholds"],

@@ -25,6 +25,9 @@ PREPROCESS_NAMES = (
 )
 """The modules of `tf.keras.applications` that have a function `preprocess_input` (a test checks this)."""
 
+PREPROCESS_CHOICES = ("unit", "none", "normalize", *PREPROCESS_NAMES)
+"""The values of `INFERENCE_PREPROCESS`: calculations that need no module of Keras, and Keras' modules."""
+
 OUR_PREFIXES = (
     *("INFERENCE_", "INPUT_", "SCHEDULER_", "SERVER_", "JOB_", "RESULT_", "MAX_", "BULK_"),
     *("WEBHOOK_", "API_KEY", "RATE_LIMIT"),
@@ -102,6 +105,31 @@ def _channels(text: str) -> int:
     return int(text)
 
 
+def _of_channels(minimum: float, hint: str) -> Callable[[str], tuple[float, ...]]:
+    """Return a parser of one number, or of three numbers with commas: one for each colour channel."""
+    number = _number(float, minimum, 10)
+
+    def parse(text: str) -> tuple[float, ...]:
+        cells = text.replace(",", " ").split()
+        try:
+            if len(cells) in (1, 3):
+                return tuple(map(number, cells))
+        except ValueError:
+            large = max(map(_or_zero, cells)) > 10
+            raise ValueError(
+                f"expected numbers from {minimum} to 10, got {text!r}{hint if large else ''}"
+            ) from None
+        raise ValueError(f"expected 1 number, or 3 numbers with commas between them, got {text!r}")
+
+    return parse
+
+
+def _or_zero(text: str) -> float:
+    with suppress(ValueError):
+        return float(text)
+    return 0.0
+
+
 def _api_keys(text: str) -> tuple[ApiKey, ...]:
     return parse_keys(text.split(","), "key")
 
@@ -138,9 +166,22 @@ class Settings:
     minimum_threshold: float = Setting("INFERENCE_MINIMUM_THRESHOLD", 0.5, _number(float, 0, 1)).means(
         "minimum threshold of every class; a prediction with a score at or below it is never accepted"
     )
-    preprocess: str = Setting("INFERENCE_PREPROCESS", "inception_v3", _one_of(*PREPROCESS_NAMES)).means(
-        "name of the module in tf.keras.applications whose preprocess_input prepared the model's training "
-        "images"
+    preprocess: str = Setting("INFERENCE_PREPROCESS", "inception_v3", _one_of(*PREPROCESS_CHOICES)).means(
+        "preprocessing that the model was trained with; unit: pixels / 255; none: pixels from 0 to 255; "
+        "normalize: (pixels / 255 - INFERENCE_MEAN) / INFERENCE_STD; other values: the module in "
+        "tf.keras.applications whose preprocess_input prepared the training images"
+    )
+    mean: tuple[float, ...] | None = Setting(
+        "INFERENCE_MEAN", None, _of_channels(-10, "; divide means of pixels from 0 to 255 by 255")
+    ).means(
+        "mean of pixels / 255 in the training images, as 1 number, or as 3 numbers with commas in the order "
+        "of the model's channels; only for INFERENCE_PREPROCESS=normalize"
+    )
+    std: tuple[float, ...] | None = Setting(
+        "INFERENCE_STD", None, _of_channels(1e-4, "; divide deviations of pixels from 0 to 255 by 255")
+    ).means(
+        "standard deviation of pixels / 255 in the training images, as 1 number, or as 3 numbers with "
+        "commas; only for INFERENCE_PREPROCESS=normalize"
     )
     activation: str = Setting("INFERENCE_ACTIVATION", "none", _one_of("none", "softmax")).means(
         "activation function that the worker applies to the model's output; softmax: for models whose "
@@ -318,7 +359,33 @@ class Settings:
                 errors.append(str(error))
         if errors:
             raise SettingsError("\n".join(errors))
-        return cls(**values)
+        settings = cls(**values)
+        if errors := _normalize_errors(settings):
+            raise SettingsError("\n".join(errors))
+        return settings
+
+
+def _normalize_errors(settings: Settings) -> list[str]:
+    """Return an error for each of `INFERENCE_MEAN` and `INFERENCE_STD` that is missing or has no use."""
+    errors = []
+    for name, value in (("INFERENCE_MEAN", settings.mean), ("INFERENCE_STD", settings.std)):
+        if settings.preprocess == "normalize" and value is None:
+            errors.append(
+                f"{name}: expected 1 or 3 numbers for INFERENCE_PREPROCESS=normalize, got nothing. Set it to"
+                " the value from the model's training."
+            )
+        elif settings.preprocess != "normalize" and value is not None:
+            errors.append(
+                f"{name}: expected no value for INFERENCE_PREPROCESS={settings.preprocess}, got"
+                f" {','.join(f'{each:g}' for each in value)}. Set INFERENCE_PREPROCESS=normalize, or unset"
+                f" {name}."
+            )
+    return errors
+
+
+def is_set(name: str, environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether a variable has a value in `environ` (default: the process's environment)."""
+    return bool((os.environ if environ is None else environ).get(name, "").strip())
 
 
 def table() -> list[tuple[str, Setting]]:

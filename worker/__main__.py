@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from shared.logs import setup_logging
 from shared.queue.worker_client import WorkerQueue
 from shared.redis_connection import connect
-from shared.settings import Settings, SettingsError, redis_url
+from shared.settings import Settings, SettingsError, is_set, redis_url
 from shared.startup import refuse_start
 from shared.version import version
 
@@ -122,6 +122,7 @@ def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) ->
 
     The description's `id` is a hash of all other values except the `warnings`.
     """
+    from worker.preprocessing import normalization
     from worker.thresholds_file import provenance, provenance_warnings
 
     description = {
@@ -131,6 +132,7 @@ def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) ->
         "channels": engine.graph.shape[2],
         "batch": settings.input_batch,
         "preprocess": settings.preprocess,
+        **normalization(settings),
         "activation": settings.activation,
         "precision": settings.precision,
         "color": settings.input_color,
@@ -144,8 +146,24 @@ def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) ->
     return {
         **description,
         "id": hashlib.sha256(repr(sorted(description.items())).encode()).hexdigest()[:16],
-        "warnings": provenance_warnings(settings.thresholds_file, running),
+        "warnings": provenance_warnings(settings.thresholds_file, running)
+        + _preprocess_warnings(settings, engine),
     }
+
+
+def _preprocess_warnings(settings: Settings, engine: "Engine") -> list[str]:
+    """Return a warning if nothing shows that the default preprocessing is the model's own.
+
+    The thresholds file of a calibration with this model names the preprocessing too.
+    """
+    from worker.preprocessing_guess import default_warning
+    from worker.thresholds_file import read_provenance
+
+    calibrated = read_provenance(settings.thresholds_file)
+    if is_set("INFERENCE_PREPROCESS") or calibrated.get("model") == engine.fingerprint:
+        return []
+    warning = default_warning(settings, engine.graph.first_layers)
+    return [warning] if warning else []
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +55,16 @@ def freeze(function: Any) -> FrozenGraph:
     definition, _ = convert._replace_variables_by_constants(data)
     (pixels, *_), (scores,) = function.inputs, function.outputs
     return FrozenGraph(definition, pixels.name, scores.name, tuple(pixels.shape[1:]))
+
+
+def run_graph(definition: Any, inputs: dict[str, Any], tensors: Sequence[str]) -> list[NDArray[Any]]:
+    """Run a graph (a GraphDef) once on the CPU; return the arrays of the named tensors."""
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph, config=config) as session:
+        tf.import_graph_def(definition, name="")
+        return list(session.run(list(tensors), inputs))
 
 
 def release_freed_memory() -> None:

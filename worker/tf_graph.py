@@ -4,22 +4,23 @@ import gc
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from shared.settings import PREPROCESS_NAMES, Settings
+from shared.settings import Settings
 from worker.compilation_cache import CompilationCache, open_cache
 from worker.devices import Device
+from worker.first_layers import PREPARED, FirstLayers, find_first_layers
 from worker.gpu_memory import limit_gpu_memory
 from worker.gpu_probe import try_operation
 from worker.half_precision import with_half_precision
-from worker.model_allowlist import Inspection, ModelError
+from worker.model_allowlist import Inspection, ModelError, inspect_model
 from worker.model_loader import LoadedModel, load, one_line
 from worker.precision import check_choice, check_precision
+from worker.preprocessing import check_preprocess, preprocessor
 from worker.tensorflow_compat import FrozenGraph, Pixels, Scores, compiled_runner, freeze, session_runner
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class ScoringGraph:
     `run` returns the scores, float32 [n, outputs], of inputs, uint8 [n, *shape]; `shape` is (height, width,
     channels). Several
     threads may call `run` at once. `compiles` is True if the first run of each new n compiles the graph.
-    `cache` has the folder in which XLA keeps its compilations.
+    `cache` has the folder in which XLA keeps its compilations. `first_layers` shows what the model expects.
     """
 
     shape: tuple[int, int, int]
@@ -51,6 +52,7 @@ class ScoringGraph:
     compiles: bool = False
     on_gpu: bool = False
     cache: CompilationCache | None = None
+    first_layers: FirstLayers | None = None
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Return whether a run failed because there was not enough memory for its number of inputs."""
@@ -85,13 +87,13 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
     _prepare(settings, device)
     model = load(settings.model, inspection)
     shape, loader = _input_shape(model, settings), model.loader
-    _check_preprocess(settings.preprocess, shape[2])
+    check_preprocess(settings, shape[2])
     plain = settings.precision == "float32" and not on_gpu
     samples = _samples(shape, SAMPLES // 2 if plain else 2 * SAMPLES)
     try:
         frozen = freeze(_trace(model, shape, settings))
         run, compiles = session_runner(frozen, settings.threads, device="cpu"), False
-        exact = _score(run, samples)
+        exact, first_layers = _score(run, samples), find_first_layers(frozen)
         del model  # The frozen graph has its own copy of the weights.
         gc.collect()
         _check_scores(exact, settings)
@@ -103,7 +105,24 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
     except Exception as error:  # TensorFlow raises exceptions of many types.
         size = "×".join(map(str, shape))
         raise ModelError(f"{settings.model} fails on images of {size}: {one_line(error)}") from error
-    return ScoringGraph(shape, exact.shape[1], loader, run, compiles, on_gpu, cache)
+    return ScoringGraph(shape, exact.shape[1], loader, run, compiles, on_gpu, cache, first_layers)
+
+
+def open_prepared(settings: Settings) -> tuple[tuple[int, int, int], Callable[[Any], Scores]]:
+    """Return the shape of a model's input, and a function that scores pixels which are preprocessed already.
+
+    With this function, one load of the model is enough for any preprocessing. It accepts float32 [n, *shape],
+    and computes in float32 on the CPU.
+
+    Raises:
+        ModelError: the model is invalid, or does not match the settings.
+    """
+    model = load(settings.model, inspect_model(settings.model))
+    shape = _input_shape(model, settings)
+    check_preprocess(settings, shape[2])
+    frozen = freeze(_trace(model, shape, settings))
+    prepared = replace(frozen, input=f"{PREPARED}:0")
+    return shape, session_runner(prepared, settings.threads, device="cpu")
 
 
 def _prepare(settings: Settings, device: Device) -> None:
@@ -142,14 +161,6 @@ def _score(run: Callable[[Pixels], Scores], samples: Pixels) -> Scores:
     return np.concatenate([run(samples[at : at + SAMPLES]) for at in range(0, len(samples), SAMPLES)])
 
 
-def preprocessor(name: str) -> Callable[[Any], Any]:
-    """Return the function `preprocess_input` of Keras' module `keras.applications.NAME`."""
-    import keras
-
-    # Without this argument, the file keras.json in the user's home folder would choose the data format.
-    return partial(getattr(keras.applications, name).preprocess_input, data_format="channels_last")
-
-
 def _input_shape(model: LoadedModel, settings: Settings) -> tuple[int, int, int]:
     wanted = (settings.input_height, settings.input_width, settings.input_channels)
     names, defaults = ("INPUT_HEIGHT", "INPUT_WIDTH", "INPUT_CHANNELS"), (299, 299, 3)
@@ -165,31 +176,16 @@ def _input_shape(model: LoadedModel, settings: Settings) -> tuple[int, int, int]
     return (shape[0], shape[1], shape[2])
 
 
-def _check_preprocess(name: str, channels: int) -> None:
-    def fits(each: str) -> bool:
-        pixels = np.zeros((1, 2, 2, channels), np.float32)
-        try:
-            return bool(np.shape(preprocessor(each)(pixels)) == pixels.shape)
-        except (IndexError, ValueError):
-            return False
-
-    if not fits(name):
-        others = ", ".join(each for each in PREPROCESS_NAMES if fits(each))
-        raise ModelError(
-            f"INFERENCE_PREPROCESS: expected a name for images of {channels} channels, got {name}."
-            f" Set it to one of: {others}"
-        )
-
-
 def _trace(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) -> Any:
     """Trace preprocessing, model and activation into one concrete TensorFlow function."""
     import tensorflow as tf
 
-    preprocess = preprocessor(settings.preprocess)
+    preprocess = preprocessor(settings)
 
     @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])  # type: ignore[untyped-decorator]
     def scores(pixels: Any) -> Any:
-        answer = tf.cast(model.call(preprocess(tf.cast(pixels, tf.float32))), tf.float32)
+        prepared = tf.identity(preprocess(tf.cast(pixels, tf.float32)), name=PREPARED)
+        answer = tf.cast(model.call(prepared), tf.float32)
         return tf.nn.softmax(answer) if settings.activation == "softmax" else answer
 
     return scores.get_concrete_function()

@@ -22,7 +22,7 @@ MISSING = -1.0
 The server that this project replaces uses the same value."""
 _COLUMNS = ",".join(COLUMNS)
 
-PROVENANCE = ("model", "precision", "preprocess", "activation", "color", "resize", "input")
+PROVENANCE = ("model", "precision", "preprocess", "activation", "color", "resize", "input", "mean", "std")
 """Names of the fields of a file's provenance. The server compares the fields that a file contains."""
 
 _PROVENANCE_COLUMN = COLUMNS.index("top2_minval")
@@ -80,8 +80,11 @@ def provenance(settings: Settings, fingerprint: str, shape: tuple[int, int, int]
     """
     size = "x".join(map(str, shape))
     chosen = (settings.precision, settings.preprocess, settings.activation)
-    values = (fingerprint, *chosen, settings.input_color, settings.input_resize, size)
-    return dict(zip(PROVENANCE, values, strict=True))
+    numbers = [
+        "_".join(f"{number:.6g}" for number in each) for each in (settings.mean or (), settings.std or ())
+    ]
+    values = (fingerprint, *chosen, settings.input_color, settings.input_resize, size, *numbers)
+    return {name: value for name, value in zip(PROVENANCE, values, strict=True) if value}
 
 
 def header(fields: Mapping[str, str]) -> list[str]:

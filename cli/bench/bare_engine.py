@@ -24,7 +24,7 @@ from shared.settings import Settings
 from worker.decode import PixelSpec, decode
 from worker.engine import Engine
 from worker.model_allowlist import ModelError
-from worker.tf_graph import preprocessor
+from worker.preprocessing import preprocessor
 from worker.warm_up import warm_up
 
 
@@ -186,7 +186,7 @@ def _predict(settings: Settings) -> Run:
     import keras
 
     model = keras.models.load_model(settings.model, compile=False)
-    preprocess = preprocessor(settings.preprocess)
+    preprocess = preprocessor(settings)
     return lambda pixels: model.predict(preprocess(pixels.astype(np.float32)), verbose=0)
 
 

@@ -16,6 +16,7 @@ from shared.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from cli.calibrate.calibration import Method
     from cli.calibrate.labelled_images import LabelledImage
+    from cli.calibrate.settings_trial import Trial
 
 HELP = "choose thresholds from labelled images, and report the model's accuracy"
 DESCRIPTION = """\
@@ -30,7 +31,8 @@ Runs the model on images whose class is known, exactly as the service does, and 
 FOLDER contains a folder of images for each class. The folder's name is the class's name in the classes file.
 Alternatively, --labels names a CSV table with the columns file and label. A class with too few answers gets
 the common threshold of all classes; the report lists these classes. docs/calibrate.md explains the
-computation.
+computation. The command also tries other preprocessing, colour orders and resize filters on up to 200 of the
+images, and reports whether they give better answers.
 
   INFERENCE_MODEL=model.h5 INFERENCE_CLASSES_FILE=classes.txt classification-server calibrate images
   classification-server calibrate images --labels labels.csv --precision 0.99 --confidence 0.95
@@ -109,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
         images = _images(options, classes)
         with progress("images", len(images), quiet=options.quiet) as step:
             found = calibrate(settings, classes, images, _method(options, settings), step)
+        found = found.with_trial(_trial(settings, images, options.quiet))
     except (ModelError, CalibrationError) as error:
         raise CommandError(str(error)) from None
     # The thresholds are written before the report, so that they are kept if the report fails.
@@ -119,6 +122,14 @@ def run(options: argparse.Namespace) -> int:
         file.write(report)
     _print_results(options, found.facts, page)
     return 0
+
+
+def _trial(settings: Settings, images: "list[LabelledImage]", quiet: bool) -> "Trial":
+    from cli.calibrate.settings_trial import sample, try_settings
+
+    tried = sample(images)
+    with progress("images with other settings", len(tried), quiet=quiet) as step:
+        return try_settings(settings, tried, step)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -1,7 +1,7 @@
 """Computes thresholds from labelled images; measures the accuracy of the model and of the thresholds."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,10 +10,12 @@ from cli.calibrate.choose_thresholds import Goal, Row
 from cli.calibrate.labelled_images import CalibrationError, LabelledImage
 from cli.calibrate.report_notes import notes
 from cli.calibrate.scoring import ScoredImages, score
+from cli.calibrate.settings_trial import Trial
 from shared.settings import Settings
 from worker.classes_file import check_class_count
 from worker.decode import PixelSpec
 from worker.engine import Engine
+from worker.preprocessing import normalization
 from worker.thresholds_file import provenance
 
 
@@ -42,6 +44,13 @@ class Calibration:
     rows: list[Row]
     provenance: dict[str, str]
     facts: dict[str, Any]
+
+    def with_trial(self, trial: Trial) -> "Calibration":
+        """Return the calibration with the results of a trial of other settings."""
+        advice = trial.advice()
+        again = [f"{advice[:-1]}, and calibrate again."] if advice else []
+        found = {"trial": trial.facts(), "notes": [*trial.lines(), *again, *self.facts["notes"]]}
+        return replace(self, facts=self.facts | found)
 
 
 def calibrate(
@@ -110,6 +119,7 @@ def _settings_facts(settings: Settings, engine: Engine) -> dict[str, Any]:
         "INPUT_WIDTH": engine.graph.shape[1],
         "INPUT_CHANNELS": engine.graph.shape[2],
         "INFERENCE_PREPROCESS": settings.preprocess,
+        **{f"INFERENCE_{name.upper()}": each for name, each in normalization(settings).items()},
         "INFERENCE_ACTIVATION": settings.activation,
         "INFERENCE_PRECISION": settings.precision,
         "INPUT_COLOR": settings.input_color,

@@ -82,7 +82,7 @@ def score(
     unreadable: list[tuple[Path, str]] = []
     parts: list[Answers] = []
     for batch, outcomes in _decoded_batches(
-        images, engine.input_batch, lambda path: _read(path, spec, max_bytes)
+        images, engine.input_batch, lambda path: read_image(path, spec, max_bytes)
     ):
         pairs = list(zip(batch, outcomes, strict=True))
         unreadable += [(image.path, each) for image, each in pairs if isinstance(each, str)]
@@ -110,7 +110,7 @@ def _decoded_batches(
             yield batch, outcomes
 
 
-def _read(path: Path, spec: PixelSpec, max_bytes: int) -> Pixels | str:
+def read_image(path: Path, spec: PixelSpec, max_bytes: int) -> Pixels | str:
     """Return the image's pixels. If the service would refuse the image, return the reason instead."""
     try:
         if path.stat().st_size > max_bytes:

@@ -21,8 +21,14 @@ Reports the model's origin, layers, input, outputs and probable preprocessing. C
 classes and the thresholds match the model. Classifies one image, and prints the command that serves the
 model. The exit status is 1 if a worker would not start.
 
+With a folder of labelled images, the command tries every preprocessing, colour order and resize filter on up
+to 200 of the images, and reports which settings give the best answers. With --against, the command compares
+the scores with those that the trainer computed. The exit status is 1 if the scores differ.
+
   classification-server check --model model.h5 --classes classes.txt --thresholds thresholds.csv
   classification-server check --image photo.jpg --json
+  classification-server check images --labels labels.csv
+  classification-server check --against scores.csv
 """
 
 PARTS = {
@@ -32,12 +38,28 @@ PARTS = {
     "classes": "Classes",
     "thresholds": "Thresholds",
     "sample": "One image",
+    "labelled": "Labelled images",
+    "against": "The trainer's scores",
 }
 MARKS = {"ok": ("✓", "green"), "note": ("·", ""), "warning": ("!", "yellow"), "fault": ("✗", "bold red")}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `check`."""
+    help = "folder of labelled images, with a folder for each class, or with the table --labels"
+    parser.add_argument("images", type=Path, nargs="?", metavar="IMAGES", help=help)
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE.csv", help="CSV table of images, with the columns file and label"
+    )
+    help = "CSV table of scores from the training, with the column file and a column for each class"
+    parser.add_argument("--against", type=Path, metavar="FILE.csv", help=help)
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.01,
+        metavar="D",
+        help="maximum difference from the scores of --against (default: 0.01)",
+    )
     add_model_options(parser, "model", "classes", "thresholds")
     parser.add_argument(
         "--image", type=Path, metavar="FILE", help="image to classify (default: a sample image)"
@@ -49,24 +71,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check the model with its files, print a report, and return the exit status.
 
-    The exit status is 1 if a worker would not start.
+    The exit status is 1 if a worker would not start, or if a comparison with the user's own images failed.
 
     Raises:
         CommandError: the packages that load models are not installed.
     """
     try:
+        from cli.check.photos_check import Photos
         from cli.check.serving_check import check
     except ImportError as error:
         raise CommandError(f"{error}. Install the package: {install_hint('worker')}.") from None
     import demo
 
-    with _status(options.quiet):
-        report = check(environ(options), options.image or demo.SAMPLES / "siete.jpg")
+    quiet = options.quiet or options.json
+    photos = Photos(options.images, options.labels, options.against, options.tolerance, quiet)
+    with _status(quiet or photos.exist):
+        report = check(environ(options), options.image or demo.SAMPLES / "siete.jpg", photos)
     if options.json:
         _print_json(report)
     else:
         _print_text(report, options.quiet)
-    return 0 if report.serves else 1
+    return report.exit_status
 
 
 def _print_json(report: "Report") -> None:

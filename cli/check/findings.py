@@ -30,11 +30,18 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     advised: dict[str, str] = field(default_factory=dict)
     command: str = ""
+    differs: bool = False
+    """Whether the comparison with the user's own images or scores failed."""
 
     @property
     def serves(self) -> bool:
         """Whether a worker would start."""
         return not any(each.kind == "fault" for each in self.findings)
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of the command."""
+        return 0 if self.serves and not self.differs else 1
 
     def add(self, part: str, kind: str, text: str) -> None:
         """Add a finding."""

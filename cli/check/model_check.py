@@ -2,11 +2,12 @@
 
 from cli.check.findings import Report, captured_warnings
 from cli.check.model_file import ModelFile, read_model_file
-from cli.check.preprocessing_guess import effect, guess, same_effect
 from shared.settings import Settings
 from worker.devices import find_device
 from worker.engine import Engine
+from worker.first_layers import FirstLayers
 from worker.model_allowlist import ModelError, inspect_model
+from worker.preprocessing_guess import effect, guess, same_effect
 
 PART = "model"
 
@@ -56,8 +57,13 @@ def _describe_file(report: Report, file: ModelFile) -> None:
         report.add(PART, "ok", "no Lambda or custom layers: loading the model runs no code from the file")
 
 
-def check_engine(report: Report, settings: Settings, file: ModelFile | None) -> Engine | None:
-    """Build the engine for the model, unless the check has already found a fault."""
+def check_engine(
+    report: Report, settings: Settings, file: ModelFile | None, *, is_chosen: bool
+) -> Engine | None:
+    """Build the engine for the model, unless the check has already found a fault.
+
+    `is_chosen` shows whether the preprocessing was set.
+    """
     if not report.serves:
         return None
     engine = None
@@ -78,7 +84,7 @@ def check_engine(report: Report, settings: Settings, file: ModelFile | None) -> 
     report.facts["activation"] = last
     report.add(PART, "ok", f"output: {engine.graph.outputs} scores" + (f" from {last}" if last else ""))
     _check_activation(report, settings.activation, last, warnings)
-    _check_preprocessing(report, settings.preprocess, file, channels)
+    _check_preprocessing(report, settings.preprocess, engine.graph.first_layers, is_chosen=is_chosen)
     return engine
 
 
@@ -95,19 +101,24 @@ def _check_activation(report: Report, setting: str, last: str | None, warnings: 
         report.add(PART, "note", text)
 
 
-def _check_preprocessing(report: Report, setting: str, file: ModelFile | None, channels: int) -> None:
-    found = guess(file.layers) if file else None
+def _check_preprocessing(report: Report, setting: str, first: FirstLayers | None, *, is_chosen: bool) -> None:
+    """Compare the preprocessing with the model's layers. `is_chosen` is False if nothing was set."""
+    found = guess(first)
     report.facts["preprocess"] = {"set": setting, "guess": found.name if found else None}
-    chosen = f"INFERENCE_PREPROCESS={setting}" + (f" {effect(setting)}" if channels == 3 else "")
-    if found is None or channels != 3:
+    chosen = f"INFERENCE_PREPROCESS={setting} {effect(setting)}"
+    if found is None:
         text = (
-            "the model's layers do not show its preprocessing. If the answers look random, set another"
-            " INFERENCE_PREPROCESS."
+            f"{chosen}; the model's layers do not show its preprocessing. Run `classification-server check"
+            " FOLDER` with labelled images to find it."
         )
-        report.add(PART, "note", f"{chosen}; {text}")
+        report.add(PART, "note" if is_chosen else "warning", text)
     elif same_effect(found.name, setting):
-        report.add(PART, "ok", f"{chosen}, as expected because {found.reason}")
-    else:
+        kind, ending = ("ok", "") if found.is_certain else ("note", ". Another training is possible")
+        report.add(PART, kind, f"{chosen}, as expected because {found.reason}{ending}")
+    elif found.is_certain or not is_chosen:
         advice = f"Set INFERENCE_PREPROCESS={found.name}, which {effect(found.name)}."
         report.add(PART, "warning", f"{chosen}, but {found.reason}. {advice}")
         report.advised["INFERENCE_PREPROCESS"] = found.name
+    else:
+        text = f"{chosen}, although {found.reason}. Such a model often needs {found.name}"
+        report.add(PART, "note", text)

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 from cli.check.findings import Report
 from cli.check.model_check import check_device, check_engine, check_file
+from cli.check.photos_check import Photos, check_photos
 from shared.image_header import ImageError
 from shared.job import Options
-from shared.settings import Settings, SettingsError, table, unknown_names
+from shared.settings import Settings, SettingsError, is_set, table, unknown_names
 from worker.classes_file import check_class_count, read_classes
 from worker.decide import Decider, species
 from worker.decode import PixelSpec, decode
@@ -32,8 +33,8 @@ from worker.thresholds_file import (
 T = TypeVar("T")
 
 
-def check(environ: Mapping[str, str], image: Path) -> Report:
-    """Check the settings in `environ` and the files that these settings name; classify the image."""
+def check(environ: Mapping[str, str], image: Path, photos: Photos) -> Report:
+    """Check the settings in `environ` and the files that these settings name; run the model on the images."""
     report = Report()
     for warning in unknown_names(environ):
         report.add("settings", "warning", warning)
@@ -45,7 +46,7 @@ def check(environ: Mapping[str, str], image: Path) -> Report:
         return report
     file = check_file(report, settings)
     check_device(report, settings)
-    engine = check_engine(report, settings, file)
+    engine = check_engine(report, settings, file, is_chosen=is_set("INFERENCE_PREPROCESS", environ))
     classes = _check_classes(report, settings, engine)
     thresholds = _check_thresholds(report, settings, classes)
     _check_provenance(report, settings, engine if thresholds else None)
@@ -53,6 +54,7 @@ def check(environ: Mapping[str, str], image: Path) -> Report:
         values = {name: each.value for name, each in thresholds.items()}
         with report.faults_in("sample"):
             _classify(report, settings, engine, Decider(classes, values, settings.minimum_threshold), image)
+        check_photos(report, settings, engine, classes, photos)
     report.command = _command(environ, report.advised)
     return report
 

@@ -13,11 +13,11 @@ import tf_keras
 
 import demo
 from cli.check.model_file import layers_of, read_model_file
-from cli.check.preprocessing_guess import KNOWN_LAYERS, effect, guess, same_effect
 from cli.main import main
 from shared.settings import PREPROCESS_NAMES, Settings
 from tests.images import saved, scene
 from worker import cuda_driver
+from worker.preprocessing_guess import KNOWN_LAYERS, application, effect, same_effect
 from worker.processor import processor_name
 from worker.thresholds_file import header, provenance
 
