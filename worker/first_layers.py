@@ -69,34 +69,38 @@ class FirstLayers:
 
 def find_first_layers(frozen: FrozenGraph) -> FirstLayers:
     """Return the layers in front of the first layers with weights."""
-    definition = frozen.definition
-    tensors, hidden = _entries(definition)
-    names = frozenset(part for node in definition.node for part in node.name.split("/"))
-    known = () if hidden else tuple(sorted(tensors))
-    return FirstLayers(_before(definition, known), known, names, frozen.shape)
+    tensors = tuple(sorted(_entries(frozen.definition)))
+    names = frozenset(part for node in frozen.definition.node for part in node.name.split("/"))
+    return FirstLayers(_before(frozen.definition, tensors), tensors, names, frozen.shape)
 
 
-def _entries(definition: Any) -> tuple[set[str], bool]:
+def _entries(definition: Any) -> set[str]:
     """Return the tensors that enter the first layers with weights.
 
-    Also returns whether a path from the pixels has an operation whose inside is not examined.
+    The set is empty if a path from the pixels has an operation whose inside is not examined.
     """
-    consumers = defaultdict(list)
-    for node in definition.node:
-        for tensor in node.input:
-            consumers[_node_of(tensor)].append((node, tensor))
-    entries, hidden, seen, waiting = set[str](), False, {PREPARED}, deque([PREPARED])
+    consumers = _consumers(definition)
+    entries, seen, waiting = set[str](), {PREPARED}, deque([PREPARED])
     while waiting:
         for node, tensor in consumers[waiting.popleft()]:
-            if tensor.startswith("^") or node.op in _NO_VALUES:
-                continue
-            hidden |= node.op in _HIDDEN
+            if node.op in _HIDDEN:
+                return set()
             if node.op in _WITH_WEIGHTS or "batchnorm" in node.name.split("/"):
                 entries.add(tensor if ":" in tensor else f"{tensor}:0")
             elif node.name not in seen:
                 seen.add(node.name)
                 waiting.append(node.name)
-    return entries, hidden
+    return entries
+
+
+def _consumers(definition: Any) -> dict[str, list[tuple[Any, str]]]:
+    """Return, for each node's name, the nodes that use its values, with the names of the used tensors."""
+    consumers = defaultdict(list)
+    for node in definition.node:
+        if node.op not in _NO_VALUES:
+            for tensor in node.input:
+                consumers[_node_of(tensor)].append((node, tensor))
+    return consumers
 
 
 def _before(definition: Any, tensors: Sequence[str]) -> Any:
@@ -120,4 +124,4 @@ def _before(definition: Any, tensors: Sequence[str]) -> Any:
 
 
 def _node_of(tensor: str) -> str:
-    return tensor.removeprefix("^").partition(":")[0]
+    return tensor.partition(":")[0]  # The name of a control input begins with ^, so it is no node's name.

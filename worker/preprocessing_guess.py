@@ -70,11 +70,16 @@ def guess(first: FirstLayers | None) -> Guess | None:
 
 def _by_range(values: dict[float, float]) -> Guess | None:
     """Guess the range of pixels that the first layers turn into the usual range of a model's inputs."""
-    outputs = {name: [values[point] for point in points] for name, points in _RANGES.items()}
-    spans = {name: (min(each), max(each)) for name, each in outputs.items() if _is_linear(*each)}
+    spans = _spans(values)
     usual = [name for name, span in spans.items() if _is_usual(*span)]
-    names = usual or _normalized(spans)
+    names = usual or _normalized(spans, has_mean=abs(values[0.0]) > 1e-4)
     return _scaled(names[0], *spans[names[0]]) if len(names) == 1 else None
+
+
+def _spans(values: dict[float, float]) -> dict[str, tuple[float, float]]:
+    """Return the range that each range of pixels is turned into, if this is done by a linear function."""
+    outputs = {name: [values[point] for point in points] for name, points in _RANGES.items()}
+    return {name: (min(each), max(each)) for name, each in outputs.items() if _is_linear(*each)}
 
 
 def _scaled(name: str, first: float, last: float) -> Guess:
@@ -94,20 +99,20 @@ def _is_usual(low: float, high: float) -> bool:
     return bool(small or large)
 
 
-def _normalized(spans: Mapping[str, tuple[float, float]]) -> list[str]:
-    return [name for name, span in spans.items() if _is_normalized(name, *span)]
-
-
-def _is_normalized(name: str, low: float, high: float) -> bool:
-    """Return whether a mean was subtracted, and the result divided by a standard deviation.
+def _normalized(spans: Mapping[str, tuple[float, float]], *, has_mean: bool) -> list[str]:
+    """Return the ranges that may be divided by a standard deviation, after the mean was subtracted.
 
     In units of the whole range, an image set's mean is from .1 to .7 and its deviation from .15 to .4. A
     factor below 1/10 shows in any case that the pixels were from 0 to 255.
     """
-    span = high - low
-    if name == "none":
-        return 0.5 <= span <= 20 and low >= -10
-    return span > 0 and 0.15 <= 1 / span <= 0.4 and 0.1 <= -low / span <= 0.7
+
+    def fits(name: str, low: float, high: float) -> bool:
+        span = high - low
+        if name == "none":
+            return 0.5 <= span <= 20 and low >= -10
+        return has_mean and 2.5 <= span <= 1 / 0.15 and 0.1 <= -low / span <= 0.7
+
+    return [name for name, span in spans.items() if fits(name, *span)]
 
 
 def application(names: Iterable[str]) -> Guess | None:

@@ -22,9 +22,9 @@ from shared.settings import Settings
 from worker.engine import Engine
 from worker.faster_way import FasterWay
 from worker.model_allowlist import ModelError
+from worker.preprocessing import named_preprocessor
 from worker.run_plan import RunPlan, plan_runs
 from worker.tensorflow_compat import FrozenGraph, session_runner
-from worker.tf_graph import preprocessor
 from worker.warm_up import warm_up
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), np.uint8)
@@ -187,11 +187,11 @@ def test_the_error_of_a_grey_model_lists_the_preprocessing_that_fits(tmp_path: P
 
 def test_channels_are_last_whatever_the_users_keras_json_says(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = PIXELS.astype(np.float32)
-    wanted = preprocessor("vgg16")(pixels.copy())
+    wanted = named_preprocessor("vgg16")(pixels.copy())
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
     try:
-        assert (preprocessor("vgg16")(pixels) == wanted).all()
+        assert (named_preprocessor("vgg16")(pixels) == wanted).all()
     finally:
         keras.config.set_image_data_format(before)
 

@@ -15,8 +15,8 @@ from shared.settings import PREPROCESS_NAMES, Settings
 from tests.models import Maker
 from worker.engine import Engine
 from worker.model_allowlist import ModelError, inspect_model
+from worker.preprocessing import named_preprocessor
 from worker.run_plan import run_sizes
-from worker.tf_graph import preprocessor
 from worker.warm_up import warm_up
 
 GetModel = Callable[[str, str, str], Path]
@@ -118,7 +118,7 @@ def test_a_file_of_any_name_is_supported(model: GetModel, tmp_path: Path) -> Non
 def test_preprocessing_is_keras_own(model: GetModel, name: str) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (4, 16, 16, 3), np.uint8)
     wanted = getattr(tf.keras.applications, name).preprocess_input(pixels.astype(np.float32))
-    found = tf.function(preprocessor(name))(tf.constant(pixels, tf.float32))
+    found = tf.function(named_preprocessor(name))(tf.constant(pixels, tf.float32))
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
     assert build(model("keras", "sigmoid", "h5"), preprocess=name).run(pixels[:, :8, :8]).shape == (4, 5)
 

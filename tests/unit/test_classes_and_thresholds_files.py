@@ -136,6 +136,9 @@ def test_the_classes_must_be_as_many_as_the_outputs() -> None:
 
 MODEL = "0123456789abcdef" * 4
 RUNNING = provenance(Settings(), MODEL, (299, 299, 3))
+NORMALIZED = provenance(
+    Settings(preprocess="normalize", mean=(0.485, 0.456, 0.406), std=(0.25,)), MODEL, (299, 299, 3)
+)
 
 
 def made(folder: Path, **changed: str) -> Path:
@@ -173,8 +176,11 @@ def test_a_file_of_another_model_or_precision_causes_a_warning_with_both(tmp_pat
 
 @pytest.mark.parametrize("name", [each for each in PROVENANCE if each != "model"])
 def test_another_value_of_any_setting_causes_a_warning(tmp_path: Path, name: str) -> None:
-    (found,) = provenance_warnings(made(tmp_path, **{name: "another_1"}), RUNNING)
-    assert f"{name} {RUNNING[name]}, got thresholds for {name} another_1. " in found
+    path = made(tmp_path, **NORMALIZED)
+    assert read_provenance(path) == NORMALIZED and NORMALIZED["mean"] == "0.485_0.456_0.406"
+    assert provenance_warnings(path, NORMALIZED) == []
+    (found,) = provenance_warnings(made(tmp_path, **NORMALIZED | {name: "another_1"}), NORMALIZED)
+    assert f"{name} {NORMALIZED[name]}, got thresholds for {name} another_1. " in found
 
 
 @pytest.mark.parametrize("head", [HEADER, "Clase,a1,a2,b1,b2,p\n", "class,a,b,c model= precision,d,e\n", ""])

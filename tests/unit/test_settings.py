@@ -52,6 +52,49 @@ def test_an_invalid_value_is_reported_with_variable_value_and_what_is_expected(
         Settings.from_environ({name: value})
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "wanted"),
+    [
+        ("0.5", "0.25", ((0.5,), (0.25,))),
+        ("0.485, 0.456,0.406", "0.229 0.224 0.225", ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
+        ("-0.5", "1", ((-0.5,), (1.0,))),
+    ],
+)
+def test_normalize_has_a_mean_and_a_deviation(mean: str, std: str, wanted: tuple[object, object]) -> None:
+    named = {"INFERENCE_PREPROCESS": "normalize", "INFERENCE_MEAN": mean, "INFERENCE_STD": std}
+    settings = Settings.from_environ(named)
+    assert (settings.mean, settings.std) == wanted
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "mean", "std", "message"),
+    [
+        ("normalize", "", "0.2", "INFERENCE_MEAN: expected 1 or 3 numbers .*, got nothing. Set it to"),
+        ("normalize", "0.2", "", "INFERENCE_STD: expected 1 or 3 numbers .*, got nothing. Set it to"),
+        ("normalize", "", "", "INFERENCE_MEAN(.|\n)*INFERENCE_STD"),
+        ("normalize", "0.1,0.2", "1", "expected 1 number, or 3 numbers .*, got '0.1,0.2'"),
+        (
+            "normalize",
+            "123.7",
+            "1",
+            "from -10 to 10, got '123.7'; divide means of pixels from 0 to 255 by 255",
+        ),
+        ("normalize", "0.5", "58.4,57,57", "divide deviations of pixels from 0 to 255 by 255"),
+        ("normalize", "0.5", "0", "INFERENCE_STD: expected numbers from 0.0001 to 10, got '0'. Set"),
+        ("normalize", "half", "1", "INFERENCE_MEAN: expected numbers from -10 to 10, got 'half'. Set"),
+        ("normalize", "nan", "1", "INFERENCE_MEAN: expected numbers from -10 to 10, got 'nan'. Set"),
+        ("unit", "0.5", "", "INFERENCE_MEAN: expected no value for INFERENCE_PREPROCESS=unit, got 0.5. Set"),
+        ("", "", "1", "INFERENCE_STD: expected no value for INFERENCE_PREPROCESS=inception_v3, got 1."),
+    ],
+)
+def test_a_mean_and_a_deviation_are_needed_by_normalize_alone(
+    preprocess: str, mean: str, std: str, message: str
+) -> None:
+    named = {"INFERENCE_PREPROCESS": preprocess, "INFERENCE_MEAN": mean, "INFERENCE_STD": std}
+    with pytest.raises(SettingsError, match=message):
+        Settings.from_environ(named)
+
+
 def test_an_invalid_choice_is_reported_with_the_nearest_one() -> None:
     with pytest.raises(SettingsError, match=r"got 'inception' \(did you mean inception_v3\?\)"):
         Settings.from_environ({"INFERENCE_PREPROCESS": "inception"})
