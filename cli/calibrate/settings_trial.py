@@ -161,17 +161,21 @@ def sample(images: Sequence[LabelledImage]) -> list[LabelledImage]:
 class Trial:
     """The combinations of settings, and for each of n labelled images whether the best class is correct.
 
-    `right` has the shape [combinations, n]. The first combination is the one that is set.
+    `right` has the shape [combinations, n]. `truth_scores`, float64 [combinations], is the mean score of the
+    images' own classes. The first combination is the one that is set.
     """
 
     combinations: Sequence[Choice]
     right: Mask
+    truth_scores: NDArray[np.float64]
 
     @classmethod
     def of(cls, images: Sequence[LabelledImage], scores: Mapping[Choice, Scores]) -> "Trial":
         """Compare the scores with the images' classes."""
-        truth = [image.truth for image in images]
-        return cls(list(scores), np.array([each.argmax(1) == truth for each in scores.values()]))
+        truth = np.array([image.truth for image in images])
+        right = np.array([each.argmax(1) == truth for each in scores.values()])
+        means = [each[np.arange(len(truth)), truth].mean(dtype=np.float64) for each in scores.values()]
+        return cls(list(scores), right, np.array(means))
 
     @property
     def present(self) -> Choice:
@@ -180,7 +184,11 @@ class Trial:
 
     @property
     def best(self) -> Choice:
-        """The combination with the most correct answers; of several, the one closest to what is set."""
+        """The combination with the most correct answers.
+
+        Of several, the one closest to what is set, then the one with the highest scores of the images' own
+        classes.
+        """
         return self._best(self.combinations)
 
     def best_with(self, name: str, value: str) -> Choice:
@@ -188,9 +196,9 @@ class Trial:
         return self._best([each for each in self.combinations if getattr(each, name) == value])
 
     def _best(self, among: Sequence[Choice]) -> Choice:
-        def order(choice: Choice) -> tuple[int, int]:
+        def order(choice: Choice) -> tuple[int, int, float]:
             same = sum(getattr(choice, name) == getattr(self.present, name) for name in VARIABLES)
-            return self.correct(choice), same
+            return self.correct(choice), same, self.truth_scores[self.combinations.index(choice)]
 
         return max(among, key=order)
 
@@ -209,32 +217,33 @@ class Trial:
         others = self.values(name)[1:]
         return self.best_with(name, others[0]) if others else None
 
-    def chance(self, name: str) -> float:
-        """Return how probable it is that a value is the best only by chance.
+    def chance(self, name: str, rival: Choice | None) -> float:
+        """Return how probable it is that the best combination is better than a rival only by chance.
 
-        This is the exact two-sided McNemar test of the best combination and its rival, multiplied by the
-        number of other values of the setting.
+        The rival has another value of the setting `name`. This is the exact two-sided McNemar test, multiplied
+        by the number of other values of the setting.
         """
-        rival = self.rival(name)
         if rival is None:
             return 1.0
         ours, theirs = self._row(self.best), self._row(rival)
         better, worse = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
         return min(1.0, mcnemar(better, worse) * (len(self.values(name)) - 1))
 
-    def is_sure(self, name: str) -> bool:
-        """Return whether the images show that the best value of one of the settings is better than others."""
-        return self.chance(name) < MAX_ERROR_PROBABILITY
-
     def _row(self, choice: Choice) -> Mask:
         return np.asarray(self.right[self.combinations.index(choice)])
 
     def advised(self) -> dict[str, str]:
-        """Return the environment variables that differ from what is set and surely give better answers."""
+        """Return the environment variables whose best value is surely better than the value that is set."""
+
+        def is_surely_better(name: str) -> bool:
+            present = getattr(self.present, name)
+            changed = getattr(self.best, name) != present
+            return changed and self.chance(name, self.best_with(name, present)) < MAX_ERROR_PROBABILITY
+
         return {
             variable: getattr(self.best, name)
             for name, variable in VARIABLES.items()
-            if getattr(self.best, name) != getattr(self.present, name) and self.is_sure(name)
+            if is_surely_better(name)
         }
 
     def advice(self) -> str | None:
@@ -247,7 +256,7 @@ class Trial:
         return {
             "images": self.right.shape[1],
             "best": self.best.variables(),
-            "chance": {variable: self.chance(name) for name, variable in VARIABLES.items()},
+            "chance": {variable: self.chance(name, self.rival(name)) for name, variable in VARIABLES.items()},
             "advised": self.advised(),
             "tried": [
                 {**each.variables(), "correct": self.correct(each)}
@@ -272,9 +281,9 @@ class Trial:
         return f"{VARIABLES[name]}: {shares}. {self._certainty(name)}"
 
     def _certainty(self, name: str) -> str:
-        chance, (best, second, *_) = self.chance(name), self.values(name)
-        rival = self.rival(name)
-        if self.is_sure(name):
+        rival, (best, second, *_) = self.rival(name), self.values(name)
+        chance = self.chance(name, rival)
+        if chance < MAX_ERROR_PROBABILITY:
             size = "p < 0.001" if chance < 0.001 else f"p = {chance:.3f}"
             return f"The choice of {best} is sure ({size} against {second})."
         if rival and (self._row(rival) == self._row(self.best)).all():

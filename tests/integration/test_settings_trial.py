@@ -140,7 +140,7 @@ def trial(*right: str) -> Trial:
     """A trial of `none` (set), `unit` and `vgg16`, with 1 for each image whose answer is correct."""
     names = ("none", "unit", "vgg16")
     combinations = [Choice(name, "rgb", "antialias") for name in names[: len(right)]]
-    return Trial(combinations, np.array([[each == "1" for each in row] for row in right]))
+    return Trial(combinations, np.array([[each == "1" for each in row] for row in right]), np.arange(3.0))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,12 @@ def trial(*right: str) -> Trial:
         ),
         (("0" * 6, "1" * 6, "0" * 6), "unit", {}, "too few to be sure of unit against none (p = 0.06)"),
         (("0" * 3, "1" * 3), "unit", {}, "too few to be sure of unit against none (p = 0.25)"),
+        (
+            ("0" * 15, "1" * 15, "1" * 15),
+            "vgg16",
+            {"INFERENCE_PREPROCESS": "vgg16"},
+            "no difference between vgg16 and unit",
+        ),
         (("110", "110"), "none", {}, "no difference between none and unit"),
     ],
 )
