@@ -220,8 +220,8 @@ class Trial:
     def chance(self, name: str, rival: Choice | None) -> float:
         """Return how probable it is that the best combination is better than a rival only by chance.
 
-        The rival has another value of the setting `name`. This is the exact two-sided McNemar test, multiplied
-        by the number of other values of the setting.
+        The rival has another value of the setting `name`. The result is the p-value of the exact two-sided
+        McNemar test, multiplied by the number of other values of the setting.
         """
         if rival is None:
             return 1.0

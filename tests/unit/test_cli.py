@@ -140,6 +140,7 @@ def test_demo_model_is_the_default() -> None:
         "INFERENCE_MODEL": str(demo.MODEL),
         "INFERENCE_CLASSES_FILE": str(demo.CLASSES),
         "INFERENCE_THRESHOLDS_FILE": str(demo.THRESHOLDS),
+        "INFERENCE_PREPROCESS": "inception_v3",
     }
 
 
