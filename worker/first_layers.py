@@ -57,14 +57,18 @@ class FirstLayers:
         """
         if not self.tensors:
             return None
-        rows = []
-        for value in pixels:
-            image = np.full((1, *self.shape), value, np.float32)
-            arrays = run_graph(self.graph, {f"{PREPARED}:0": image}, self.tensors)
-            rows.append([float(np.median(each)) for each in arrays])
-        found = np.array(rows)
+        try:
+            found = np.array([self._medians(value) for value in pixels])
+        except Exception:  # TensorFlow raises exceptions of many types. A guess must not stop a worker.
+            return None
         same = np.allclose(found, found[:, :1], rtol=1e-3, atol=1e-5)
         return list(map(float, found[:, 0])) if same and np.isfinite(found).all() else None
+
+    def _medians(self, value: float) -> list[float]:
+        image = np.full((1, *self.shape), value, np.float32)
+        return [
+            float(np.median(each)) for each in run_graph(self.graph, {f"{PREPARED}:0": image}, self.tensors)
+        ]
 
 
 def find_first_layers(frozen: FrozenGraph) -> FirstLayers:

@@ -1,13 +1,14 @@
 """Guesses the preprocessing with which a model was trained, from the model's own first layers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from shared.settings import Settings
 from worker.first_layers import FirstLayers
-from worker.preprocessing import preprocessor
+from worker.preprocessing import fits, preprocessor
 
 KNOWN_LAYERS = {
     "conv_7b_bn": "inception_resnet_v2",
@@ -58,14 +59,14 @@ class Guess:
 
 def guess(first: FirstLayers | None) -> Guess | None:
     """Return the preprocessing that the model's layers need. If the layers do not show it, return None."""
-    if first is None:
+    points = sorted(set(chain(*_RANGES.values())))
+    found = first.values(points) if first else None
+    if first is None or found is None:
+        # A part that was not examined may scale the pixels, so the names of layers show nothing.
         return None
-    points = sorted({value for values in _RANGES.values() for value in values})
-    found = first.values(points)
-    if found is not None and not np.allclose(found, points, rtol=1e-3, atol=1e-5):
-        return _by_range(dict(zip(points, found, strict=True)))
-    # A part that was not examined may scale the pixels, so the names then show nothing.
-    return None if found is None else application(first.names)
+    if np.allclose(found, points, rtol=1e-3, atol=1e-5):
+        return _application(first)
+    return _by_range(dict(zip(points, found, strict=True)))
 
 
 def _by_range(values: dict[float, float]) -> Guess | None:
@@ -115,12 +116,12 @@ def _normalized(spans: Mapping[str, tuple[float, float]], *, has_mean: bool) -> 
     return [name for name, span in spans.items() if fits(name, *span)]
 
 
-def application(names: Iterable[str]) -> Guess | None:
+def _application(first: FirstLayers) -> Guess | None:
     """Return the preprocessing of the model of tf.keras.applications that has layers of these names."""
     # When a layer is used again, the graph has its name with a number.
-    present = {form for each in names for form in (each, each.rpartition("_")[0])}
+    present = {form for each in first.names for form in (each, each.rpartition("_")[0])}
     known = next(filter(present.__contains__, KNOWN_LAYERS), None)
-    if known is None:
+    if known is None or not fits(Settings(preprocess=KNOWN_LAYERS[known]), first.shape[2]):
         return None
     reason = f"the model has the layer {known} of Keras' {KNOWN_LAYERS[known]}"
     return Guess(KNOWN_LAYERS[known], reason, is_certain=False)

@@ -16,6 +16,7 @@ from cli.main import main
 from shared.settings import PREPROCESS_CHOICES, PREPROCESS_NAMES, Settings
 from tests.images import saved, scene
 from worker import cuda_driver
+from worker.engine import Engine
 from worker.preprocessing_guess import KNOWN_LAYERS, effect
 from worker.processor import processor_name
 from worker.thresholds_file import header, provenance
@@ -264,16 +265,66 @@ def test_an_application_within_a_model_is_known_and_reported(tmp_path: Path, che
     assert found["advised"] == {}
 
 
-def test_a_setting_of_another_effect_is_advised_against(
+@pytest.mark.parametrize(
+    ("setting", "inner", "advised", "formula"),
+    [
+        pytest.param(
+            "resnet50", lambda: layers.Rescaling(1 / 255), "none", lambda x: x, id="set, and certain"
+        ),
+        pytest.param("", lambda: layers.Rescaling(1 / 255), "none", lambda x: x, id="certain"),
+        pytest.param(
+            "",
+            lambda: layers.Conv2D(4, 3, name="block5_conv3"),
+            "vgg16",
+            keras.applications.vgg16.preprocess_input,
+            id="probable",
+        ),
+    ],
+)
+def test_the_advised_preprocessing_gives_the_scores_of_keras(
+    tmp_path: Path,
+    check: Check,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    inner: Callable[[], Any],
+    advised: str,
+    formula: Callable[[Any], Any],
+) -> None:
+    monkeypatch.setenv("INFERENCE_PREPROCESS", setting)
+    path = model(tmp_path / "model.h5", inner())
+    _, found = check(path)
+    assert found["advised"] == {"INFERENCE_PREPROCESS": advised}
+    assert f". Set INFERENCE_PREPROCESS={advised}, which " in texts(found, "warning")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    wanted = keras.models.load_model(path, compile=False).predict(
+        formula(pixels.astype(np.float32)), verbose=0
+    )
+    settings = Settings.from_environ({"INFERENCE_MODEL": str(path), **found["advised"]})
+    assert np.abs(Engine.build(settings).run(pixels) - wanted).max() <= 1e-5
+
+
+def test_what_is_set_is_kept_unless_the_file_shows_another_preprocessing(
     tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("INFERENCE_PREPROCESS", "resnet50")
-    _, found = check(model(tmp_path / "model.h5", layers.Rescaling(1 / 255)))
-    assert found["advised"] == {"INFERENCE_PREPROCESS": "none"}
-    wanted = (
-        "first layers turn 0 … 255 into 0 … 1. Set INFERENCE_PREPROCESS=none, which leaves pixels unchanged"
-    )
-    assert wanted in texts(found, "warning")
+    path = model(tmp_path / "model.h5", layers.Conv2D(4, 3, name="block5_conv3"))
+    monkeypatch.setenv("INFERENCE_PREPROCESS", "unit")
+    _, found = check(path)
+    assert (found["advised"], texts(found, "warning", "model")) == ({}, "")
+    assert "scales pixels to 0 … 1, although the model has the layer block5_conv3" in texts(found, "note")
+    monkeypatch.setenv("INFERENCE_PREPROCESS", "none")
+    _, found = check(model(tmp_path / "other.h5", layers.Rescaling(1 / 255)))
+    assert "expected because the model's first layers turn 0 … 255 into 0 … 1" in texts(found, "ok")
+
+
+def test_a_model_that_shows_nothing_never_gets_a_tick(
+    tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = model(tmp_path / "model.h5")
+    for setting, kind in (("", "warning"), ("unit", "note")):
+        monkeypatch.setenv("INFERENCE_PREPROCESS", setting)
+        _, found = check(path)
+        assert "; the model's layers do not show its preprocessing. Run" in texts(found, kind, "model")
+        assert "INFERENCE_PREPROCESS" not in texts(found, "ok") and found["advised"] == {}
 
 
 def test_each_guess_is_a_setting_and_each_effect_has_a_description() -> None:
