@@ -10,15 +10,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import demo
 import worker.decode_on_card
 from shared.image_header import ImageError
 from shared.job import Region
+from shared.settings import Settings
 from tests.images import quadrants, saved, scene
 from tests.unit.test_decode import blocks, turned
 from worker.card_resize import MAX_RUN_PIXELS, RUN_SIZES, padded
 from worker.decode import DecodedImage, EncodedImage, Outcome, Pixels, PixelSpec, decode, decode_image
 from worker.decode_on_card import MAX_CHUNK_PIXELS, MAX_SIDE, CardDecoder, Codec, open_card_decoder
 from worker.decoders import ThreadDecoder
+from worker.engine import Engine
 from worker.nvimgcodec_compat import JpegCodec
 
 REGIONS = [Region(13, 7, 301), Region(301, 55, 77), Region(0, 0, 143)]
@@ -67,6 +70,19 @@ def assert_as_pillow(decoder: CardDecoder, images: Sequence[EncodedImage], rules
 
 
 phone_photo = partial(saved, quality=90, subsampling=2)
+
+
+@pytest.mark.parametrize("preprocess", ["unit", "none"])
+def test_the_preprocessing_is_the_same_after_both_decoders(preprocess: str) -> None:
+    engine = Engine.build(Settings(model=demo.MODEL, preprocess=preprocess))
+    rules = PixelSpec.of(engine.graph.shape, Settings())
+    images: list[EncodedImage] = [
+        (phone_photo(scene(200, 150)), None),
+        (phone_photo(quadrants(96, 96)), None),
+    ]
+    found = np.concatenate([pixels(each) for each in card(rules).decode(images)])
+    wanted = np.concatenate([decode(*each, rules) for each in images])
+    assert np.abs(engine.run(found) - engine.run(wanted)).max() <= 0.05
 
 
 @pytest.mark.parametrize("codec", [lambda: JpegCodec(cpu=True), PillowCodec])

@@ -47,6 +47,16 @@ def exact(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(network.predict(prepared, verbose=0))
 
 
+def test_a_gpu_normalizes_as_the_training_did() -> None:
+    import keras
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    network = keras.models.load_model(demo.MODEL, compile=False)
+    wanted = network.predict((PIXELS / np.float32(255) - np.float32(mean)) / np.float32(std), verbose=0)
+    found = build(preprocess="normalize", mean=mean, std=std).run(PIXELS)
+    assert np.abs(found - wanted).max() <= 1e-4
+
+
 @pytest.mark.parametrize(
     ("maximum", "wanted"), [(1, (1,)), (6, (1, 6)), (32, (1, 8, 32)), (64, (1, 8, 32, 64))]
 )
