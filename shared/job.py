@@ -82,6 +82,7 @@ class JobFailure(Exception):
 FAILURES = {
     "canceled": 409,
     "image-damaged": 422,
+    "image-too-large": 413,
     "expired": 504,
     "image-lost": 500,
     "not-ours": 500,
