@@ -4,7 +4,6 @@ Pillow's JPEG reader takes several times as long, because it makes a Python obje
 header. This scan accepts only images that Pillow certainly accepts. Pillow judges all others.
 """
 
-import math
 import re
 import struct
 from collections.abc import Iterator
@@ -85,12 +84,24 @@ def _is_skipped(marker: int, content: bytes) -> bool:
 
 
 class _Frame(NamedTuple):
-    """The frame of a JPEG image: its marker, its pixels, and the number and sampling of each channel."""
+    """The frame of a JPEG image: its marker, its number of pixels, and the number of each channel.
+
+    `sampling` has the number of each channel's blocks in a group of blocks, across and down.
+    """
 
     marker: int
     pixels: int
     channels: bytes
     sampling: tuple[tuple[int, int], ...]
+
+    @property
+    def coefficients(self) -> int | None:
+        """The number of coefficients in all channels, or None if the sampling is malformed."""
+        blocks = [across * down for across, down in self.sampling]
+        if not blocks or 0 in blocks:
+            return None
+        largest = max(across for across, _ in self.sampling) * max(down for _, down in self.sampling)
+        return self.pixels * sum(blocks) // largest
 
 
 def _first_scan(data: bytes) -> tuple[_Frame, bytes] | None:
@@ -113,18 +124,13 @@ def coefficient_bytes(data: bytes) -> int | None:
     The memory is 0 if the image is decoded line by line. It is large if the image is progressive, or if each
     scan has only some of the channels. The function returns None if it can't tell.
     """
-    if not (found := _first_scan(data)):
+    found = _first_scan(data)
+    count = found[0].coefficients if found else None
+    if not found or count is None:
         return None
     frame, scan = found
-    factors: list[int] = [math.prod(each) for each in frame.sampling]
-    if 0 in (factors or [0]):
-        return None
-    if frame.marker not in _PROGRESSIVE and scan[0] == len(factors):
-        return 0
-    across = max(across for across, _ in frame.sampling)
-    down = max(down for _, down in frame.sampling)
-    # Each coefficient has two bytes.
-    return 2 * frame.pixels * sum(factors) // (across * down)
+    is_buffered = frame.marker in _PROGRESSIVE or scan[0] != len(frame.channels)
+    return 2 * count if is_buffered else 0
 
 
 def has_all_scans(data: bytes) -> bool:

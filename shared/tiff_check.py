@@ -48,9 +48,13 @@ def _check_pictures(data: bytes, first: Mapping[int, Tag]) -> None:
     if _DNG_VERSION in first or colors & _RAW_COLORS:
         detail = "the file is a raw photo of a camera, which is not supported"
         raise ImageError("unsupported", f"{detail}. Export it as JPEG.")
-    is_thumbnail = bool(_value(first, _KIND) & 1) or _value(first, _OLD_KIND) == 2
+    factor = 1 if _is_thumbnail(first) else MIN_LARGER
     for is_part, each in later:
-        _check_picture(first, each, 1 if is_part or is_thumbnail else MIN_LARGER)
+        _check_picture(first, each, 1 if is_part else factor)
+
+
+def _is_thumbnail(directory: Mapping[int, Tag]) -> bool:
+    return bool(_value(directory, _KIND) & 1) or _value(directory, _OLD_KIND) == 2
 
 
 def _check_picture(first: Mapping[int, Tag], other: Mapping[int, Tag], factor: int) -> None:
