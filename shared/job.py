@@ -82,11 +82,11 @@ class JobFailure(Exception):
 FAILURES = {
     "canceled": 409,
     "image-damaged": 422,
-    "image-too-large": 413,
     "expired": 504,
     "image-lost": 500,
     "not-ours": 500,
     "attempts-exhausted": 500,
     "model-failed": 500,
+    "image-too-large": 413,
 }
 """The codes of job failures, with the HTTP status of each code."""

@@ -8,6 +8,7 @@ import pytest
 
 from shared.image_header import ImageError
 from shared.jpeg_scan import has_all_scans
+from shared.settings import Settings
 from tests.images import saved, scene
 from tests.tiff_files import (
     BITS,
@@ -114,3 +115,9 @@ def test_a_decoding_process_reports_truncated_images() -> None:
     outcomes = decoder.decode([(cut, None), (KINDS["baseline"], None)])
     decoder.close()
     assert [each.is_truncated for each in outcomes if isinstance(each, DecodedImage)] == [True, False]
+
+
+def test_the_setting_decides_about_truncated_images() -> None:
+    settings = Settings.from_environ({"INPUT_TRUNCATED": "accept"})
+    assert PixelSpec.of((8, 8, 3), settings).truncated == "accept"
+    assert PixelSpec.of((8, 8, 3), Settings()).truncated == "refuse"
