@@ -20,6 +20,9 @@ _SUPPORTED = {
 }
 """Names of the supported file types, each with a pattern that matches the file's first bytes."""
 
+_CR2 = rb"(II\*\0|MM\0\*).{4}CR"
+"""Pattern of Canon's raw photos, which begin as TIFF images."""
+
 _CONVERT = "Convert it to JPEG."
 _HEIC = "Convert it to JPEG. On an iPhone, set Settings > Camera > Formats to Most Compatible."
 _RAW = "Export it as JPEG."
@@ -29,7 +32,7 @@ _IMAGES = {
     "a HEIC image": (rb".{4}ftyphe[iv]", _HEIC),
     "a HEIF image": (rb".{4}ftypm[is]f1", _HEIC),
     "a raw photo of a camera": (
-        rb".{4}ftypcrx|(II\*\0|MM\0\*).{4}CR|II(U\0|R[OS])|MMOR|FUJIFILMCCD-RAW|II.{4}HEAPCCDR|\0MRM|FOVb",
+        _CR2 + rb"|.{4}ftypcrx|II(U\0|R[OS])|MMOR|FUJIFILMCCD-RAW|II.{4}HEAPCCDR|\0MRM|FOVb",
         _RAW,
     ),
     "a JPEG 2000 image": (rb"\0{3}\x0cjP|\xff\x4f\xff\x51", _CONVERT),
@@ -95,8 +98,8 @@ class FileType(NamedTuple):
 def file_type(data: bytes) -> FileType:
     """Return the type of a file, from the bytes at its start."""
     head = data[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")  # this byte order mark may precede UTF-8 text
-    raw = _first({"": _IMAGES["a raw photo of a camera"][0]}, head) is not None
-    if not raw and (name := _first(_SUPPORTED, head)):
+    name = _first(_SUPPORTED, head)
+    if name and not (name == "TIFF" and re.match(_CR2, head, re.DOTALL)):
         return FileType(name, is_supported=True, is_image=True, advice="")
     if name := _first({name: pattern for name, (pattern, _) in _IMAGES.items()}, head):
         return FileType(name, is_supported=False, is_image=True, advice=_IMAGES[name][1])

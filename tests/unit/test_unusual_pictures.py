@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from gateway.problem import Problem
+from gateway.upload.fields import read_upload
+from gateway.upload.form import Form
 from shared.image_header import ImageError, upright_size
+from shared.settings import Settings
 from tests.images import quadrants, saved
 from worker.decode import PixelSpec, decode
 
@@ -125,3 +129,13 @@ def test_a_whole_jpeg_of_an_unsupported_kind_is_not_called_damaged(data: bytes, 
     with pytest.raises(ImageError, match=f"{text}.*not supported.*8 bits per sample") as caught:
         upright_size(data, 10**6)
     assert caught.value.kind == "unsupported"
+
+
+@pytest.mark.parametrize("name", [*READ, *REFUSED])
+def test_the_gateway_refuses_unsupported_files_before_a_job_is_created(name: str) -> None:
+    form, status = Form({"blob": [picture_file(name)]}, {}), None
+    try:
+        read_upload(form, Settings())
+    except Problem as problem:
+        status = problem.status
+    assert status == (415 if REFUSED.get(name, ("",))[0] == "unsupported" else None)
