@@ -49,6 +49,11 @@ def test_each_kind_of_avif_is_read(data: bytes) -> None:
     assert (pixels == wanted).all()
 
 
+def test_the_frames_of_a_track_are_measured_too() -> None:
+    data = avif(quadrants(), save_all=True, append_images=[quadrants()])
+    assert frame_sizes(data.replace(b"meta", b"free", 1)) == [(120, 80)]
+
+
 LARGE = avif(Image.new("RGB", (3000, 2000), (9, 90, 200)))
 
 

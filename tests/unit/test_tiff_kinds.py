@@ -90,6 +90,7 @@ def test_a_whole_tiff_of_an_unsupported_kind_is_not_called_damaged(data: bytes, 
     assert error.kind == "unsupported" and text in str(error) and "Convert it" in str(error)
 
 
+MAIN = tiff(samples(3, np.uint8), {SUB_DIRECTORIES: 70_000})
 THUMBNAIL = tiff(samples(3, np.uint8), {KIND: 1, SUB_DIRECTORIES: 70_000})
 PICTURE = {WIDTH: (1200,), HEIGHT: (800,)}
 
@@ -104,6 +105,7 @@ def pages(first: dict[int, int], *later: dict[int, tuple[int, ...]]) -> bytes:
     ("data", "text"),
     [
         pytest.param(with_part(THUMBNAIL, PICTURE), "thumbnail of 14×9 pixels", id="SubIFD"),
+        pytest.param(with_part(MAIN, {WIDTH: (14,), HEIGHT: (10,)}), "14×10", id="SubIFD, not marked"),
         pytest.param(with_part(THUMBNAIL, PICTURE | {COLORS: (32803,)}), "raw photo", id="NEF"),
         pytest.param(with_part(THUMBNAIL, PICTURE | {COLORS: (34892,)}), "raw photo", id="linear DNG"),
         pytest.param(pages({COLORS: 32803}), "raw photo", id="PEF"),
