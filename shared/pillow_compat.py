@@ -25,7 +25,7 @@ from types import FunctionType
 from typing import Any
 
 import PIL.WebPImagePlugin  # noqa: F401 (otherwise the first request would import all plugins)
-from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, _avif
+from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 from PIL import TiffImagePlugin as Tiff
 
 READABLE = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
@@ -124,6 +124,10 @@ class _Avif(AvifImagePlugin.AvifImageFile):
 
     def _open(self) -> None:
         assert self.fp is not None  # noqa: S101 (for the type checker)
+        if not AvifImagePlugin.SUPPORTED:  # Pillow was built without libavif
+            raise UnsupportedKind("an AVIF image")
+        from PIL import _avif
+
         self._decoder = _avif.AvifDecoder(self.fp.read(), "auto", 1)
         self._size, _, self._mode, _, _, orientation, _ = self._decoder.get_info()
         # The boxes of an AVIF file decide its orientation, not its EXIF data.
@@ -149,7 +153,7 @@ def _change_pillow() -> None:
     markers |= {marker: ("SOF", kind, _refuse_frame) for marker, kind in _UNSUPPORTED_FRAMES.items()}
     Tiff.OPEN_INFO[(Tiff.MM, 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")
     Image.register_open("TIFF", _Tiff, lambda start: start.startswith(tuple(Tiff.PREFIXES)))
-    Image.register_open("AVIF", _Avif, AvifImagePlugin._accept)
+    Image.register_open("AVIF", _Avif, lambda start: bool(AvifImagePlugin._accept(start)))
     Image.register_open("JPEG", _FirstPicture, lambda start: start.startswith(b"\xff\xd8\xff"))
     Image.register_open("GIF", _FirstFrame, lambda start: start.startswith((b"GIF87a", b"GIF89a")))
 

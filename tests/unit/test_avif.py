@@ -82,3 +82,10 @@ def test_an_avif_without_a_readable_frame_is_damaged() -> None:
     with pytest.raises(ImageError) as caught:
         open_image(data, 10**8)
     assert caught.value.kind == "damaged"
+
+
+def test_without_libavif_an_avif_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.AvifImagePlugin.SUPPORTED", False)
+    with pytest.raises(ImageError, match="AVIF image, which is not supported") as caught:
+        open_image(LARGE, 10**8)
+    assert caught.value.kind == "unsupported"
