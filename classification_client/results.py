@@ -45,7 +45,8 @@ class Answer:
 
     `model` and `thresholds` are the SHA-256 fingerprints of the model file and of the thresholds file. `data`
     is the server's answer as parsed JSON. `precision` is the number format of the model's arithmetic, such as
-    `float32`. It is empty in answers of servers that do not report it.
+    `float32`. It is empty in answers of servers that do not report it. `truncated` is true if a part of the
+    photo is missing.
     """
 
     regions: tuple[Region, ...]
@@ -54,6 +55,7 @@ class Answer:
     thresholds: str
     data: dict[str, Any]
     precision: str = ""
+    truncated: bool = False
 
     @property
     def best(self) -> Prediction:
@@ -71,6 +73,7 @@ class Answer:
             thresholds=data.get("thresholds", ""),
             data=data,
             precision=data.get("precision", ""),
+            truncated=data.get("truncated", False),
         )
 
 

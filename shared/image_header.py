@@ -11,65 +11,29 @@ from dataclasses import dataclass
 
 from PIL import Image, TiffImagePlugin
 
-from shared.jpeg_scan import scan_jpeg
-from shared.pillow_compat import open_header
-from shared.tiff_tags import BYTE_TYPES, MAX_TAGS, TRUNCATED, tags
+from shared.avif_frames import MALFORMED, frame_sizes
+from shared.file_types import file_type
+from shared.image_error import ImageError as ImageError  # other modules import it from here
+from shared.jpeg_scan import coefficient_bytes, scan_jpeg
+from shared.pillow_compat import UnsupportedKind, open_header
+from shared.tiff_check import check_tiff
+from shared.tiff_tags import MAX_TAGS, TRUNCATED, tags
 
 MAX_READS = MAX_TAGS
 """Maximum number of read calls that Pillow may make for one image's header.
 
 Without this limit, reading a header of a million tiny segments would take seconds and gigabytes of memory."""
 
-MAX_VALUES = 50_000
-"""Maximum number of values of one TIFF tag.
+MAX_AVIF_PIXELS = 55_000_000
+"""Maximum number of pixels of an AVIF image. Decoding an AVIF image needs 9 bytes of memory per pixel."""
 
-A TIFF image can consist of millions of strips, with one tag value for each strip. Without this limit, reading
-the header of such an image would take seconds and gigabytes of memory."""
+MAX_COEFFICIENT_BYTES = 400_000_000
+"""Maximum size of the coefficients of a JPEG image with more than `max_pixels` pixels, in bytes.
 
-_SUPPORTED = {
-    "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG",
-    "GIF": rb"GIF8",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "WebP": rb"RIFF.{4}WEBP",
-    "BMP": rb"BM.{4}\0{4}",
-}
-"""Names of the supported file types, each with a pattern that matches the file's first bytes."""
+As many bytes are needed for 100 million pixels that are decoded at full scale."""
 
-_UNSUPPORTED = {
-    "a HEIC image": rb".{4}ftyphe[iv]",
-    "an AVIF image": rb".{4}ftypavi[fs]",
-    "a HEIF image": rb".{4}ftypm[is]f1",
-    "a video or a HEIF image": rb".{4}ftyp",
-    "a JPEG 2000 image": rb"\0{3}\x0cjP|\xff\x4f\xff\x51",
-    "a JPEG XL image": rb"\0{3}\x0cJXL|\xff\x0a",
-    "a Photoshop image": rb"8BPS",
-    "a PDF document": rb"%PDF",
-    "a ZIP archive": rb"PK\x03\x04",
-    "a web page": rb"(?i)\s*<(!doctype html|html)",
-    "an SVG drawing": rb"\s*(<[?!].*)?<svg\b",
-    "an XML document": rb"\s*<\?xml",
-    "JSON text": rb"\s*\{",
-}
-"""Descriptions of unsupported file types, each with a pattern that matches the file's first kilobyte.
-
-If several patterns match a file, the first pattern decides the file's type."""
-
-_ORIENTATION, _TILE_WIDTH, _TILE_LENGTH = 0x0112, 0x0142, 0x0143
-
-
-class ImageError(ValueError):
-    """Raised if an uploaded image cannot be classified.
-
-    The message contains the reason and a suggested action for the sender.
-
-    `kind` is 'unsupported', 'damaged' or 'too-large'. The kind is 'unsupported' if the service
-    does not support the image's file type or pixel format.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+_TILE_WIDTH, _TILE_LENGTH, _BITS, _COLORS = 0x0142, 0x0143, 0x0102, 0x0106
+_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -85,10 +49,17 @@ class OpenedImage:
     orientation: int
     """The image's EXIF orientation (1 to 8), which the decoder has to apply to the pixels."""
     format: str
+    sample_bits: int = 16
+    """Number of bits of each sample, if the image's mode is one of Pillow's modes for 16 bits."""
+    is_white_zero: bool = False
+    """Whether samples of 16 bits have the value 0 for white. Pillow turns only samples of 8 bits."""
 
 
-def open_image(data: bytes, max_pixels: int) -> OpenedImage:
+def open_image(data: bytes, max_pixels: int, max_jpeg_pixels: int = 0) -> OpenedImage:
     """Read an image's header without decoding its pixels.
+
+    A JPEG image may have `max_jpeg_pixels` pixels. With more than `max_pixels` pixels, it must be decoded at
+    a reduced scale.
 
     Raises:
         ImageError: the file type is unsupported, the header is damaged, or the image has too many pixels.
@@ -97,22 +68,28 @@ def open_image(data: bytes, max_pixels: int) -> OpenedImage:
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError("damaged", f"the image's header is damaged: its size is {width}×{height} pixels")
-    _check_pixels("image", width, height, max_pixels)
+    _check_size(data, image, max_pixels, max_jpeg_pixels)
     if image.mode in ("I", "F"):
         detail = f"the image has 32-bit or signed samples (mode {image.mode})"
         raise ImageError("unsupported", f"{detail}. Save it with 8 or 16 bits per sample.")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # A TIFF decoder needs memory for a whole tile, even if the image is smaller than the tile.
-        _check_pixels("image's tile", *_tile(image), max_pixels)
-        # Pillow itself rotates a TIFF image by its orientation
-        return OpenedImage(image, width, height, 1, "TIFF")
-    orientation = _orientation(image.info.get("exif", b""))
+        return _opened_tiff(image, max_pixels)
+    orientation = image.info.get("orientation") or _orientation(image.info.get("exif", b""))
     if orientation >= 5:
         width, height = height, width
     return OpenedImage(image, width, height, orientation, image.format or "")
 
 
-def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
+def _opened_tiff(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> OpenedImage:
+    # A TIFF decoder needs memory for a whole tile, even if the image is smaller than the tile.
+    _check_pixels("image's tile", *_tile(image), max_pixels)
+    is_white_zero = image.mode.startswith("I;16") and image.tag_v2.get(_COLORS) == 0
+    bits = min(image.tag_v2.get(_BITS, (16,))[0], 16)
+    # Pillow itself rotates a TIFF image by its orientation
+    return OpenedImage(image, *image.size, 1, "TIFF", bits, is_white_zero)
+
+
+def upright_size(data: bytes, max_pixels: int, max_jpeg_pixels: int = 0) -> tuple[int, int]:
     """Return an image's width and height in pixels after the EXIF orientation is applied.
 
     The result is the same as with `open_image`, but most JPEG images need only a third of the time.
@@ -122,7 +99,7 @@ def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
     """
     jpeg = scan_jpeg(data)
     if jpeg is None or jpeg.width * jpeg.height > max_pixels:
-        opened = open_image(data, max_pixels)
+        opened = open_image(data, max_pixels, max_jpeg_pixels)
         return opened.width, opened.height
     size = (jpeg.width, jpeg.height)
     return size[::-1] if _orientation(jpeg.exif) >= 5 else size
@@ -144,8 +121,10 @@ def _open(data: bytes) -> Image.Image:
     # A file of at most MAX_READS bytes cannot cause more than MAX_READS reads. If the reads of such a file
     # are not counted, reading its header takes a third less time.
     file = _Header(data) if len(data) > MAX_READS else io.BytesIO(data)
+    name = file_type(data).name
+    if name == "TIFF":
+        check_tiff(data)
     try:
-        _check_tags(data)
         image = open_header(file)
     except ImageError:
         raise
@@ -159,23 +138,36 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
-def _check_pixels(subject: str, width: int, height: int, max_pixels: int) -> None:
+def _check_size(data: bytes, image: Image.Image, max_pixels: int, max_jpeg_pixels: int) -> None:
+    if image.format == "AVIF":
+        max_pixels = min(max_pixels, MAX_AVIF_PIXELS)
+        _check_frames(data, max_pixels)
+    is_jpeg = image.format == "JPEG"
+    _check_pixels("image", *image.size, max(max_pixels, max_jpeg_pixels) if is_jpeg else max_pixels)
+    if is_jpeg and image.width * image.height > max_pixels:
+        size = coefficient_bytes(data)
+        if size is None or size > MAX_COEFFICIENT_BYTES:
+            _check_pixels("image", *image.size, max_pixels, "Send a smaller image, or a baseline JPEG.")
+
+
+def _check_frames(data: bytes, max_pixels: int) -> None:
+    """Refuse an AVIF image whose coded frames are larger than its boxes promise, and too large."""
+    try:
+        sizes = frame_sizes(data)
+    except MALFORMED:
+        sizes = []
+    if not sizes:
+        raise ImageError("damaged", "the AVIF image's header is damaged: the size of its frames is missing")
+    for width, height in sizes:
+        _check_pixels("image's frame", width, height, max_pixels)
+
+
+def _check_pixels(
+    subject: str, width: int, height: int, max_pixels: int, advice: str = "Send a smaller image."
+) -> None:
     if width * height > max_pixels:
         detail = f"the {subject} has {width}×{height} pixels, more than the maximum of {max_pixels}"
-        raise ImageError("too-large", f"{detail}. Send a smaller image.")
-
-
-def _check_tags(data: bytes) -> None:
-    if not re.match(_SUPPORTED["TIFF"], data):
-        return
-    try:
-        for tag in tags(data):
-            # Pillow ignores a tag with more values than fit into the file.
-            if MAX_VALUES < tag.values <= len(data) // 2 and tag.type not in BYTE_TYPES:
-                detail = f"tag {tag.id} of the TIFF image has {tag.values} values, more than {MAX_VALUES}"
-                raise ImageError("damaged", f"{detail}. Save the image again, in fewer strips.")
-    except TRUNCATED:
-        return  # the file is truncated: Pillow decides whether the missing part matters
+        raise ImageError("too-large", f"{detail}. {advice}")
 
 
 def _tile(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
@@ -204,20 +196,18 @@ def _orientation(exif: bytes) -> int:
 def _refusal(data: bytes, error: Exception) -> ImageError:
     if not data:
         return ImageError("unsupported", "the file is empty. Send an image.")
-    head = data[:1024].removeprefix(b"\xef\xbb\xbf")  # this byte order mark may precede UTF-8 text
-    name = _first_match(_SUPPORTED, head)
-    if name:
-        return ImageError("damaged", f"the {name} image's header is damaged: {_reason(error)}")
-    supported = "Send a JPEG, PNG, WebP, BMP, GIF or TIFF image."
-    name = _first_match(_UNSUPPORTED, head)
-    if not name:
-        return ImageError("unsupported", f"the file is not an image of a known type. {supported}")
-    advice = "Convert it to JPEG." if "image" in name else supported
-    return ImageError("unsupported", f"the file is {name}, which is not supported. {advice}")
-
-
-def _first_match(patterns: dict[str, bytes], head: bytes) -> str | None:
-    return next((name for name, pattern in patterns.items() if re.match(pattern, head, re.DOTALL)), None)
+    found = file_type(data)
+    if isinstance(error, UnsupportedKind):
+        detail = f"the file is {error}, which is not supported. Convert it to an image with 8 bits per sample"
+        return ImageError("unsupported", f"{detail}, for example a JPEG.")
+    if found.is_supported and re.match("(?i)unsupported", str(error)):
+        detail = f"the {found.name} image is of a kind that is not supported ({_reason(error)})"
+        return ImageError("unsupported", f"{detail}. Convert it to JPEG or PNG.")
+    if found.is_supported:
+        return ImageError("damaged", f"the {found.name} image's header is damaged: {_reason(error)}")
+    if not found.name:
+        return ImageError("unsupported", f"the file is not an image of a known type. {found.advice}")
+    return ImageError("unsupported", f"the file is {found.name}, which is not supported. {found.advice}")
 
 
 def _reason(error: Exception) -> str:

@@ -87,5 +87,6 @@ FAILURES = {
     "not-ours": 500,
     "attempts-exhausted": 500,
     "model-failed": 500,
+    "image-too-large": 413,
 }
 """The codes of job failures, with the HTTP status of each code."""

@@ -150,6 +150,13 @@ def _secrets(text: str) -> tuple[bytes, ...]:
 _MEBI = 2**20
 
 
+MAX_PIXELS, MAX_JPEG_PIXELS = 100_000_000, 200_000_000
+"""Default maximum number of pixels of an image, and of a JPEG image.
+
+Only a JPEG image can be decoded at a reduced scale. A worker decodes at most `MAX_PIXELS` pixels at once, for
+which it needs 400 MB of memory."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The service's settings. Lengths are in pixels, times in seconds."""
@@ -227,6 +234,10 @@ class Settings:
     ).means(
         "filter that resizes images to the model's input size; bilinear: as OpenCV resizes; "
         "nearest: as Keras' image loader resizes by default"
+    )
+    input_truncated: str = Setting("INPUT_TRUNCATED", "refuse", _one_of("refuse", "accept")).means(
+        "treatment of images whose end is missing; accept: the worker classifies the rest of a JPEG, PNG, "
+        "GIF, BMP or uncompressed TIFF image, and marks the result with truncated"
     )
     input_batch: int = Setting("INPUT_BATCH", 32, _number(int, 1, 1024)).means(
         "maximum number of inputs (images and regions) in one run of the model"
@@ -306,8 +317,10 @@ class Settings:
     max_upload_bytes: int = Setting("MAX_UPLOAD_BYTES", 20 * _MEBI, _number(int, 1, 512 * _MEBI)).means(
         "maximum size of an image file in bytes; above it, the answer is 413"
     )
-    max_image_pixels: int = Setting("MAX_IMAGE_PIXELS", 100_000_000, _number(int, 1, 2**31)).means(
-        "maximum number of pixels of an image; above it, the answer is 413"
+    max_image_pixels: int | None = Setting("MAX_IMAGE_PIXELS", None, _number(int, 1, 2**31)).means(
+        "maximum number of pixels of an image; above it, the answer is 413; unset: 100 million, and 200 "
+        "million for a JPEG image that the worker can decode at half its size or less; AVIF: always at most "
+        "55 million"
     )
     max_regions: int = Setting("MAX_REGIONS", 100, _number(int, 1, MAX_REGIONS)).means(
         "maximum number of regions in one request; above it, the answer is 422"
@@ -342,6 +355,13 @@ class Settings:
     log_format: str = Setting("LOG_FORMAT", "text", _one_of("text", "json")).means(
         "format of the log lines: text or json"
     )
+
+    @property
+    def pixel_limits(self) -> tuple[int, int]:
+        """The maximum number of pixels of an image, and of a JPEG image decoded at a reduced scale."""
+        if self.max_image_pixels is not None:
+            return self.max_image_pixels, self.max_image_pixels
+        return MAX_PIXELS, MAX_JPEG_PIXELS
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> "Settings":

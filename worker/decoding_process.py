@@ -70,7 +70,7 @@ def _serve(connection: socket.socket, file: int, spec: PixelSpec) -> None:
 def _decode(memory: mmap.mmap, json_size: int, spec: PixelSpec) -> list[Any]:
     """Write the images' pixels into the memory.
 
-    Returns, for each image, the duration of its decoding in seconds, or its error's kind and message.
+    Returns, for each image, the other attributes of its `DecodedImage`, or its error's kind and message.
     """
     entries = json.loads(memory[:json_size])
     layout = SharedRequest(entries, json_size, spec)
@@ -82,7 +82,7 @@ def _decode(memory: mmap.mmap, json_size: int, spec: PixelSpec) -> list[Any]:
             outcomes.append([outcome.kind, str(outcome)])
         else:
             pixels[:] = outcome.pixels
-            outcomes.append(outcome.seconds)
+            outcomes.append({"seconds": outcome.seconds, "is_truncated": outcome.is_truncated})
     return outcomes
 
 

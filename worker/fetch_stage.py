@@ -1,5 +1,6 @@
 """The worker's first two stages: claim jobs, fetch the jobs' images, and decode the images on all cores."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from worker.decode import Decoder, Outcome
 from worker.leased_jobs import LeasedJobs
 from worker.next_batch import DecodedJob, NextBatch
 from worker.redis_retry import RedisRetry
+
+logger = logging.getLogger(__name__)
 
 MAX_IDLE_SECONDS = 1.0
 """Maximum time between two attempts to claim jobs, in seconds.
@@ -118,8 +121,12 @@ class FetchStage:
 def _end(job: _Job, outcome: Outcome) -> DecodedJob | Settlement:
     claim, options, _ = job
     if isinstance(outcome, ImageError):
-        return Settlement.failed(claim, "image-damaged", str(outcome))
-    return DecodedJob(claim, options, outcome.pixels, outcome.seconds, outcome.decoded_at)
+        code = "image-too-large" if outcome.kind == "too-large" else "image-damaged"
+        return Settlement.failed(claim, code, str(outcome))
+    if outcome.is_truncated:
+        logger.info("truncated image accepted: job %s", claim.job_id, extra={"job": claim.job_id})
+    marks = (outcome.is_truncated, outcome.decoded_at)
+    return DecodedJob(claim, options, outcome.pixels, outcome.seconds, *marks)
 
 
 def _begin(claim: Claim, image: bytes | None) -> _Job | Settlement:

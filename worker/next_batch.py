@@ -26,12 +26,16 @@ the copies of one half overlap with the run of the other half."""
 
 @dataclass(frozen=True)
 class DecodedJob:
-    """A claimed job whose image is decoded: `pixels` is uint8 [inputs, height, width, channels]."""
+    """A claimed job whose image is decoded: `pixels` is uint8 [inputs, height, width, channels].
+
+    `is_truncated` is whether a part of the image is missing.
+    """
 
     claim: Claim
     options: Options
     pixels: NDArray[np.uint8]
     decode_seconds: float
+    is_truncated: bool = False
     decoded_at: float = field(default_factory=time.monotonic)
 
     def seconds_waited(self, moment: float) -> float:

@@ -76,7 +76,7 @@ class DecodingProcess:
         for start, data in zip((0, *layout.files), (request, *(data for data, _ in images)), strict=True):
             self._memory[start : start + len(data)] = data
         return [
-            ImageError(*outcome) if isinstance(outcome, list) else DecodedImage(pixels.copy(), outcome)
+            ImageError(*outcome) if isinstance(outcome, list) else DecodedImage(pixels.copy(), **outcome)
             for outcome, pixels in zip(self._request(len(request)), layout.arrays(self._memory), strict=True)
         ]
 

@@ -18,6 +18,9 @@ from worker.worker_metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
 
+_TRUNCATED = ',"truncated":true'
+"""The field of a result that marks an image of which a part is missing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplyStage:
@@ -79,7 +82,8 @@ class ReplyStage:
     def _results(self, scored: Sequence[ScoredJob]) -> list[str]:
         scores = np.concatenate([each.scores for each in scored])
         texts = self.decider.decide_batch(scores, [each.job.options for each in scored])
-        return [text.removesuffix("}") + self._end for text in texts]
+        marks = (_TRUNCATED if each.job.is_truncated else "" for each in scored)
+        return [text.removesuffix("}") + mark + self._end for text, mark in zip(texts, marks, strict=True)]
 
     @cached_property
     def _end(self) -> str:

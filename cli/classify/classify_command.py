@@ -17,7 +17,8 @@ a server for this run, with INFERENCE_MODEL and the other settings (see `serve`)
 
 Press Ctrl-C to stop; run the same command again to continue. For a damaged file or a file that is not a
 photo, the output has the reason instead of an answer. Hidden files are skipped. Files with the extension of
-another type (.json, .txt, .mp4) are skipped too.
+another type (.json, .txt, .mp4) are left out. Files with an unknown extension (.md) are left out if they are
+no images. The command prints the number of files that it leaves out.
 
   classification-server classify photos
   classification-server classify photos --output answers.parquet --html answers.html

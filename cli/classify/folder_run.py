@@ -86,16 +86,18 @@ class FolderRun:
         return Client(self._url, key=self._options.key, patience=patience)
 
     def _count_photos(self) -> int:
-        skipped = Counter[str]()
-        total = sum(1 for _ in self._photos(skipped))
-        others = ", ".join(f"{count} {extension}" for extension, count in skipped.most_common())
+        from classification_client.photos import listed
+
+        counts = Counter[str]()
+        total = sum(1 for _ in self._photos(counts))
+        others = listed(counts)
         if not total:
             found = f", only {others}" if others else ""
             raise CommandError(
                 f"FOLDER: there are no photos in {self._folder}{found}. Name a folder with photos."
             )
         if others and not self._options.quiet:
-            echo(f"files skipped because of their extensions: {others}")
+            echo(f"files left out because they are no photos: {others}")
         return total
 
     def _classify(self, journal: Journal, total: int) -> int | None:
@@ -143,14 +145,14 @@ class FolderRun:
                 submitted=lambda photo, job: journal.submitted(self._name(photo), job),
             )
 
-    def _photos(self, skipped: Counter[str] | None = None) -> Iterator[Path]:
+    def _photos(self, others: Counter[str] | None = None) -> Iterator[Path]:
         """Yield the photos of the folder, without this run's output files.
 
-        `skipped` counts the skipped files for each extension.
+        `others` counts the files that are no photos, by extension.
         """
         from classification_client.photos import files
 
-        for photo in files(self._folder, skipped):
+        for photo in files(self._folder, others):
             path = photo.absolute()
             if path not in self._outputs and path.parent not in self._outputs:
                 yield photo

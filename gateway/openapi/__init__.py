@@ -95,6 +95,8 @@ def _values(settings: Settings) -> Json:
         "request_timeout": f"{settings.request_timeout:g}",
         "region_form": REGION_FORMS[settings.region_order],
         "more_regions": settings.max_regions - 1,
+        "max_image_pixels": settings.pixel_limits[0],
+        "max_jpeg_pixels": settings.pixel_limits[1],
         "max_images": images,
         "max_form_bytes": max_body_bytes(settings, images) - MAX_OTHER_BYTES,
         "max_other_bytes": MAX_OTHER_BYTES,

@@ -67,7 +67,7 @@ def _upright_size(image: bytes, settings: Settings, name: str) -> tuple[int, int
         raise field_problem(400, name, f"expected an image, got an empty file. {EXAMPLE}")
     check_image_size(image, settings, name)
     try:
-        return upright_size(image, settings.max_image_pixels)
+        return upright_size(image, *settings.pixel_limits)
     except ImageError as error:
         raise field_problem(_IMAGE_STATUS[error.kind], name, str(error)) from None
 

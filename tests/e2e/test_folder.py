@@ -47,7 +47,8 @@ def photos(here: Path) -> Path:
     (folder / "inner" / "deep").mkdir(parents=True)
     shutil.copy(demo.SAMPLES / "digits" / "3.png", folder / "inner" / "deep" / "3.png")
     shutil.copy(demo.SAMPLES / "siete.jpg", folder / HOSTILE)
-    (folder / "inner" / "notes").write_text("no photo")
+    (folder / "inner" / "notes.jpg").write_text("no photo")
+    (folder / "inner" / "README.md").write_text("# No photo")
     (folder / "cut.jpg").write_bytes((demo.SAMPLES / "siete.jpg").read_bytes()[:2000])
     (folder / ".hidden.jpg").write_bytes(b"x")
     (folder / "cut.jpg.json").write_text("{}")
@@ -77,11 +78,11 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_a_folder_becomes_a_table(stack: Stack, photos: Path, here: Path) -> None:
     assert classify(stack, photos) == 1
     found = {row["file"]: row for row in rows(here / "photos.csv")}
-    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/deep/3.png", "inner/notes"])
+    assert sorted(found) == sorted([HOSTILE, "cut.jpg", "inner/deep/3.png", "inner/notes.jpg"])
     assert found["inner/deep/3.png"]["class"] == "Digitus tres niger"
     assert found[HOSTILE]["class"] == "Digitus septem albus" and found[HOSTILE]["accepted"] == "true"
     assert float(found[HOSTILE]["score"]) > 0.99 and found[HOSTILE]["threshold"] == "0.5"
-    assert "not an image" in found["inner/notes"]["error"] and "damaged" in found["cut.jpg"]["error"]
+    assert "not an image" in found["inner/notes.jpg"]["error"] and "damaged" in found["cut.jpg"]["error"]
     assert sorted(os.listdir(here)) == ["photos", "photos.csv"]
 
 
@@ -89,11 +90,12 @@ def test_files_of_other_types_are_skipped_and_reported(
     stack: Stack, photos: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["classify", str(photos), "--url", stack.url]) == 1
-    assert "files skipped because of their extensions: 1 .json\n" in capsys.readouterr().err
+    assert "files left out because they are no photos: 1 .json, 1 .md\n" in capsys.readouterr().err
     (here / "texts").mkdir()
     (here / "texts" / "a.TXT").touch()
+    (here / "texts" / "b.md").write_text("# No photo")
     assert main(["classify", "texts", "--url", stack.url]) == 2
-    assert "there are no photos in texts, only 1 .txt" in capsys.readouterr().err
+    assert "there are no photos in texts, only 1 .txt, 1 .md" in capsys.readouterr().err
 
 
 def test_all_formats_have_the_same_content(stack: Stack, photos: Path, here: Path) -> None:
@@ -335,7 +337,7 @@ def test_the_contact_sheet_sorts_and_filters(
     def names() -> list[str]:
         return [text.split("/")[-1] for text in page.locator("article:not([hidden]) h2").all_text_contents()]
 
-    assert names() == [HOSTILE, "cut.jpg", "3.png", "notes", "z.jpg"]
+    assert names() == [HOSTILE, "cut.jpg", "3.png", "notes.jpg", "z.jpg"]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     loaded = "[...document.images].every((each) => each.complete && each.naturalWidth > 0)"
     assert page.locator("img").count() == 3
@@ -346,9 +348,9 @@ def test_the_contact_sheet_sorts_and_filters(
     page.select_option("#sort", "class")
     classes = page.locator("article").evaluate_all("all => all.map((each) => each.dataset.classes)")
     assert classes == [*sorted(classes[:3]), "", ""] and len(set(classes)) == 4
-    assert set(names()[3:]) == {"cut.jpg", "notes"}
+    assert set(names()[3:]) == {"cut.jpg", "notes.jpg"}
     page.select_option("#sort", "low")
-    assert names()[0] == "z.jpg" and set(names()[3:]) == {"cut.jpg", "notes"}
+    assert names()[0] == "z.jpg" and set(names()[3:]) == {"cut.jpg", "notes.jpg"}
     page.select_option("#state", "accepted")
     assert sorted(names()) == ["3.png", HOSTILE] and page.locator("output").text_content() == "2 of 5 photos"
     page.select_option("#class", "Digitus tres niger")
@@ -363,7 +365,7 @@ def test_the_contact_sheet_sorts_and_filters(
     assert page.locator("article:not([hidden]) p data").first.text_content() == "0.999"  # not quite 1
     page.click("button")
     page.fill("#name", "NOTES")
-    assert names() == ["notes"] and "not an image" in str(
+    assert names() == ["notes.jpg"] and "not an image" in str(
         page.locator("article:not([hidden]) .why").text_content()
     )
     assert messages == []

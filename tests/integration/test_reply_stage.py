@@ -56,7 +56,7 @@ def test_a_job_with_bad_scores_fails_alone(queue: JobQueue) -> None:
     held, claims = LeasedJobs(), take(queue)
     held.add(claims)
     stage = make_stage(queue, held, WorkerMetrics(), model="ñ")
-    decoded = [DecodedJob(each, each.options(), PIXELS, 0.0) for each in claims]
+    decoded = [DecodedJob(each, each.options(), PIXELS, 0.0, each.job_id == "c") for each in claims]
     rows = [np.array([row], np.float32) for row in ([0.25, 0.75], [0.5, np.nan], [1.0, 0.0])]
     stage.put(BatchResult(scored=[ScoredJob(j, row, 0.0, 0.1) for j, row in zip(decoded, rows, strict=True)]))
     assert stage.step() and not held
@@ -65,4 +65,5 @@ def test_a_job_with_bad_scores_fails_alone(queue: JobQueue) -> None:
     assert replies["b"].failure.code == "model-failed" and replies["b"].failure.detail.endswith("nan or inf")
     for name, best in (("a", "y"), ("c", "x")):
         assert replies[name].result["regions"][0]["predictions"][0]["class"] == best
+        assert replies[name].result.get("truncated", False) is (name == "c")
         assert replies[name].result["model"] == "ñ" and replies[name].timing["infer"] == 100.0

@@ -274,18 +274,25 @@ def test_a_photo_whose_job_is_lost_three_times_fails() -> None:
     assert server.forms == [1, 1, 1]
 
 
-def test_the_photos_of_a_folder_are_its_files_in_order_without_hidden_and_others(tmp_path: Path) -> None:
-    others = ("b.jpg.json", "a/film.MP4", "a/notes.txt")
+def test_the_photos_of_a_folder_are_its_files_in_order_without_hidden_and_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = ("b.jpg.json", "a/film.MP4", "a/notes.txt", "a/README.md", "a/LICENSE")
     for name in ("b.jpg", "a/2.HEIC", "a/1", "a/3.xyz", ".hidden.jpg", ".git/x.jpg", *others):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a" / "round").symlink_to(tmp_path)
+    (tmp_path / "a" / "README.md").write_text("# Not an image")
+    (tmp_path / "a" / "LICENSE").write_text("MIT")
+    (tmp_path / "a" / "3.xyz").write_bytes(b"\xff\xd8\xff\xe0")
     assert [str(Path(str(each)).relative_to(tmp_path)) for each in photos(tmp_path)] == [
         "a/1",
         "a/2.HEIC",
         "a/3.xyz",
         "b.jpg",
     ]
+    left_out = ("1 without extension", "1 .md", "1 .mp4", "1 .txt", "1 .json")
+    assert f"no photos left out: {', '.join(left_out)}" in caplog.text
     assert list(photos(b"bytes")) == [b"bytes"] and list(photos("one.jpg")) == ["one.jpg"]
 
 

@@ -9,6 +9,7 @@ import worker.decode
 from shared.job import Options
 from shared.queue.messages import Claim, ClaimOutcome, Claims, NewJob, Settlement
 from shared.queue.wire import job_fields
+from tests.bad_input import png_header
 from tests.images import saved, scene
 from tests.job_queue import JobQueue
 from tests.unit.test_next_batch import names
@@ -68,6 +69,7 @@ def test_jobs_that_cannot_be_decoded_are_refused_with_the_reason() -> None:
         claim("d", image=image[:300]),
         claim("e", image=image, seconds_left=9.0),
         claim("f", image=None),
+        claim("g", image=png_header(20_000, 20_000)),
     ]
     refused: list[Settlement] = []
     batch = NextBatch(lambda: 8)
@@ -79,7 +81,19 @@ def test_jobs_that_cannot_be_decoded_are_refused_with_the_reason() -> None:
         "c": "not-ours",
         "d": "image-damaged",
         "f": "image-lost",
+        "g": "image-too-large",
     }
+
+
+def test_truncated_images_are_marked_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    image = saved(scene(40, 30))
+    batch = NextBatch(lambda: 8)
+    stage = fetch_stage(FixedClaims(claim("a", image=image), claim("b", image=image[:-200])), batch)
+    stage.decoder = ThreadDecoder(PixelSpec(2, 2, 3, truncated="accept"), 1)
+    stage.step()
+    assert [(job.claim.job_id, job.is_truncated) for job in batch.take()] == [("a", False), ("b", True)]
+    assert "truncated image accepted: job b" in caplog.text and "job a" not in caplog.text
 
 
 def test_images_are_fetched_while_others_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

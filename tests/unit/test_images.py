@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.image_header import MAX_READS, MAX_VALUES, ImageError, open_image
+from shared.image_header import MAX_READS, ImageError, open_image
+from shared.tiff_check import MAX_VALUES
 from tests.bad_input import png_header
 from tests.images import oriented, quadrants, saved, scene
 
@@ -136,7 +137,6 @@ def test_a_truncated_header_is_damaged(form: str) -> None:
     [
         (b"\0\0\0\x18ftypheic", "HEIC image"),
         (b"\0\0\0\x18ftyphevc", "HEIC image"),
-        (b"\0\0\0\x1cftypavif", "AVIF image"),
         (b"\0\0\0\x18ftypmif1", "HEIF image"),
         (b"\0\0\0\x18ftypisom", "video"),
         (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),

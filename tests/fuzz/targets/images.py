@@ -29,6 +29,7 @@ SEEDS = [
     _saved("GIF", "P", save_all=True, append_images=[Image.new("P", (16, 12))]),
     _saved("WEBP", "RGB"),
     _saved("WEBP", "RGBA", lossless=True),
+    _saved("AVIF", "RGB"),
     _saved("BMP", "RGB"),
     _saved("BMP", "1"),
     *(_saved("TIFF", "RGB", compression=each) for each in (None, "tiff_lzw", "tiff_adobe_deflate", "jpeg")),
