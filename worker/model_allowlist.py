@@ -12,7 +12,7 @@ lists all operations in its graphs and functions. The check itself does not impo
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import filterfalse
 from pathlib import Path
@@ -50,12 +50,14 @@ class Inspection:
     """Facts about a model file: `format` is 'h5', 'keras' or 'savedmodel'.
 
     `layers` has the class names of the model's layers. `fingerprint` is the SHA-256 of the file.
+    `input_shape` is the shape of the first layer's input that the file specifies, with None for any size.
     """
 
     format: str
     keras_version: str
     layers: tuple[str, ...]
     fingerprint: str
+    input_shape: tuple[int | None, ...] | None = None
 
 
 _NAMES: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text())
@@ -66,6 +68,14 @@ ALLOWED_CLASSES = frozenset(_NAMES["layers"] + _NAMES["layer_parts"])
 
 The allowed classes are all layers of Keras 3 and tf_keras, except layers that contain code or load a
 file. A test compares this list with both libraries."""
+
+KNOWN_LAYERS: dict[str, str] = _NAMES["known_layers"]
+"""Layers and initializers of common packages whose calculation `worker.known_layers` knows.
+
+The values name the calculation. The packages' code is not needed."""
+
+_ADVICE: dict[str, str] = _NAMES["advice"]
+"""For layers that are refused: what the layer is, and what to do, by the class name."""
 
 ALLOWED_OPERATIONS = frozenset(name for group in _OPERATIONS.values() for name in group)
 """Operations that are allowed in a SavedModel: calculations, variables and control flow.
@@ -202,19 +212,41 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
             f"{path} is refused: it has a Lambda layer, and loading it would run Python code from the file."
             " Replace the layer by a built-in Keras layer, or export the model as a SavedModel folder"
         )
-    if refused := sorted(set(map(_described, filterfalse(_is_allowed, objects)))):
-        calculation = ". A .keras file of Keras 3 can store a calculation such as x / 255, an H5 file cannot"
-        hint = calculation if form == "h5" and version.startswith("3") else ""
-        raise ModelError(
-            f"{path} is refused: it names {', '.join(refused)}, which is not a layer of Keras' own. On a"
-            " machine that has the layer's code, export the model as a SavedModel folder, and use that folder"
-            f"{hint}"
-        )
-    return Inspection(form, version, tuple(sorted(names)), _sha256(path))
+    if version.startswith("1.") or names & {"Convolution2D", "Convolution1D", "MaxoutDense"}:
+        raise ModelError(_keras_1_refusal(path, version))
+    if refused := list(filterfalse(_is_allowed, objects)):
+        raise ModelError(_refusal(path, refused, is_keras_3_h5=form == "h5" and version.startswith("3")))
+    return Inspection(form, version, tuple(sorted(names)), _sha256(path), _declared_input(objects))
+
+
+def _refusal(path: Path, refused: Sequence[dict[str, Any]], *, is_keras_3_h5: bool) -> str:
+    names = {str(each["class_name"]).rpartition(">")[2] for each in refused}
+    known = next((f". {text}" for name, text in _ADVICE.items() if name in names), "")
+    calculation = ". A .keras file of Keras 3 can store a calculation such as x / 255, an H5 file cannot"
+    return (
+        f"{path} is refused: it names {', '.join(sorted(set(map(_described, refused))))}, which is not a"
+        " layer of Keras' own. On a machine that has the layer's code, export the model as a SavedModel folder, and"
+        f" use that folder{known}{calculation if is_keras_3_h5 else ''}"
+    )
+
+
+def _keras_1_refusal(path: Path, version: str) -> str:
+    return (
+        f"{path} is refused: it was saved by Keras {version or '1'}, whose layers Keras 2 and 3 do not read."
+        " Build the same layers with tf_keras, call `model.load_weights` with this file and then"
+        " `model.save`, and use the new file"
+    )
+
+
+def _declared_input(objects: Sequence[dict[str, Any]]) -> tuple[int | None, ...] | None:
+    """Return the input shape that the first of the objects with an input shape specifies."""
+    configs = [config for each in objects if isinstance(config := each.get("config"), dict)]
+    shapes = (config.get("batch_input_shape", config.get("batch_shape")) for config in configs)
+    return next((tuple(shape) for shape in shapes if isinstance(shape, list)), None)
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object that has a class name, at any depth of a model's configuration."""
+    """Yield every object that has a class name, at any depth of a model's configuration, in its order."""
     if isinstance(config, dict):
         # The training configuration (for example the loss) is not checked, because it is not loaded.
         config = {key: value for key, value in config.items() if key != "compile_config"}
@@ -224,15 +256,18 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
         if isinstance(each, dict):
             if "class_name" in each:
                 yield each
-            stack.extend(each.values())
+            stack.extend(reversed(each.values()))
         elif isinstance(each, list):
-            stack.extend(each)
+            stack.extend(reversed(each))
 
 
 def _is_allowed(found: dict[str, Any]) -> bool:
     """Return whether Keras may create an object, judged by its class name, module and registered name."""
     name, alias = str(found["class_name"]), found.get("registered_name")
     package, *submodules = _module(found)
+    if name.removeprefix("Custom>") in KNOWN_LAYERS and alias in (None, name, f"Custom>{name}"):
+        # Keras imports the module of a name that it does not know, and the loader makes these names known.
+        return alias is not None or found.get("module") is None
     # If tf_keras does not know the class name, it uses the registered name.
     if alias not in (None, name) and (alias != f"Custom>{name}" or alias not in ALLOWED_CLASSES):
         return False
