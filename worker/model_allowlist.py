@@ -212,21 +212,22 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
             f"{path} is refused: it has a Lambda layer, and loading it would run Python code from the file."
             " Replace the layer by a built-in Keras layer, or export the model as a SavedModel folder"
         )
-    if version.startswith("1.") or names & {"Convolution2D", "Convolution1D", "MaxoutDense"}:
-        raise ModelError(_keras_1_refusal(path, version))
     if refused := list(filterfalse(_is_allowed, objects)):
-        raise ModelError(_refusal(path, refused, is_keras_3_h5=form == "h5" and version.startswith("3")))
+        is_old = version.startswith("1.") or "Convolution2D" in names
+        refusal = _keras_1_refusal(path, version) if is_old else _refusal(path, refused, f"{form} {version}")
+        raise ModelError(refusal)
     return Inspection(form, version, tuple(sorted(names)), _sha256(path), _declared_input(objects))
 
 
-def _refusal(path: Path, refused: Sequence[dict[str, Any]], *, is_keras_3_h5: bool) -> str:
+def _refusal(path: Path, refused: Sequence[dict[str, Any]], saved_as: str) -> str:
     names = {str(each["class_name"]).rpartition(">")[2] for each in refused}
     known = next((f". {text}" for name, text in _ADVICE.items() if name in names), "")
     calculation = ". A .keras file of Keras 3 can store a calculation such as x / 255, an H5 file cannot"
+    listed = ", ".join(sorted(set(map(_described, refused))))
     return (
-        f"{path} is refused: it names {', '.join(sorted(set(map(_described, refused))))}, which is not a"
-        " layer of Keras' own. On a machine that has the layer's code, export the model as a SavedModel folder, and"
-        f" use that folder{known}{calculation if is_keras_3_h5 else ''}"
+        f"{path} is refused: it names {listed}, which is not a layer of Keras' own. On a machine that has the"
+        " layer's code, export the model as a SavedModel folder, and use that folder"
+        f"{known}{calculation if saved_as.startswith('h5 3') else ''}"
     )
 
 
@@ -263,11 +264,12 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 
 def _is_allowed(found: dict[str, Any]) -> bool:
     """Return whether Keras may create an object, judged by its class name, module and registered name."""
+    return _is_known_layer(found) or _is_of_keras(found)
+
+
+def _is_of_keras(found: dict[str, Any]) -> bool:
     name, alias = str(found["class_name"]), found.get("registered_name")
     package, *submodules = _module(found)
-    if name.removeprefix("Custom>") in KNOWN_LAYERS and alias in (None, name, f"Custom>{name}"):
-        # Keras imports the module of a name that it does not know, and the loader makes these names known.
-        return alias is not None or found.get("module") is None
     # If tf_keras does not know the class name, it uses the registered name.
     if alias not in (None, name) and (alias != f"Custom>{name}" or alias not in ALLOWED_CLASSES):
         return False
@@ -276,6 +278,16 @@ def _is_allowed(found: dict[str, Any]) -> bool:
     if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "function"):
         return _is_allowed_function(name, found.get("config"))
     return name in ALLOWED_CLASSES or _is_allowed_by_module(name, submodules)
+
+
+def _is_known_layer(found: dict[str, Any]) -> bool:
+    """Return whether the loader has a class of its own for a name of another package.
+
+    Keras would import the module of a registered name that is missing or that the loader does not know.
+    """
+    name = str(found["class_name"])
+    aliases = [name, f"Custom>{name}", *([] if found.get("module") else [None])]
+    return name.removeprefix("Custom>") in KNOWN_LAYERS and found.get("registered_name") in aliases
 
 
 def _is_allowed_by_module(name: str, submodules: list[str]) -> bool:

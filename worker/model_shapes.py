@@ -92,19 +92,14 @@ def _channels_first(images: Any) -> Any:
 
 def _output_index(outputs: Sequence[tuple[str, Shape]], chosen: str | None, where: str) -> int:
     names = [name for name, _ in outputs]
-    if chosen is None and len(names) == 1:
-        return 0
-    if chosen in names:
-        return names.index(chosen)
-    if chosen is not None and chosen.isdecimal() and int(chosen) < len(names):
-        return int(chosen)
-    listed = ", ".join(
-        f"{index} {name} ({_product(shape)} scores)" for index, (name, shape) in enumerate(outputs)
-    )
-    got = f"got {chosen!r}" if chosen is not None else "but it is not set"
+    values = [*names, *map(str, range(len(names))), *([None] if len(names) == 1 else [])]
+    if chosen in values:
+        return values.index(chosen) % len(names)
+    sizes = [_product(shape) for _, shape in outputs]
+    listed = ", ".join(f"{at} {name} ({sizes[at]} scores)" for at, name in enumerate(names))
     raise ModelError(
-        f"INFERENCE_OUTPUT: expected the name or the index of one of the outputs of {where}, {got}. Set it to"
-        f" one of: {listed}"
+        f"INFERENCE_OUTPUT: expected the name or the index of one of the outputs of {where}, got"
+        f" {'nothing' if chosen is None else repr(chosen)}. Set it to one of: {listed}"
     )
 
 

@@ -52,14 +52,15 @@ def activation_advice(
     if setting != "none":
         known = _PROBABILITIES.get(operation)
         return ActivationAdvice("none", f"the model already ends in {known}") if known else None
-    # The scores of the two classes of a model with one output always sum to 1.
-    is_distribution = not is_binary and np.allclose(scores.sum(1), 1, atol=1e-3)
-    is_bounded = scores.min() >= -1e-3 and scores.max() <= 1 + 1e-3
-    if operation not in _LOGITS or (is_distribution and is_bounded):
+    if operation not in _LOGITS or (not is_binary and _are_distributions(scores)):
         return None
     if operation == "LogSoftmax":
         return ActivationAdvice("softmax", "the model ends in log_softmax")
     return ActivationAdvice("sigmoid" if is_binary else "softmax", "the last layer has no activation")
+
+
+def _are_distributions(scores: Scores) -> bool:
+    return bool(np.allclose(scores.sum(1), 1, atol=1e-3) and scores.min() >= -1e-3)
 
 
 def state_changes(definition: Any) -> list[str]:

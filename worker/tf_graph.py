@@ -109,9 +109,7 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
         del model  # The frozen graph has its own copy of the weights.
         gc.collect()
         _check_scores(exact, run(samples[:1]), settings.model)
-        operation = last_operation(frozen)
-        advice = activation_advice(settings.activation, operation, exact, is_binary=is_binary)
-        _warn_of_activation(advice)
+        advice = _activation_advice(settings, frozen, exact, is_binary)
         if not plain:
             run, compiles = _runner(frozen, settings, device)
             check_precision(settings.precision, device.kind, exact, _score(run, samples))
@@ -120,8 +118,8 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
     except Exception as error:  # TensorFlow raises exceptions of many types.
         size = "×".join(map(str, shape))
         raise ModelError(f"{settings.model} fails on images of {size}: {one_line(error)}") from error
-    parts = (first_layers, advice, is_binary)
-    return ScoringGraph(shape, exact.shape[1], loader, run, compiles, on_gpu, cache, *parts)
+    about = (first_layers, advice, is_binary)
+    return ScoringGraph(shape, exact.shape[1], loader, run, compiles, on_gpu, cache, *about)
 
 
 def open_prepared(settings: Settings) -> tuple[tuple[int, int, int], Callable[[Any], Scores]]:
@@ -220,9 +218,9 @@ def _trace(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) 
 def _training_refusal(path: Path, layers: Sequence[str]) -> str:
     listed = ", ".join(layers[:5]) + (" and others" if len(layers) > 5 else "")
     return (
-        f"{path}: expected a model for inference, got layers in training mode, whose scores depend on the other"
-        f" images or on chance: {listed}. `model.export` of Keras 3 can export random augmentation,"
-        " Resizing and the layers after them so. Use the .keras file of the model instead"
+        f"{path}: expected a model for inference, got layers in training mode, whose scores depend on the"
+        f" other images or on chance: {listed}. `model.export` of Keras 3 can export random augmentation,"
+        " Resizing and the layers after them in this way. Use the .keras file of the model instead"
     )
 
 
@@ -252,7 +250,12 @@ def _check_scores(scores: Scores, alone: Scores, model: Path) -> None:
         )
 
 
-def _warn_of_activation(advice: ActivationAdvice | None) -> None:
+def _activation_advice(
+    settings: Settings, frozen: FrozenGraph, scores: Scores, is_binary: bool
+) -> ActivationAdvice | None:
+    """Return and log the advice about INFERENCE_ACTIVATION, if there is any."""
+    advice = activation_advice(settings.activation, last_operation(frozen), scores, is_binary=is_binary)
     if advice:
         hint = ", or sigmoid for independent classes" if advice.name == "softmax" else ""
         logger.warning("%s: set INFERENCE_ACTIVATION=%s%s", advice.reason, advice.name, hint)
+    return advice

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import demo
 from cli.main import main
 from shared.settings import Settings
 from tests.model_cases import CASES, images
+from tests.score_stability import crops, instability
 from worker.engine import Engine
 from worker.model_allowlist import ModelError
 
@@ -133,7 +135,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], dict[str, Any], str]] = {
     "several outputs": (
         lambda built: file(built, "keras", "two heads"),
         {},
-        r"INFERENCE_OUTPUT: expected the name or the index .* not set\. Set it to one of: 0 sex \(3 scores\),"
+        r"INFERENCE_OUTPUT: expected the name or the index .*"
+        r" got nothing\. Set it to one of: 0 sex \(3 scores\),"
         r" 1 age \(5 scores\)",
     ),
     "an unknown output": (
@@ -205,3 +208,25 @@ def test_the_way_out_for_keras_1_gives_a_served_model(tmp_path: Path) -> None:
         assert re.match("1", old.attrs["keras_version"])
     wanted = model.predict(pixels.astype(np.float32) / 255, verbose=0)
     assert np.abs(build(tmp_path / "new.h5").run(pixels) - wanted).max() <= 1e-4
+
+
+# -------------------------------------------------------------------- scores do not move
+
+
+def test_scores_of_the_demos_photos_do_not_depend_on_other_images() -> None:
+    from worker.classes_file import read_classes
+    from worker.thresholds_file import read_thresholds
+
+    classes = read_classes(demo.CLASSES)
+    values = read_thresholds(demo.THRESHOLDS, classes)
+    limits = np.array([max(values[name].value, 0.5) for name in classes])
+    engine = Engine.build(dataclasses.replace(Settings(), model=demo.MODEL))
+    largest, changed = instability(engine.run, crops(1667, engine.graph.shape), limits)
+    assert largest <= 1e-4 and changed == 0
+
+
+def test_an_unstable_model_is_noticed() -> None:
+    """Prove that the test above can fail."""
+    pixels = crops(20, (8, 8, 3))
+    largest, changed = instability(lambda x: x.mean((1, 2)) - x.mean(), pixels)
+    assert largest > 1 and changed
