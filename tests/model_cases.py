@@ -1,4 +1,4 @@
-"""Builds models of many shapes with one library: `python -m tests.model_cases keras|tf_keras FOLDER`.
+"""Builds models of many shapes with one library: `python -m tests.model_cases keras|tf_keras FOLDER [NAME …]`.
 
 Each model is saved with 12 images and the library's own predictions in NAME.npz. The pixels are divided
 by 255.
@@ -176,7 +176,7 @@ def main() -> None:
         import keras as k
     else:
         import tf_keras as k
-    for name in CASES:
+    for name in sys.argv[3:] or CASES:
         save(k, name, folder)
 
 
