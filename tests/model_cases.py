@@ -1,4 +1,4 @@
-"""Builds models of many shapes with one library: `python -m tests.model_cases keras|tf_keras FOLDER [NAME …]`.
+"""Builds models with one library: `python -m tests.model_cases keras|tf_keras FOLDER [NAME …]`.
 
 Each model is saved with 12 images and the library's own predictions in NAME.npz. The pixels are divided
 by 255.
