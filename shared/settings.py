@@ -190,9 +190,12 @@ class Settings:
         "standard deviation of pixels / 255 in the training images, as 1 number, or as 3 numbers with "
         "commas; only for INFERENCE_PREPROCESS=normalize"
     )
-    activation: str = Setting("INFERENCE_ACTIVATION", "none", _one_of("none", "softmax")).means(
+    activation: str = Setting("INFERENCE_ACTIVATION", "none", _one_of("none", "softmax", "sigmoid")).means(
         "activation function that the worker applies to the model's output; softmax: for models whose "
-        "output is logits"
+        "output is logits; sigmoid: for models whose only output is a logit, or whose classes are independent"
+    )
+    output: str | None = Setting("INFERENCE_OUTPUT", None, str).means(
+        "name or index (from 0) of the model's output that has the scores; unset: the only output"
     )
     precision: str = Setting(
         "INFERENCE_PRECISION", "float32", _one_of("float32", "tf32", "float16", "bfloat16")

@@ -133,6 +133,7 @@ def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) ->
         "batch": settings.input_batch,
         "preprocess": settings.preprocess,
         **normalization(settings),
+        **({"output": settings.output} if settings.output else {}),
         "activation": settings.activation,
         "precision": settings.precision,
         "color": settings.input_color,

@@ -37,6 +37,11 @@ def parse_classes(text: str, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+_BINARY = (
+    " A model with one output has two classes: first the class of the score 0, then that of the score 1."
+)
+
+
 def check_class_count(outputs: int, classes: tuple[str, ...], path: Path) -> None:
     """Check that the classes file has a class for each output of the model.
 
@@ -46,7 +51,7 @@ def check_class_count(outputs: int, classes: tuple[str, ...], path: Path) -> Non
     if len(classes) != outputs:
         raise ModelError(
             f"{path}: expected {outputs} classes, one for each output of the model, got {len(classes)}."
-            " Use the classes file of this model."
+            " Use the classes file of this model." + (_BINARY if (outputs, len(classes)) == (2, 1) else "")
         )
 
 

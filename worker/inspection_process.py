@@ -39,7 +39,8 @@ def inspect_in_subprocess(path: Path, seconds: int = MAX_CPU_SECONDS) -> Inspect
     found = json.loads(done.stdout)
     if "error" in found:
         raise ModelError(found["error"])
-    return Inspection(**found | {"layers": tuple(found["layers"])})
+    shape = found["input_shape"]
+    return Inspection(**found | {"layers": tuple(found["layers"]), "input_shape": shape and tuple(shape)})
 
 
 def _reason(status: int) -> str:

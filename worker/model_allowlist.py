@@ -12,7 +12,7 @@ lists all operations in its graphs and functions. The check itself does not impo
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import filterfalse
 from pathlib import Path
@@ -50,12 +50,14 @@ class Inspection:
     """Facts about a model file: `format` is 'h5', 'keras' or 'savedmodel'.
 
     `layers` has the class names of the model's layers. `fingerprint` is the SHA-256 of the file.
+    `input_shape` is the shape of the first layer's input that the file specifies, with None for any size.
     """
 
     format: str
     keras_version: str
     layers: tuple[str, ...]
     fingerprint: str
+    input_shape: tuple[int | None, ...] | None = None
 
 
 _NAMES: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text())
@@ -66,6 +68,14 @@ ALLOWED_CLASSES = frozenset(_NAMES["layers"] + _NAMES["layer_parts"])
 
 The allowed classes are all layers of Keras 3 and tf_keras, except layers that contain code or load a
 file. A test compares this list with both libraries."""
+
+KNOWN_LAYERS: dict[str, str] = _NAMES["known_layers"]
+"""Layers and initializers of common packages whose calculation `worker.known_layers` knows.
+
+The values name the calculation. The packages' code is not needed."""
+
+_ADVICE: dict[str, str] = _NAMES["advice"]
+"""For layers that are refused: what the layer is, and what to do, by the class name."""
 
 ALLOWED_OPERATIONS = frozenset(name for group in _OPERATIONS.values() for name in group)
 """Operations that are allowed in a SavedModel: calculations, variables and control flow.
@@ -202,19 +212,42 @@ def _inspect_configuration(path: Path, form: str, config: str, version: str) -> 
             f"{path} is refused: it has a Lambda layer, and loading it would run Python code from the file."
             " Replace the layer by a built-in Keras layer, or export the model as a SavedModel folder"
         )
-    if refused := sorted(set(map(_described, filterfalse(_is_allowed, objects)))):
-        calculation = ". A .keras file of Keras 3 can store a calculation such as x / 255, an H5 file cannot"
-        hint = calculation if form == "h5" and version.startswith("3") else ""
-        raise ModelError(
-            f"{path} is refused: it names {', '.join(refused)}, which is not a layer of Keras' own. On a"
-            " machine that has the layer's code, export the model as a SavedModel folder, and use that folder"
-            f"{hint}"
-        )
-    return Inspection(form, version, tuple(sorted(names)), _sha256(path))
+    if refused := list(filterfalse(_is_allowed, objects)):
+        is_old = version.startswith("1.") or "Convolution2D" in names
+        refusal = _keras_1_refusal(path, version) if is_old else _refusal(path, refused, f"{form} {version}")
+        raise ModelError(refusal)
+    return Inspection(form, version, tuple(sorted(names)), _sha256(path), _declared_input(objects))
+
+
+def _refusal(path: Path, refused: Sequence[dict[str, Any]], saved_as: str) -> str:
+    names = {str(each["class_name"]).rpartition(">")[2] for each in refused}
+    known = next((f". {text}" for name, text in _ADVICE.items() if name in names), "")
+    calculation = ". A .keras file of Keras 3 can store a calculation such as x / 255, an H5 file cannot"
+    listed = ", ".join(sorted(set(map(_described, refused))))
+    return (
+        f"{path} is refused: it names {listed}, which is not a layer of Keras' own. On a machine that has the"
+        " layer's code, export the model as a SavedModel folder, and use that folder"
+        f"{known}{calculation if saved_as.startswith('h5 3') else ''}"
+    )
+
+
+def _keras_1_refusal(path: Path, version: str) -> str:
+    return (
+        f"{path} is refused: it was saved by Keras {version or '1'}, whose layers Keras 2 and 3 do not read."
+        " Build the same layers with tf_keras, call `model.load_weights` with this file and then"
+        " `model.save`, and use the new file"
+    )
+
+
+def _declared_input(objects: Sequence[dict[str, Any]]) -> tuple[int | None, ...] | None:
+    """Return the input shape that the first of the objects with an input shape specifies."""
+    configs = [config for each in objects if isinstance(config := each.get("config"), dict)]
+    shapes = (config.get("batch_input_shape", config.get("batch_shape")) for config in configs)
+    return next((tuple(shape) for shape in shapes if isinstance(shape, list)), None)
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object that has a class name, at any depth of a model's configuration."""
+    """Yield every object that has a class name, at any depth of a model's configuration, in its order."""
     if isinstance(config, dict):
         # The training configuration (for example the loss) is not checked, because it is not loaded.
         config = {key: value for key, value in config.items() if key != "compile_config"}
@@ -224,13 +257,17 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
         if isinstance(each, dict):
             if "class_name" in each:
                 yield each
-            stack.extend(each.values())
+            stack.extend(reversed(each.values()))
         elif isinstance(each, list):
-            stack.extend(each)
+            stack.extend(reversed(each))
 
 
 def _is_allowed(found: dict[str, Any]) -> bool:
     """Return whether Keras may create an object, judged by its class name, module and registered name."""
+    return _is_known_layer(found) or _is_of_keras(found)
+
+
+def _is_of_keras(found: dict[str, Any]) -> bool:
     name, alias = str(found["class_name"]), found.get("registered_name")
     package, *submodules = _module(found)
     # If tf_keras does not know the class name, it uses the registered name.
@@ -241,6 +278,16 @@ def _is_allowed(found: dict[str, Any]) -> bool:
     if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "function"):
         return _is_allowed_function(name, found.get("config"))
     return name in ALLOWED_CLASSES or _is_allowed_by_module(name, submodules)
+
+
+def _is_known_layer(found: dict[str, Any]) -> bool:
+    """Return whether the loader has a class of its own for a name of another package.
+
+    Keras would import the module of a registered name that is missing or that the loader does not know.
+    """
+    name = str(found["class_name"])
+    aliases = [name, f"Custom>{name}", *([] if found.get("module") else [None])]
+    return name.removeprefix("Custom>") in KNOWN_LAYERS and found.get("registered_name") in aliases
 
 
 def _is_allowed_by_module(name: str, submodules: list[str]) -> bool:

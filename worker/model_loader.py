@@ -1,63 +1,65 @@
 """Loads a model file.
 
-First, Keras 3 loads the file. If Keras 3 fails, tf_keras (Keras 2) loads the file. SavedModel folders are
-loaded with TensorFlow.
+First, Keras 3 loads the file. If Keras 3 fails or reads another input than the file describes, tf_keras
+(Keras 2) loads the file. SavedModel folders are loaded with TensorFlow.
 """
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from worker.keras_compat import import_keras, keras_layers, tf_keras_layers
+from worker.known_layers import known_layers
 from worker.model_allowlist import Inspection, ModelError
+from worker.model_shapes import LoadedModel, ReadModel, fit_to_images
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A loaded model.
-
-    `call` turns inputs, float32 [n, height, width, channels], into scores, float32 [n, classes]. In
-    `input_shape` and `output_shape`, None means any size.
-    """
-
-    call: Callable[[Any], Any]
-    input_shape: tuple[int | None, ...]
-    output_shape: tuple[int | None, ...]
-    loader: str
-
-
-def load(path: Path, inspection: Inspection) -> LoadedModel:
-    """Load an inspected model.
+def load(path: Path, inspection: Inspection, output: str | None = None) -> LoadedModel:
+    """Load an inspected model, and choose the output with the name or index `output` if it has several.
 
     Raises:
         ModelError: the model can't be read, or does not have exactly one image input and one score output.
     """
     import_keras()
     if inspection.format == "savedmodel":
-        return _load_saved_model(path)
-    reasons = []
+        return fit_to_images(_read_saved_model(path), output, str(path))
+    reasons, refusals, others = [], list[ModelError](), list[LoadedModel]()
     with _named(path, inspection.format) as file:
         for name, read in (("keras", _read_keras), ("tf_keras", _read_tf_keras)):
             try:
-                return _wrap(path, read(file), name)
-            except ModelError:
-                raise
+                model = _describe(read(file), name)
+                loaded = fit_to_images(model, output, str(path))
+            except ModelError as error:
+                refusals.append(error)
             except Exception as error:  # Each version of Keras raises different exceptions.
                 reasons.append(f"{name}: {one_line(error)}")
-    new_h5 = inspection.format == "h5" and inspection.keras_version.startswith("3")
-    hint = ". Save the model as .keras: an H5 file may lack parts of a Keras 3 model" if new_h5 else ""
-    raise ModelError(f"{path} can't be loaded: {'; '.join(reasons)}{hint}")
+            else:
+                if inspection.input_shape in (None, model.inputs[0]):
+                    return loaded
+                others.append(loaded)
+    if others:  # The configuration names the shape of another layer, so both readings are as good.
+        return others[0]
+    raise refusals[0] if refusals else ModelError(_load_error(path, inspection, reasons))
+
+
+def _load_error(path: Path, inspection: Inspection, reasons: Sequence[str]) -> str:
+    hint = (
+        "Save the model as .keras: an H5 file may lack parts of a Keras 3 model"
+        if inspection.format == "h5" and inspection.keras_version.startswith("3")
+        else "Load the file with the Keras that saved it"
+        f" ({inspection.keras_version or 'unknown version'}), and export the model as a SavedModel folder"
+    )
+    return f"{path} can't be loaded by Keras 3 or tf_keras ({'; '.join(reasons)}). {hint}"
 
 
 def _read_keras(path: str) -> Any:
     import keras
 
-    return keras.models.load_model(path, keras_layers(), compile=False, safe_mode=True)
+    return keras.models.load_model(path, keras_layers() | known_layers(keras), compile=False, safe_mode=True)
 
 
 def _read_tf_keras(path: str) -> Any:
@@ -66,7 +68,7 @@ def _read_tf_keras(path: str) -> Any:
     with TemporaryDirectory() as folder:
         if path.endswith(".keras"):  # tf_keras opens the file for writing; the original may be read-only.
             path = shutil.copy(path, folder)
-        return tf_keras.models.load_model(path, tf_keras_layers(), compile=False)
+        return tf_keras.models.load_model(path, tf_keras_layers() | known_layers(tf_keras), compile=False)
 
 
 @contextmanager
@@ -85,44 +87,56 @@ def _named(path: Path, form: str) -> Iterator[str]:
         yield str(link)
 
 
-def _wrap(path: Path, model: Any, loader: str) -> LoadedModel:
-    inputs, outputs = list(model.inputs), list(model.outputs)
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(f"{path}: expected 1 input and 1 output, got {len(inputs)} and {len(outputs)}")
-    shapes = tuple(inputs[0].shape), tuple(outputs[0].shape)
-    return _check_shapes(path, LoadedModel(lambda x: model(x, training=False), *shapes, loader))
+def _describe(model: Any, loader: str) -> ReadModel:
+    import tensorflow as tf
+
+    shapes = [tuple(each.shape) for each in model.outputs]
+    # A Sequential model of Keras 3 has no names of outputs, but it has only one output.
+    names = [str(each) for each in getattr(model, "output_names", [model.layers[-1].name])]
+    return ReadModel(
+        lambda x: tf.nest.flatten(model(x, training=False)),
+        [tuple(each.shape) for each in model.inputs],
+        list(zip(names, shapes, strict=True)),
+        loader,
+    )
 
 
-def _load_saved_model(path: Path) -> LoadedModel:
+def _read_saved_model(path: Path) -> ReadModel:
     import tensorflow as tf
 
     try:
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]
-        ((name, given),) = signature.structured_input_signature[1].items()
-        ((_, returned),) = signature.structured_outputs.items()
+        inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
     except (KeyError, ValueError, OSError, AttributeError) as error:
         raise ModelError(
-            f"{path}: a SavedModel needs one input and one output in `serving_default`: {one_line(error)}"
+            f"{path}: expected a SavedModel with the signature `serving_default`, got an error:"
+            f" {one_line(error)}. Export the model with `model.export(FOLDER)` of Keras."
         ) from None
-    if not (given.dtype.is_floating or given.dtype.is_integer):
-        raise ModelError(f"{path}: expected an input of numbers, got {given.dtype.name}")
+    if refused := [each.dtype.name for each in inputs.values() if not _is_number(each.dtype)]:
+        raise ModelError(
+            f"{path}: expected an input of numbers, got {refused[0]}. Export the model without the layers"
+            " that decode image files."
+        )
+    names = sorted(outputs, key=_natural)  # TensorFlow's order changes from load to load.
 
-    def call(x: Any) -> Any:
-        (scores,) = signature(**{name: tf.cast(x, given.dtype)}).values()
-        return scores
+    def call(x: Any) -> list[Any]:
+        ((name, given),) = inputs.items()
+        found = signature(**{name: tf.cast(x, given.dtype)})
+        return [found[each] for each in names]
 
     call.keeps_alive = loaded  # type: ignore[attr-defined]
-    return _check_shapes(path, LoadedModel(call, tuple(given.shape), tuple(returned.shape), "savedmodel"))
+    shapes = [tuple(each.shape) for each in inputs.values()]
+    return ReadModel(call, shapes, [(name, tuple(outputs[name].shape)) for name in names], "savedmodel")
 
 
-def _check_shapes(path: Path, model: LoadedModel) -> LoadedModel:
-    given, returned = model.input_shape, model.output_shape
-    if len(given) != 4:
-        raise ModelError(f"{path}: expected an input of shape [images, height, width, channels], got {given}")
-    if len(returned) != 2 or returned[1] == 1:
-        raise ModelError(f"{path}: expected an output of shape [images, 2 or more classes], got {returned}")
-    return model
+def _natural(name: str) -> list[Any]:
+    """Return a key that sorts output_2 before output_10."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else part) for part in re.split(r"(\d+)", name)]
+
+
+def _is_number(dtype: Any) -> bool:
+    return bool(dtype.is_floating or dtype.is_integer)
 
 
 def one_line(error: Exception) -> str:

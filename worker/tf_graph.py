@@ -2,9 +2,10 @@
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,19 @@ from worker.gpu_memory import limit_gpu_memory
 from worker.gpu_probe import try_operation
 from worker.half_precision import with_half_precision
 from worker.model_allowlist import Inspection, ModelError, inspect_model
-from worker.model_loader import LoadedModel, load, one_line
+from worker.model_loader import load, one_line
+from worker.model_shapes import LoadedModel
+from worker.output_kind import RAW_SCORES, ActivationAdvice, activation_advice, last_operation, state_changes
 from worker.precision import check_choice, check_precision
 from worker.preprocessing import check_preprocess, preprocessor
 from worker.tensorflow_compat import FrozenGraph, Pixels, Scores, compiled_runner, freeze, session_runner
 
 logger = logging.getLogger(__name__)
+
+MAX_BATCH_DIFFERENCE = 1e-3
+"""Maximum difference of one image's scores alone and in a batch without a warning.
+
+If the scores exceed 1, the difference is a share of the largest score."""
 
 SAMPLES = 8
 """Number of synthetic images in one run of the check at the start. This is also a compiled size on a GPU."""
@@ -43,6 +51,7 @@ class ScoringGraph:
     channels). Several
     threads may call `run` at once. `compiles` is True if the first run of each new n compiles the graph.
     `cache` has the folder in which XLA keeps its compilations. `first_layers` shows what the model expects.
+    If `is_binary`, the model has one output, and the two scores are those of the classes 0 and 1.
     """
 
     shape: tuple[int, int, int]
@@ -53,6 +62,8 @@ class ScoringGraph:
     on_gpu: bool = False
     cache: CompilationCache | None = None
     first_layers: FirstLayers | None = None
+    activation_advice: ActivationAdvice | None = None
+    is_binary: bool = False
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Return whether a run failed because there was not enough memory for its number of inputs."""
@@ -85,7 +96,7 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
     on_gpu = device.kind == "gpu"
     cache = open_cache(settings, inspection.fingerprint) if on_gpu and device.xla else None
     _prepare(settings, device)
-    model = load(settings.model, inspection)
+    model = load(settings.model, inspection, settings.output)
     shape, loader = _input_shape(model, settings), model.loader
     check_preprocess(settings, shape[2])
     plain = settings.precision == "float32" and not on_gpu
@@ -94,9 +105,11 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
         frozen = freeze(_trace(model, shape, settings))
         run, compiles = session_runner(frozen, settings.threads, device="cpu"), False
         exact, first_layers = _score(run, samples), find_first_layers(frozen)
+        is_binary = model.output_shape[1] == 1
         del model  # The frozen graph has its own copy of the weights.
         gc.collect()
-        _check_scores(exact, settings)
+        _check_scores(exact, run(samples[:1]), settings.model)
+        advice = _activation_advice(settings, frozen, exact, is_binary)
         if not plain:
             run, compiles = _runner(frozen, settings, device)
             check_precision(settings.precision, device.kind, exact, _score(run, samples))
@@ -105,7 +118,8 @@ def open_graph(settings: Settings, inspection: Inspection, device: Device) -> Sc
     except Exception as error:  # TensorFlow raises exceptions of many types.
         size = "×".join(map(str, shape))
         raise ModelError(f"{settings.model} fails on images of {size}: {one_line(error)}") from error
-    return ScoringGraph(shape, exact.shape[1], loader, run, compiles, on_gpu, cache, first_layers)
+    about = (first_layers, advice, is_binary)
+    return ScoringGraph(shape, exact.shape[1], loader, run, compiles, on_gpu, cache, *about)
 
 
 def open_prepared(settings: Settings) -> tuple[tuple[int, int, int], Callable[[Any], Scores]]:
@@ -117,7 +131,7 @@ def open_prepared(settings: Settings) -> tuple[tuple[int, int, int], Callable[[A
     Raises:
         ModelError: the model is invalid, or does not match the settings.
     """
-    model = load(settings.model, inspect_model(settings.model))
+    model = load(settings.model, inspect_model(settings.model), settings.output)
     shape = _input_shape(model, settings)
     check_preprocess(settings, shape[2])
     frozen = freeze(_trace(model, shape, settings))
@@ -181,14 +195,33 @@ def _trace(model: LoadedModel, shape: tuple[int, int, int], settings: Settings) 
     import tensorflow as tf
 
     preprocess = preprocessor(settings)
+    activate = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid, "none": tf.identity}[settings.activation]
+    if settings.activation == "softmax" and model.output_shape[1] == 1:
+        raise ModelError(
+            "INFERENCE_ACTIVATION: expected none or sigmoid for a model with one output, got softmax. Set"
+            " it to sigmoid if the output is a logit."
+        )
 
     @tf.function(input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])  # type: ignore[untyped-decorator]
     def scores(pixels: Any) -> Any:
         prepared = tf.identity(preprocess(tf.cast(pixels, tf.float32)), name=PREPARED)
-        answer = tf.cast(model.call(prepared), tf.float32)
-        return tf.nn.softmax(answer) if settings.activation == "softmax" else answer
+        answer = activate(tf.identity(tf.cast(model.call(prepared), tf.float32), name=RAW_SCORES))
+        # One score is the probability of the second class, as Keras orders the labels 0 and 1.
+        return tf.concat([1 - answer, answer], 1) if model.output_shape[1] == 1 else answer
 
-    return scores.get_concrete_function()
+    function = scores.get_concrete_function()
+    if changing := state_changes(function.graph.as_graph_def()):
+        raise ModelError(_training_refusal(settings.model, changing))
+    return function
+
+
+def _training_refusal(path: Path, layers: Sequence[str]) -> str:
+    listed = ", ".join(layers[:5]) + (" and others" if len(layers) > 5 else "")
+    return (
+        f"{path}: expected a model for inference, got layers in training mode, whose scores depend on the"
+        f" other images or on chance: {listed}. `model.export` of Keras 3 can export random augmentation,"
+        " Resizing and the layers after them in this way. Use the .keras file of the model instead"
+    )
 
 
 def _samples(shape: tuple[int, int, int], count: int) -> Pixels:
@@ -203,15 +236,26 @@ def _samples(shape: tuple[int, int, int], count: int) -> Pixels:
     return np.array([np.stack([np.asarray(plane) for plane in each], -1) for each in planes], np.uint8)
 
 
-def _check_scores(scores: Scores, settings: Settings) -> None:
+def _check_scores(scores: Scores, alone: Scores, model: Path) -> None:
+    """Check that scores are finite, and that an image has the same scores alone and with other images."""
     if not np.isfinite(scores).all():
-        raise ModelError(
-            f"{settings.model} returns scores that are not finite numbers: its weights are damaged"
-        )
-    # Independent probabilities (sigmoid) need not sum to 1, so only values outside of 0 to 1 indicate logits.
-    if settings.activation == "none" and (scores.min() < -1e-3 or scores.max() > 1 + 1e-3):
+        raise ModelError(f"{model} returns scores that are not finite numbers: its weights are damaged")
+    if (difference := float(np.abs(scores[:1] - alone).max())) > MAX_BATCH_DIFFERENCE * max(
+        1, np.abs(alone).max()
+    ):
         logger.warning(
-            "the model's outputs are not probabilities (they range from %.3g to %.3g): if they are logits, "
-            "set INFERENCE_ACTIVATION=softmax",
-            *(scores.min(), scores.max()),
+            "the scores of one image differ by up to %.3g with other images in the batch: the model was"
+            " probably exported in training mode. Export it again for inference, or use its .keras file",
+            difference,
         )
+
+
+def _activation_advice(
+    settings: Settings, frozen: FrozenGraph, scores: Scores, is_binary: bool
+) -> ActivationAdvice | None:
+    """Return and log the advice about INFERENCE_ACTIVATION, if there is any."""
+    advice = activation_advice(settings.activation, last_operation(frozen), scores, is_binary=is_binary)
+    if advice:
+        hint = ", or sigmoid for independent classes" if advice.name == "softmax" else ""
+        logger.warning("%s: set INFERENCE_ACTIVATION=%s%s", advice.reason, advice.name, hint)
+    return advice

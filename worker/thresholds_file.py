@@ -22,7 +22,10 @@ MISSING = -1.0
 The server that this project replaces uses the same value."""
 _COLUMNS = ",".join(COLUMNS)
 
-PROVENANCE = ("model", "precision", "preprocess", "activation", "color", "resize", "input", "mean", "std")
+PROVENANCE = (
+    *("model", "precision", "preprocess", "activation", "color", "resize", "input", "mean", "std"),
+    "output",
+)
 """Names of the fields of a file's provenance. The server compares the fields that a file contains."""
 
 _PROVENANCE_COLUMN = COLUMNS.index("top2_minval")
@@ -84,6 +87,7 @@ def provenance(settings: Settings, fingerprint: str, shape: tuple[int, int, int]
         "_".join(f"{number:.6g}" for number in each) for each in (settings.mean or (), settings.std or ())
     ]
     values = (fingerprint, *chosen, settings.input_color, settings.input_resize, size, *numbers)
+    values += (re.sub(r"[^\w.-]", "_", settings.output or "")[:64],)
     return {name: value for name, value in zip(PROVENANCE, values, strict=True) if value}
 
 

@@ -15,6 +15,7 @@ from shared.settings import Settings
 from worker.classes_file import check_class_count
 from worker.decode import PixelSpec
 from worker.engine import Engine
+from worker.output_kind import ActivationAdvice
 from worker.preprocessing import normalization
 from worker.thresholds_file import provenance
 
@@ -70,7 +71,7 @@ def calibrate(
     check_class_count(engine.graph.outputs, tuple(classes), settings.classes_file)
     spec = PixelSpec.of(engine.graph.shape, settings)
     scored = score(images, engine, spec, settings.max_upload_bytes, step)
-    _check_scores(scored, settings)
+    _check_scores(scored, engine.graph.activation_advice)
     if method.hold_out is None:
         rows, found = evaluation.cross_validate(scored.answers, classes, method.goal, method.folds)
     else:
@@ -87,7 +88,7 @@ def calibrate(
     return Calibration(classes, scored, found, rows, origin, facts | {"notes": notes(facts)})
 
 
-def _check_scores(scored: ScoredImages, settings: Settings) -> None:
+def _check_scores(scored: ScoredImages, advised: ActivationAdvice | None) -> None:
     if not scored.images:
         path, reason = scored.unreadable[0]
         raise CalibrationError(
@@ -96,7 +97,7 @@ def _check_scores(scored: ScoredImages, settings: Settings) -> None:
         )
     low, high = scored.answers.scores.min(), scored.answers.scores.max()
     if low < -1e-3 or high > 1 + 1e-3:
-        advice = " Set INFERENCE_ACTIVATION=softmax." if settings.activation == "none" else ""
+        advice = f" Set INFERENCE_ACTIVATION={advised.name}." if advised else ""
         raise CalibrationError(f"scores: expected values from 0 to 1, got {low:.3g} to {high:.3g}.{advice}")
 
 
@@ -121,6 +122,7 @@ def _settings_facts(settings: Settings, engine: Engine) -> dict[str, Any]:
         "INFERENCE_PREPROCESS": settings.preprocess,
         **{f"INFERENCE_{name.upper()}": each for name, each in normalization(settings).items()},
         "INFERENCE_ACTIVATION": settings.activation,
+        **({"INFERENCE_OUTPUT": settings.output} if settings.output else {}),
         "INFERENCE_PRECISION": settings.precision,
         "INPUT_COLOR": settings.input_color,
         "INPUT_RESIZE": settings.input_resize,

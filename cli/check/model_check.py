@@ -8,8 +8,15 @@ from worker.engine import Engine
 from worker.first_layers import FirstLayers
 from worker.model_allowlist import ModelError, inspect_model
 from worker.preprocessing_guess import effect, guess, same_effect
+from worker.tf_graph import ScoringGraph
 
 PART = "model"
+
+_ACTIVATION_ADVICE = {
+    "softmax": "If the model returns logits, set INFERENCE_ACTIVATION=softmax. If its classes are independent"
+    " of each other, set INFERENCE_ACTIVATION=sigmoid.",
+    "sigmoid": "If the output is a logit, set INFERENCE_ACTIVATION=sigmoid.",
+}
 
 
 def check_device(report: Report, settings: Settings) -> None:
@@ -83,19 +90,22 @@ def check_engine(
     last = file.activation if file else None
     report.facts["activation"] = last
     report.add(PART, "ok", f"output: {engine.graph.outputs} scores" + (f" from {last}" if last else ""))
-    _check_activation(report, settings.activation, last, warnings)
+    for warning in warnings:
+        if "INFERENCE_ACTIVATION" not in warning:  # `_check_activation` reports the advice.
+            report.add(PART, "warning", warning)
+    _check_activation(report, engine.graph, last)
     _check_preprocessing(report, settings.preprocess, engine.graph.first_layers, is_chosen=is_chosen)
     return engine
 
 
-def _check_activation(report: Report, setting: str, last: str | None, warnings: list[str]) -> None:
-    if setting == "none" and (last == "linear" or warnings):
-        why = "the last layer has no activation" if last == "linear" else warnings[0].split(":")[0]
-        report.add(PART, "warning", f"{why}. If the model returns logits, set INFERENCE_ACTIVATION=softmax.")
-        report.advised["INFERENCE_ACTIVATION"] = "softmax"
-    elif setting == "softmax" and last in ("softmax", "sigmoid"):
-        report.add(PART, "warning", f"the model already ends in {last}. Unset INFERENCE_ACTIVATION.")
-        report.advised["INFERENCE_ACTIVATION"] = "none"
+def _check_activation(report: Report, graph: ScoringGraph, last: str | None) -> None:
+    if advice := graph.activation_advice:
+        text = "Unset INFERENCE_ACTIVATION." if advice.name == "none" else _ACTIVATION_ADVICE[advice.name]
+        report.add(PART, "warning", f"{advice.reason}. {text}")
+        report.advised["INFERENCE_ACTIVATION"] = advice.name
+    elif graph.is_binary:
+        text = "the model has one output: it is the score of the second class, and 1 - it of the first class"
+        report.add(PART, "note", text)
     elif last == "sigmoid":
         text = "the model's scores are independent of each other (sigmoid), so their sum need not be 1"
         report.add(PART, "note", text)

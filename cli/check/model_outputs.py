@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from shared.settings import Settings
 from worker.model_allowlist import inspect_model
 
 
@@ -16,4 +17,5 @@ def count_outputs(model: Path) -> int | None:
     inspection = inspect_model(model)
     from worker.model_loader import load  # imports TensorFlow
 
-    return load(model, inspection).output_shape[1]
+    outputs = load(model, inspection, Settings.from_environ().output).output_shape[1]
+    return 2 if outputs == 1 else outputs

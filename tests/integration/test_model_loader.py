@@ -164,11 +164,24 @@ def test_a_file_that_can_not_be_loaded_is_reported_with_both_reasons(tmp_path: P
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_with_one_score_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_one_score_is_loaded(tmp_path: Path) -> None:
     layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid")]
     keras.Sequential(layers).save(tmp_path / "model.h5")
-    with pytest.raises(ModelError, match=r"expected an output of shape .*2 or more classes.*, 1\)"):
-        open_model(tmp_path / "model.h5")
+    assert open_model(tmp_path / "model.h5").output_shape == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("KerasLayer", "KerasLayer is a layer of TensorFlow Hub: .*model.export"),
+        ("PatchEncoder", "PatchEncoder is a layer of a vision transformer.*model.export"),
+    ],
+)
+def test_a_refused_layer_is_explained(tmp_path: Path, name: str, words: str) -> None:
+    layer = type(name, (keras.layers.Layer,), {"call": lambda _, x: x})()
+    keras.Sequential([keras.Input((8, 8, 3)), layer, keras.layers.Flatten()]).save(tmp_path / "model.h5")
+    with pytest.raises(ModelError, match=f"names {name}, which.*{words}"):
+        inspect_model(tmp_path / "model.h5")
 
 
 # -------------------------------------------------------------------- SavedModel
@@ -211,5 +224,5 @@ def test_a_saved_model_with_text_input_is_refused(tmp_path: Path) -> None:
 
 def test_a_saved_model_without_a_signature_is_refused(tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
-    with pytest.raises(ModelError, match="one input and one output in `serving_default`"):
+    with pytest.raises(ModelError, match="expected a SavedModel with the signature `serving_default`"):
         open_model(tmp_path / "model")

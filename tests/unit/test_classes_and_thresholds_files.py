@@ -137,7 +137,9 @@ def test_the_classes_must_be_as_many_as_the_outputs() -> None:
 MODEL = "0123456789abcdef" * 4
 RUNNING = provenance(Settings(), MODEL, (299, 299, 3))
 NORMALIZED = provenance(
-    Settings(preprocess="normalize", mean=(0.485, 0.456, 0.406), std=(0.25,)), MODEL, (299, 299, 3)
+    Settings(preprocess="normalize", mean=(0.485, 0.456, 0.406), std=(0.25,), output="age"),
+    MODEL,
+    (299, 299, 3),
 )
 
 

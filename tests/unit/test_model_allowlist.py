@@ -64,6 +64,11 @@ def op_layer(operation: str) -> Config:
         pytest.param(
             layer("TrueDivide", module="keras.src.ops.numpy", registered_name="TrueDivide"), id="x / 255"
         ),
+        pytest.param(layer("FixedDropout"), id="known layer of a package"),
+        pytest.param(
+            layer("FixedDropout", module="efficientnet.model", registered_name="FixedDropout"),
+            id="known layer of a package with its module",
+        ),
         pytest.param(layer("Cast", module="keras.src.ops.core"), id="cast"),
         pytest.param(layer("function", "gelu", module="builtins"), id="activation"),
         pytest.param(
@@ -108,6 +113,12 @@ def test_names_of_keras_own_pass(tmp_path: Path, found: Config) -> None:
         pytest.param(layer("function", "get_file", module="keras.utils"), "get_file", id="Keras' function"),
         pytest.param(layer("os.system", module="keras.src.losses"), "os.system", id="module of a module"),
         pytest.param(layer("Map", module="keras.src.ops.core"), "Map", id="operation that takes a function"),
+        pytest.param(
+            layer("FixedDropout", module="os", registered_name=None), "FixedDropout of os", id="import"
+        ),
+        pytest.param(
+            layer("FixedDropout", registered_name="ours>FixedDropout"), "FixedDropout", id="other alias"
+        ),
         pytest.param({"class_name": ["Dense"], "config": {}}, "Dense", id="class name that is a list"),
         pytest.param(
             sequential(compile_config={"loss": layer("Mine", module="ours")}),
