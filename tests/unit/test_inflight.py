@@ -66,8 +66,8 @@ def test_enough_jobs_do_not_wait_for_the_running_command(commands: Commands, sub
     replies = [submit(str(number)) for number in range(EAGER_JOBS - 1)]
     assert commands.made == [["slow"]] and not any(each.done() for each in replies)
     replies.append(submit("last"))
-    assert commands.made == [["slow"], [*map(str, range(EAGER_JOBS - 1)), "last"]]
     assert all(each.result(10) for each in replies) and not slow.done()
+    assert commands.made == [["slow"], [*map(str, range(EAGER_JOBS - 1)), "last"]]
     commands.finish.set()
     assert slow.result(10).job_id == "slow"
 
