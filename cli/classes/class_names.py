@@ -73,6 +73,7 @@ def _checked(found: ClassNames) -> ClassNames:
         if len(name.splitlines()) != 1 or not name.strip():
             raise NamesError(f"expected a name on one line, got {name[:100]!r}. Rename the class.")
     try:
-        return ClassNames([*parse_classes("\n".join(found.names), "the list")], found.source, found.notes)
+        read = parse_classes("\n".join(found.names), "the list")
     except ModelError as error:
         raise NamesError(str(error)) from None
+    return ClassNames([*read.names], found.source, (*found.notes, *(each.text for each in read.remarks)))
