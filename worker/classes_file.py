@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -80,7 +81,7 @@ def parse_classes(text: str, where: str) -> ClassesFile:
     if undone:
         line = next(n for n, (old, new) in enumerate(zip(lines, names, strict=True)) if old != new)
         example = f"line {line + 1}, {lines[line]!r}, is the class {names[line]!r}"
-        text = f"{where}: every line has {' and '.join(undone)}, which the names leave out; {example}"
+        text = f"{where}: the lines have {' and '.join(undone)}, which the names leave out; {example}"
         remarks.insert(0, Remark("note", text))
     return ClassesFile(tuple(names), tuple(remarks))
 
@@ -108,7 +109,7 @@ def _count_advice(outputs: int, classes: tuple[str, ...]) -> str:
 
 def _check_no_literal(text: str, where: str) -> None:
     """Reject a JSON list or index, and a Python list."""
-    if text.lstrip()[:1] not in ("[", "{", "("):
+    if text.lstrip()[:1] not in ("[", "{"):
         return
     value: Any = None
     with suppress(ValueError, RecursionError):
@@ -116,10 +117,11 @@ def _check_no_literal(text: str, where: str) -> None:
     if value is None and len(text) <= MAX_LITERAL:
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             value = ast.literal_eval(text.strip())
-    if isinstance(value, list | dict | tuple | set):
+    if isinstance(value, list | dict | set):
         raise ModelError(
             f"{where}: expected one class name on each line, got a list or index in JSON or Python."
-            f" Convert it with `classification-server classes {where} -o classes.txt`."
+            f" Convert it with `classification-server classes {shlex.quote(where)} -o"
+            f" {shlex.quote(Path(where).stem + '-lines.txt')}`."
         )
 
 
@@ -142,13 +144,13 @@ def _check_unique(names: Sequence[str], where: str) -> None:
 
 
 def _bare_names(lines: list[str], where: str) -> tuple[list[str], list[str]]:
-    """Return the names without the signs that every line has around its name, and descriptions of the signs."""
+    """Return the names without the signs around them, and descriptions of the signs."""
     _check_numbers(lines, where)
     names, undone = lines, list[str]()
     steps: tuple[tuple[str, Callable[[list[str]], list[str] | None]], ...] = (
-        ("a separator at its end", _without_ends),
+        ("separators at their ends", _without_ends),
         ("quotes", _without_quotes),
-        ("its number from 0", _without_numbers),
+        ("numbers from 0", _without_numbers),
         ("quotes", _without_quotes),
     )
     for sign, without in steps:
@@ -214,11 +216,7 @@ def _check_numbers(lines: list[str], where: str) -> None:
 
 def _suspicions(names: list[str]) -> Iterator[str]:
     """Yield descriptions of names that are probably not as the author intended."""
-    numbers = [number for number, _ in _numbered(names)]
-    if len(names) > 1 and numbers == list(range(1, len(names) + 1)):
-        yield "line 1: the lines have numbers from 1, which are part of the names. Delete the numbers."
-    if len(names) > 1 and names[0].startswith("#") and not names[1].startswith("#"):
-        yield f"line 1: {names[0]!r} is read as a class name. Delete it if it is a comment."
+    yield from _suspicions_of_all(names)
     similar: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         first = similar.setdefault(" ".join(name.split()).casefold(), number)
@@ -229,6 +227,15 @@ def _suspicions(names: list[str]) -> Iterator[str]:
 def _limited(remarks: list[Remark]) -> list[Remark]:
     more = [Remark("warning", f"and {len(remarks) - MAX_REMARKS} more lines")]
     return remarks if len(remarks) <= MAX_REMARKS else remarks[:MAX_REMARKS] + more
+
+
+def _suspicions_of_all(names: list[str]) -> Iterator[str]:
+    if len(names) < 2:
+        return
+    if [number for number, _ in _numbered(names)] == list(range(1, len(names) + 1)):
+        yield "line 1: the lines have numbers from 1, which are part of the names. Delete the numbers."
+    if names[0].startswith("#") and not names[1].startswith("#"):
+        yield f"line 1: {names[0]!r} is read as a class name. Delete it if it is a comment."
 
 
 def _suspicions_of_one(name: str, similar: str) -> Iterator[str]:

@@ -73,7 +73,9 @@ def _decode(data: bytes, path: Path, setting: str) -> tuple[str, list[Remark]]:
         if pattern.match(data):
             raise _UnreadableError(f"expected UTF-8 text, got {kind}. {action}".rstrip())
     if data.startswith(_UTF_32):
-        raise _UnreadableError(f"expected UTF-8 text, got UTF-32. {_conversion(path, setting, 'UTF-32')}")
+        raise _UnreadableError(
+            f"expected UTF-8 text, got UTF-32. To read it, {_conversion(path, setting, 'UTF-32')}"
+        )
     if data.startswith(_UTF_16):
         return _from_utf_16(data), [Remark("note", f"{path} is UTF-16 text")]
     _check_nul(data, path, setting)
@@ -102,7 +104,7 @@ def _check_nul(data: bytes, path: Path, setting: str) -> None:
     for name, zeros in (("UTF-16LE", data[1::2]), ("UTF-16BE", data[::2])):
         if 2 * zeros.count(0) > len(zeros):
             reason = f"expected UTF-8 text, got {name} without a byte order mark"
-            raise _UnreadableError(f"{reason}. {_conversion(path, setting, name)}")
+            raise _UnreadableError(f"{reason}. To read it, {_conversion(path, setting, name)}")
     line = data.count(b"\n", 0, data.index(b"\0")) + 1
     raise _UnreadableError(f"expected UTF-8 text, got a NUL byte in line {line}. Delete the byte.")
 
@@ -114,18 +116,18 @@ def _other_encoding(data: bytes, start: int, path: Path, setting: str) -> str:
     line = data.count(b"\n", 0, start) + 1
     return (
         f"expected UTF-8 text, got another encoding in line {line}. In Windows-1252, which includes Latin-1,"
-        f" the line reads {sample!r}. If this is right: {_conversion(path, setting, 'WINDOWS-1252')}"
+        f" the line reads {sample!r}. If this is right, {_conversion(path, setting, 'WINDOWS-1252')}"
         " Otherwise use the name of the file's encoding, such as MACINTOSH."
     )
 
 
 def _conversion(path: Path, setting: str, encoding: str) -> str:
-    """Return the sentences that convert a file to UTF-8, on Linux and macOS and on Windows."""
+    """Return the end of a sentence that says how to convert a file to UTF-8 on each system."""
     new = path.with_name(f"{path.stem}-utf8{path.suffix}")
     # .NET resolves a relative path from the process's folder, and not from PowerShell's current folder.
     old_quoted, new_quoted = ("'" + str(each.absolute()).replace("'", "''") + "'" for each in (path, new))
     return (
-        f"Convert it with `iconv -f {encoding} -t UTF-8 {shlex.quote(str(path))} > {shlex.quote(str(new))}`"
+        f"convert it with `iconv -f {encoding} -t UTF-8 {shlex.quote(str(path))} > {shlex.quote(str(new))}`"
         f" (PowerShell: `[IO.File]::WriteAllText({new_quoted}, [IO.File]::ReadAllText({old_quoted},"
         f" [Text.Encoding]::GetEncoding('{encoding}')))`), and set {setting} to the new file."
     )

@@ -222,7 +222,7 @@ class _Row:
         return Threshold(*(self.numbers[column] for column in _USED))
 
     def sign(self, low: str, high: str) -> int:
-        """Return 1 if column `low` is higher than `high`, -1 if lower, 0 if a cell is empty or both are equal."""
+        """Return 1 if column `low` is higher than `high`, -1 if lower, 0 if equal or empty."""
         one, other = self.numbers[low], self.numbers[high]
         return 0 if MISSING in (one, other) else (one > other) - (one < other)
 
@@ -262,6 +262,8 @@ def _check_header(where: str, cells: list[str], lookup: ClassLookup, text: str) 
     """
     _check_length(where, cells, text)
     names = [_FIELD.sub("", cell).strip().lower() for cell in cells]
+    if names == list(COLUMNS):  # A class may have the name of the first column.
+        return names
     if lookup.find(cells[0]) is not None or any(_number(each) not in (None, MISSING) for each in names[1:]):
         raise ModelError(f"{where}: expected the header, got a class's row. Add the header {_COLUMNS}.")
     for name, column in zip(names, COLUMNS, strict=True):
@@ -287,10 +289,10 @@ def _read_row(where: str, cells: list[str], lookup: ClassLookup, is_calibrated: 
     label = cells[0].strip()
     index = lookup.find(label)
     if index is None:
-        raise ModelError(
-            f"{where}: the class {label!r} is not in the classes file{lookup.question(label)}. Add the"
-            " class, or delete this row."
-        )
+        advice = lookup.question(label) or ". Add the class, or delete this row."
+        if label.isdecimal():
+            advice = ". Write the class's name instead of its number."
+        raise ModelError(f"{where}: the class {label!r} is not in the classes file{advice}")
     pairs = list(zip(COLUMNS[1:], cells[1:], strict=True))
     numbers = {
         column: _share(f"{where}, {column}", cell, is_calibrated and column != COLUMNS[-1])
@@ -323,6 +325,7 @@ def _length_advice(cells: list[str], text: str) -> str:
         "Decimal commas need semicolons between the cells, or write points: 0.9.": count == 11 and not text,
         "Delete the column without a name. With pandas, use to_csv(index=False).": cells[:1] == [""],
         f"For a threshold T of a class, write `class,T,,,,1` below the header {_COLUMNS}.": count == 2,
+        f"Delete the columns after {COLUMNS[-1]}.": bool(text) and count > len(COLUMNS),
         "Delete the lines before the header.": count == 1 and "top1_minval" in lines,
         "Separate the cells in all lines by the same character.": bool(re.search(r"[;\t]", "".join(cells))),
     }
@@ -348,7 +351,7 @@ def _meant(cell: str) -> str:
     value = _number(cell)
     if value is None:
         value = _number(cell.strip(" '`\"").replace("_", "."))
-    elif 2 <= value <= 100:
+    elif 2 <= value <= 100 and "%" not in cell:
         return f"Did you mean {value / 100:g}?"
     if value is not None and 0 <= value <= 1:
         return f"Did you mean {value:g}?"
