@@ -147,7 +147,8 @@ def _subjects(options: argparse.Namespace) -> "list[Subject]":
     if options.url or (os.environ.get("INFERENCE_MODEL") and not options.model):
         return [measured_models.own(images)]
     chosen = {"light": [measured_models.light], "inception": [measured_models.inception]}
-    return [make(images) for make in chosen.get(options.model, [measured_models.inception, measured_models.light])]
+    makers = chosen.get(options.model, [measured_models.inception, measured_models.light])
+    return [make(images) for make in makers]
 
 
 def _images(folder: Path | None) -> list[Path]:

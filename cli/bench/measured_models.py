@@ -38,7 +38,7 @@ def light(images: Sequence[Path] = ()) -> Subject:
 
 
 def inception(images: Sequence[Path] = ()) -> Subject:
-    """Return InceptionV3 for images of 299×299 pixels, with random weights, and the user's or generated images.
+    """Return InceptionV3 of 299×299 pixels, with random weights, and the user's or generated images.
 
     The model's file is stored in the user's cache.
     """
