@@ -409,9 +409,7 @@ def test_scores_outside_0_to_1_are_read_from_a_calibrated_file_only(tmp_path: Pa
         if values:
             assert (read(path), remarks_of(path)) == (values, ())
             continue
-        with pytest.raises(
-            ModelError, match=r"line 2, top1_minval: .* from 0 to 1, got '7\.3'"
-        ):
+        with pytest.raises(ModelError, match=r"line 2, top1_minval: .* from 0 to 1, got '7\.3'"):
             read(path)
 
 
@@ -438,9 +436,7 @@ def test_a_class_that_can_never_be_accepted_is_logged(tmp_path: Path) -> None:
 )
 def test_another_kind_of_file_is_named(data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_bytes(data)
-    with pytest.raises(
-        ModelError, match=f"INFERENCE_CLASSES_FILE: .* can't be read: .*{message}"
-    ):
+    with pytest.raises(ModelError, match=f"INFERENCE_CLASSES_FILE: .* can't be read: .*{message}"):
         read_classes(tmp_path / "classes.txt")
 
 
