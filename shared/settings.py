@@ -285,7 +285,8 @@ class Settings:
         "the gateway keeps its idle connections (many proxies: 60 s)"
     )
     gateway_processes: int | None = Setting("WEB_CONCURRENCY", None, _number(int, 1, 1024)).means(
-        "number of processes of one gateway; unset: one process for every two CPU cores, from 1 to 8"
+        "number of processes of one gateway; unset: one process for every two CPU cores, from 1 to 8; "
+        "gunicorn refuses an empty value, unless `serve` starts gunicorn"
     )
     data_dir: Path | None = Setting("SERVER_DATA_DIR", None, Path).means(
         "folder for the embedded Redis server's data; "

@@ -90,24 +90,21 @@ def _load(settings: Settings) -> "Service":
         ModelError: the model, classes or thresholds are invalid, or do not match each other or the settings;
             or TensorFlow cannot use the device.
     """
-    from worker.classes_file import check_class_count, read_classes
+    from worker.classes_file import check_class_count
     from worker.decide import Decider
     from worker.decode import PixelSpec
     from worker.engine import Engine
     from worker.pipeline import Service
-    from worker.thresholds_file import read_thresholds
     from worker.warm_up import warm_up
 
     start = time.monotonic()
-    classes = read_classes(settings.classes_file)
-    thresholds = read_thresholds(settings.thresholds_file, classes)
+    classes, thresholds = _read_label_files(settings)
     engine = Engine.build(settings)
     check_class_count(engine.graph.outputs, classes, settings.classes_file)
     rest = warm_up(engine, WARM_UP_SHARE * (time.monotonic() - start))
-    values = {name: threshold.value for name, threshold in thresholds.items()}
     return Service(
         model=engine,
-        decider=Decider(classes, values, settings.minimum_threshold),
+        decider=Decider(classes, thresholds, settings.minimum_threshold),
         spec=PixelSpec.of(engine.graph.shape, settings),
         description=_describe(settings, engine, classes),
         jobs_per_second=engine.plan.inputs_per_second(),
@@ -115,6 +112,22 @@ def _load(settings: Settings) -> "Service":
         device=engine.device,
         is_device_lost=engine.graph.is_device_lost,
     )
+
+
+def _read_label_files(settings: Settings) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Return the classes and their thresholds, and log the remarks about their files.
+
+    Raises:
+        ModelError: a file is invalid.
+    """
+    from worker.classes_file import read_classes_file
+    from worker.thresholds_file import read_thresholds_file
+
+    classes = read_classes_file(settings.classes_file)
+    thresholds = read_thresholds_file(settings.thresholds_file, classes.names)
+    for remark in (*classes.remarks, *thresholds.remarks):
+        logger.log(logging.WARNING if remark.kind == "warning" else logging.INFO, "%s", remark.text)
+    return classes.names, {name: each.value for name, each in thresholds.thresholds.items()}
 
 
 def _describe(settings: Settings, engine: "Engine", classes: tuple[str, ...]) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
         from cli.bench import measurement  # noqa: F401
     except ImportError as error:
         raise CommandError(f"{error}. Install the package: {install_hint('bench')}.") from None
+    if options.gpu and options.images:
+        raise CommandError("--images: expected no --gpu, which measures with generated images. Remove one.")
     return _run_gpu_report(options) if options.gpu else _run_bench(options)
 
 
@@ -145,7 +147,8 @@ def _subjects(options: argparse.Namespace) -> "list[Subject]":
     if options.url or (os.environ.get("INFERENCE_MODEL") and not options.model):
         return [measured_models.own(images)]
     chosen = {"light": [measured_models.light], "inception": [measured_models.inception]}
-    return [make() for make in chosen.get(options.model, [measured_models.inception, measured_models.light])]
+    makers = chosen.get(options.model, [measured_models.inception, measured_models.light])
+    return [make(images) for make in makers]
 
 
 def _images(folder: Path | None) -> list[Path]:

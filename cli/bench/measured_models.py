@@ -5,6 +5,7 @@ model.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,16 @@ def own(images: list[Path]) -> Subject:
     return Subject("own", {}, images or _photos())
 
 
-def light() -> Subject:
-    """Return the demo model, with images of 32×32 pixels.
+def light(images: Sequence[Path] = ()) -> Subject:
+    """Return the demo model, with the user's images or with images of 32×32 pixels.
 
     This is the size of the model's input, so decoding takes little time.
     """
-    return Subject("light", demo.SETTINGS, _thumbnails())
+    return Subject("light", demo.SETTINGS, [*images] or _thumbnails())
 
 
-def inception() -> Subject:
-    """Return InceptionV3 for images of 299×299 pixels, with random weights.
+def inception(images: Sequence[Path] = ()) -> Subject:
+    """Return InceptionV3 of 299×299 pixels, with random weights, and the user's or generated images.
 
     The model's file is stored in the user's cache.
     """
@@ -56,7 +57,7 @@ def inception() -> Subject:
         _randomize_normalization(network)
         network.save(unfinished)
         unfinished.rename(model)
-    return Subject("inception_v3", demo.settings(model, classes, thresholds), _photos())
+    return Subject("inception_v3", demo.settings(model, classes, thresholds), [*images] or _photos())
 
 
 def _randomize_normalization(network: Any) -> None:

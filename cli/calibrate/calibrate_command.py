@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cli.calibrate.calibration import Method
     from cli.calibrate.labelled_images import LabelledImage
     from cli.calibrate.settings_trial import Trial
+    from worker.classes_file import ClassesFile
 
 HELP = "choose thresholds from labelled images, and report the model's accuracy"
 DESCRIPTION = """\
@@ -100,14 +101,14 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise CommandError(f"{error}. Install the package: {install_hint('people,worker')}.") from None
     from cli.calibrate.labelled_images import CalibrationError
-    from worker.classes_file import read_classes
+    from worker.classes_file import read_classes_file
     from worker.model_allowlist import ModelError
 
     settings = _settings(options)
     page = options.output.with_suffix(".html")
     _check_outputs(options, page)
     try:
-        classes = read_classes(settings.classes_file)
+        classes = _classes(read_classes_file(settings.classes_file), options.quiet)
         images = _images(options, classes)
         with progress("images", len(images), quiet=options.quiet) as step:
             found = calibrate(settings, classes, images, _method(options, settings), step)
@@ -122,6 +123,13 @@ def run(options: argparse.Namespace) -> int:
         file.write(report)
     _print_results(options, found.facts, page)
     return 0
+
+
+def _classes(file: "ClassesFile", quiet: bool) -> tuple[str, ...]:
+    for remark in file.remarks:
+        if not quiet or remark.kind == "warning":
+            echo(f"{remark.kind}: {remark.text}")
+    return file.names
 
 
 def _trial(settings: Settings, images: "list[LabelledImage]", quiet: bool) -> "Trial":

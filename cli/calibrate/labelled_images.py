@@ -4,10 +4,14 @@ The images are in one folder for each class, or a CSV table lists the images.
 """
 
 import csv
-import difflib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from worker.class_lookup import ClassLookup
+from worker.model_allowlist import ModelError
+from worker.text_file import read_text
 
 MAX_LISTED = 10
 """Maximum number of wrong labels in one error message."""
@@ -37,8 +41,7 @@ def from_folders(folder: Path, classes: Sequence[str]) -> list[LabelledImage]:
         CalibrationError: a folder's name is not a class name, or there are no files.
     """
     folders = _visible_folders(folder)
-    number = {name: index for index, name in enumerate(classes)}
-    _check_labels({each.name: f"the folder {each.name}" for each in folders}, number)
+    number = _indices({each.name: f"the folder {each.name}" for each in folders}, classes)
     images = [LabelledImage(file, number[each.name]) for each in folders for file in _visible_files(each)]
     if not images:
         raise CalibrationError(
@@ -55,7 +58,9 @@ def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[Labell
     """
     try:
         rows = list(_rows(table))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except ModelError as error:
+        raise CalibrationError(str(error)) from None
+    except csv.Error as error:
         raise CalibrationError(f"{table} can't be read: {error}. Check --labels.") from None
     places: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -65,8 +70,7 @@ def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[Labell
             raise CalibrationError(
                 f"{table}, line {line}: repeats {file} of line {lines[file]}. Remove one line."
             )
-    number = {name: index for index, name in enumerate(classes)}
-    _check_labels(places, number)
+    number = _indices(places, classes)
     if not rows:
         raise CalibrationError(f"{table}: expected a row for each image, got no rows. Add the rows.")
     return [LabelledImage(folder / file, number[label]) for _, file, label in rows]
@@ -74,44 +78,47 @@ def from_table(table: Path, folder: Path, classes: Sequence[str]) -> list[Labell
 
 def _rows(table: Path) -> Iterator[tuple[int, str, str]]:
     """Yield the line number, file and label of each row that is not empty."""
-    with table.open(encoding="utf-8-sig", newline="") as lines:
-        header = lines.readline()
-        # Spreadsheets separate cells with semicolons in many languages.
-        delimiter = ";" if ";" in header and "," not in header else ","
-        names = [name.strip().strip('"').lower() for name in header.split(delimiter)]
-        if not {"file", "label"} <= set(names):
+    lines = io.StringIO(read_text(table, "--labels")[0])
+    header = lines.readline()
+    # Spreadsheets separate cells with semicolons in many languages.
+    delimiter = ";" if ";" in header and "," not in header else ","
+    names = [name.strip().strip('"').lower() for name in header.split(delimiter)]
+    if not {"file", "label"} <= set(names):
+        raise CalibrationError(
+            f"{table}, line 1: expected the columns `file` and `label`, got {names}. Correct the header."
+        )
+    reader = csv.reader(lines, delimiter=delimiter)
+    for cells in filter(_is_filled, reader):
+        line = reader.line_num + 1
+        if len(cells) != len(names):
             raise CalibrationError(
-                f"{table}, line 1: expected the columns `file` and `label`, got {names}. Correct the header."
+                f"{table}, line {line}: expected {len(names)} cells, got {len(cells)}. Correct the line."
             )
-        reader = csv.reader(lines, delimiter=delimiter)
-        for cells in filter(_is_filled, reader):
-            line = reader.line_num + 1
-            if len(cells) != len(names):
-                raise CalibrationError(
-                    f"{table}, line {line}: expected {len(names)} cells, got {len(cells)}. Correct the line."
-                )
-            row = dict(zip(names, map(str.strip, cells), strict=True))
-            yield line, row["file"], row["label"]
+        row = dict(zip(names, map(str.strip, cells), strict=True))
+        yield line, row["file"], row["label"]
 
 
 def _is_filled(cells: list[str]) -> bool:
     return any(map(str.strip, cells))
 
 
-def _check_labels(places: Mapping[str, str], classes: Mapping[str, int]) -> None:
-    """Check that each label is a class name.
+def _indices(places: Mapping[str, str], classes: Sequence[str]) -> dict[str, int]:
+    """Return the index of each label's class, by label.
 
     `places` describes the first place of each label, for the error message.
     """
+    lookup, found = ClassLookup(classes), dict[str, int]()
     errors = []
-    for label in [label for label in places if label not in classes]:
-        near = difflib.get_close_matches(label, classes, n=1)
-        question = f"; did you mean {near[0]!r}?" if near else ""
-        errors.append(f"{places[label]} is not in the classes file{question}")
+    for label, place in places.items():
+        if (index := lookup.find(label)) is None:
+            errors.append(f"{place} is not in the classes file{lookup.question(label)}")
+        else:
+            found[label] = index
     if len(errors) > MAX_LISTED:
         errors[MAX_LISTED:] = [f"and {len(errors) - MAX_LISTED} more"]
     if errors:
         raise CalibrationError("\n".join(errors))
+    return found
 
 
 def _visible_folders(folder: Path) -> list[Path]:

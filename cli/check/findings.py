@@ -1,13 +1,14 @@
 """The findings of the `check` command, each about one part of the service's configuration."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.image_header import ImageError
 from worker.model_allowlist import ModelError
+from worker.text_file import Remark
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Report:
     def add(self, part: str, kind: str, text: str) -> None:
         """Add a finding."""
         self.findings.append(Finding(part, kind, text))
+
+    def add_remarks(self, part: str, remarks: Iterable[Remark]) -> None:
+        """Add a finding for each remark about a label file."""
+        for each in remarks:
+            self.add(part, each.kind, each.text)
 
     @contextmanager
     def faults_in(self, part: str) -> Iterator[None]:

@@ -18,16 +18,17 @@ from cli.check.photos_check import Photos, check_photos
 from shared.image_header import ImageError
 from shared.job import Options
 from shared.settings import Settings, SettingsError, is_set, table, unknown_names
-from worker.classes_file import check_class_count, read_classes
+from worker.classes_file import check_class_count, read_classes_file
 from worker.decide import Decider, species
 from worker.decode import PixelSpec, decode
 from worker.engine import Engine
+from worker.text_file import listed
 from worker.thresholds_file import (
     Threshold,
     provenance,
     provenance_warnings,
     read_provenance,
-    read_thresholds,
+    read_thresholds_file,
 )
 
 T = TypeVar("T")
@@ -62,7 +63,9 @@ def check(environ: Mapping[str, str], image: Path, photos: Photos) -> Report:
 def _check_classes(report: Report, settings: Settings, engine: Engine | None) -> tuple[str, ...]:
     classes: tuple[str, ...] = ()
     with report.faults_in("classes"):
-        classes = read_classes(settings.classes_file)
+        found = read_classes_file(settings.classes_file)
+        classes = found.names
+        report.add_remarks("classes", found.remarks)
         report.facts["classes"] = len(classes)
         report.add("classes", "ok", f"{len(classes)} names, from {classes[0]!r} to {classes[-1]!r}")
         if any(len(name.split()) == 3 for name in classes):
@@ -84,10 +87,11 @@ def _check_thresholds(report: Report, settings: Settings, classes: tuple[str, ..
         report.add("thresholds", "fault", text)
     elif classes:
         with report.faults_in("thresholds"):
-            found = read_thresholds(settings.thresholds_file, classes)
-            report.facts["thresholds"] = len(found)
-            _describe_thresholds(report, settings.minimum_threshold, classes, found)
-            return found
+            file = read_thresholds_file(settings.thresholds_file, classes)
+            report.facts["thresholds"] = len(file.thresholds)
+            _describe_thresholds(report, settings.minimum_threshold, classes, file.thresholds)
+            report.add_remarks("thresholds", file.remarks)
+            return file.thresholds
     return {}
 
 
@@ -120,10 +124,7 @@ def _describe_thresholds(
     span = f"from {min(values):.3f} to {max(values):.3f} (INFERENCE_MINIMUM_THRESHOLD is {minimum:g})"
     report.add("thresholds", "ok", f"thresholds of {len(found)} of {len(classes)} classes, {span}")
     if missing := list(filterfalse(found.__contains__, classes)):
-        report.add("thresholds", "note", f"only the minimum threshold applies to {_listed(missing)}")
-    if unreachable := [name for name, each in found.items() if each.value >= 1]:
-        text = f"{_listed(unreachable)} can never be accepted: the threshold is 1, and no score exceeds 1"
-        report.add("thresholds", "warning", text)
+        report.add("thresholds", "note", f"only the minimum threshold applies to {listed(missing)}")
 
 
 def _classify(report: Report, settings: Settings, engine: Engine, decider: Decider, image: Path) -> None:
@@ -171,7 +172,3 @@ def _command(environ: Mapping[str, str], advised: Mapping[str, str]) -> str:
             values[name] = os.path.abspath(values[name])
     variables = [f"{name}={shlex.quote(value)}" for name, value in (values | dict(advised)).items()]
     return " ".join([*variables, "classification-server serve"])
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,7 +1,6 @@
 """Reads the scores that a model's trainer computed for a few images."""
 
 import csv
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli.calibrate.labelled_images import CalibrationError
-from worker.classes_file import read_text
+from worker.class_lookup import ClassLookup
 from worker.model_allowlist import ModelError
+from worker.text_file import read_text
 
 MAX_COMPARED = 100
 """Maximum number of images whose scores are compared with the trainer's scores."""
@@ -37,7 +37,7 @@ def read_trainer_scores(table: Path, folder: Path, classes: Sequence[str]) -> Tr
         CalibrationError: the table is missing or malformed; the message names the line.
     """
     try:
-        lines = read_text(table, "--against").splitlines()
+        lines = read_text(table, "--against")[0].splitlines()
     except ModelError as error:
         raise CalibrationError(str(error)) from None
     delimiter = _delimiter(lines)
@@ -65,14 +65,16 @@ def _columns(table: Path, names: Sequence[str], classes: Sequence[str]) -> list[
             f"{table}, line 1: expected `file` and the names of classes, got {', '.join(names)}. Correct the"
             " header."
         )
+    lookup, columns = ClassLookup(classes), list[int]()
     for name in names[1:]:
-        if name not in classes:
-            near = difflib.get_close_matches(name, classes, n=1)
-            question = f"; did you mean {near[0]!r}?" if near else ". Correct the header."
+        index = lookup.find(name)
+        if index is None:
+            question = lookup.question(name) or ". Correct the header."
             raise CalibrationError(
                 f"{table}, line 1: the class {name!r} is not in the classes file{question}"
             )
-    return [classes.index(name) for name in names[1:]]
+        columns.append(index)
+    return columns
 
 
 def _scores(table: Path, line: int, row: Sequence[str], length: int, delimiter: str) -> Iterator[float]:

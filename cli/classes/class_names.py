@@ -3,11 +3,18 @@
 The names are returned in the order of the model's outputs.
 """
 
+import ast
 import json
+import re
 from pathlib import Path
 
 from cli.classes.ordered_names import ClassNames, NamesError, ordered_names
 from cli.classes.pickled_names import MAX_BYTES, TOO_LONG, read_pickle
+
+MAX_LITERAL = 1_000_000
+"""Maximum length of a list or dict in Python's notation, in characters."""
+
+_NO_COMMA = re.compile(r"""['"]\s+['"]""")
 
 HIDDEN = (
     "the hidden folder {} is not counted as a class. Keras' image_dataset_from_directory ignores hidden"
@@ -55,9 +62,26 @@ def _from_file(path: Path) -> ClassNames:
     except NamesError:
         raise
     except (ValueError, RecursionError) as error:
-        raise NamesError(
-            f"expected JSON because the file starts with a bracket, got invalid JSON: {error}"
-        ) from None
+        return _from_literal(data, error)
+
+
+def _from_literal(data: bytes, json_error: Exception) -> ClassNames:
+    """Read the names from a list or dict as Python prints it, which has other quotes than JSON.
+
+    Raises:
+        NamesError: the text is no such list or dict, or is too long.
+    """
+    detail = f"expected JSON because the file starts with a bracket, got invalid JSON: {json_error}"
+    try:
+        text = data.decode("utf-8-sig").strip()
+        if len(text) > MAX_LITERAL:
+            raise NamesError(detail)
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise NamesError(detail) from None
+    if _NO_COMMA.search(text):  # Python joins such strings; numpy prints arrays in this form.
+        raise NamesError("expected commas between the names, got spaces. Print a list: names.tolist()")
+    return ClassNames(ordered_names(value), "a Python list or dict")
 
 
 def _checked(found: ClassNames) -> ClassNames:
@@ -73,6 +97,7 @@ def _checked(found: ClassNames) -> ClassNames:
         if len(name.splitlines()) != 1 or not name.strip():
             raise NamesError(f"expected a name on one line, got {name[:100]!r}. Rename the class.")
     try:
-        return ClassNames([*parse_classes("\n".join(found.names), "the list")], found.source, found.notes)
+        read = parse_classes("\n".join(found.names), "the list")
     except ModelError as error:
         raise NamesError(str(error)) from None
+    return ClassNames([*read.names], found.source, (*found.notes, *(each.text for each in read.remarks)))

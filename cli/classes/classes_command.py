@@ -19,7 +19,8 @@ FILE is one of these:
                             list of names. No code in the file is run. A file with other objects
                             is refused
   a folder                  a subfolder for each class, as for Keras' image_dataset_from_directory
-  a JSON file               ["a", "b"], {"a": 0, "b": 1} (class_indices) or {"0": "a", "1": "b"}
+  a JSON file               ["a", "b"], {"a": 0, "b": 1} (class_indices) or {"0": "a", "1": "b"}.
+                            A list or dict as Python prints it is read too
 
 With --model, or INFERENCE_MODEL, the number of names must match the number of the model's outputs.
 

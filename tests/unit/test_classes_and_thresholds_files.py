@@ -81,7 +81,7 @@ def test_an_invalid_row_is_reported_with_its_line(tmp_path: Path, row: str, word
     ("text", "words"),
     [
         pytest.param("", "line 1: expected 6 cells, got 0", id="empty file"),
-        pytest.param("class;top1_minval\n", "line 1: expected 6 cells, got 1", id="other separator"),
+        pytest.param("class;top1_minval\n", "line 1: expected 6 cells, got 2", id="other separator"),
         pytest.param(
             f"{CLASSES[0]},,,,,\n",
             "line 1: expected the header, got a class's row",
@@ -110,10 +110,53 @@ def test_a_header_with_other_names_is_accepted(tmp_path: Path, header: str) -> N
     assert found == {CLASSES[0]: Threshold(0.9, 0.5, 0.8)}
 
 
-@pytest.mark.parametrize("cell", ["inf", "-inf", "1e999", "nan", "n/a", "0,5", ""])
-def test_a_cell_that_is_not_a_finite_number_is_missing(tmp_path: Path, cell: str) -> None:
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN", "n/a", "#N/A", "NULL", "None", "-", "-1"])
+def test_a_cell_without_a_number_is_missing(tmp_path: Path, cell: str) -> None:
     found = read_thresholds(write(tmp_path, f'{HEADER}{CLASSES[0]},"{cell}",1,0.1,0.5,0.8'), CLASSES)
     assert found[CLASSES[0]].top1_min == -1.0
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        *[
+            ("0,5", 0.5),
+            (",5", 0.5),
+            ("50%", 0.5),
+            ("50 %", 0.5),
+            ("12,5%", 0.125),
+            ("5e-1", 0.5),
+            ("+.5", 0.5),
+        ],
+        *[("1.0000001", 1.0000001), ("0.97000003", 0.97000003), ("1", 1.0)],
+    ],
+)
+def test_a_number_is_read_in_a_spreadsheets_form(tmp_path: Path, cell: str, value: float) -> None:
+    found = read_thresholds(write(tmp_path, f'{HEADER}{CLASSES[0]},"{cell}",1,0.1,0.5,0.8'), CLASSES)
+    assert found[CLASSES[0]].top1_min == value
+
+
+@pytest.mark.parametrize("column", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        *[("98", "Did you mean 0.98?"), ("98.5", "Did you mean 0.985?"), ("'0.8", "Did you mean 0.8?")],
+        *[("0_8", "Did you mean 0.8?"), ("1.000,8", "Write a number"), ("1.5", "Write a number")],
+        *[("inf", "Write a number"), ("-inf", "Write a number"), ("1e999", "Write a number")],
+        *[("-0.5", "Write a number"), ("0x1", "Write a number"), ("200%", "Write a number")],
+        *[("high", "Write a number"), ("0 8", "Write a number")],
+    ],
+)
+def test_a_cell_with_anything_else_is_refused_by_line_and_column(
+    tmp_path: Path, column: int, cell: str, advice: str
+) -> None:
+    cells = [CLASSES[0], "0.7", "0.9", "0.1", "0.5", "0.8"]
+    cells[column] = f'"{cell}"'
+    with pytest.raises(ModelError) as error:
+        read_thresholds(write(tmp_path, HEADER + ",".join(cells)), CLASSES)
+    assert f"line 2, {COLUMNS[column]}: expected a number from 0 to 1, got {cell!r}. {advice}" in str(
+        error.value
+    )
 
 
 def test_invalid_csv_is_reported_with_its_line(tmp_path: Path) -> None:

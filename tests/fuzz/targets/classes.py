@@ -11,8 +11,12 @@ SEEDS = [
     b"one\none",
     b"\n",
     b"\xff",
+    b"0 one\n1 two\n2 three\n",
+    b'"one, two",0\n"three",1\n',
+    b"['one', 'two']",
+    b"\xff\xfeo\0n\0e\0\n\0t\0w\0o\0",
 ]
-WORDS = [b"\n", b"\r", b"\xef\xbb\xbf", b"one", b"\xc2\x85", b"\0"]
+WORDS = [b"\n", b"\r", b"\xef\xbb\xbf", b"one", b"\xc2\x85", b"\0", b'"', b",", b"0 "]
 
 
 def run(data: bytes) -> None:

@@ -15,10 +15,13 @@ SEEDS = [
     b"\xef\xbb\xbf" + HEADER.replace(b"\n", b"\r\n") + b"\r\n",
     b"a,b,c,d,e,f\nGenus species folium,1,1,1,1,1\nGenus species folium,1,1,1,1,1\n",
     HEADER + b'"Genus species flos,1\n1",1',
+    b"sep=;\n" + HEADER.replace(b",", b";") + b"Genus species folium;0,5;90 %;0,1;;1\n",
+    HEADER + b'0 Genus species folium,"0,5",0.9,0.1,0.2,98\n',
+    (HEADER + b"Genus species flos,0.5,0.9,0.1,0.2,1\n").decode().encode("utf-16"),
     b"",
 ]
 WORDS = [b"Genus species folium", b"class", b"top1_minval", b",", b'"', b"nan", b"1e999", b"\r", b"\0"]
-WORDS += [b" model=", b" precision="]
+WORDS += [b" model=", b" precision=", b";", b"%", b"sep=;", b"_"]
 
 
 def run(data: bytes) -> None:
