@@ -13,12 +13,14 @@ Connection      Uses `ASGIProtocol` with `_awaiting_request`, `_body_receiver`, 
                 idle connections when it stops.
                 Tests: tests/e2e/test_slow_clients.py, tests/e2e/test_security.py,
                 tests/e2e/test_same_answers.py
-DelayedStop     Uses `ASGIWorker.handle_exit_signal`, `loop` and `alive`. Without `DelayedStop`, gunicorn
-                would soon close its listening socket after SIGTERM. Test: tests/e2e/test_operations.py
+DelayedStop     Uses `ASGIWorker.handle_exit_signal`, `loop`, `ppid` and `alive`. Without `DelayedStop`,
+                gunicorn would soon close its listening socket after SIGTERM.
+                Tests: tests/e2e/test_operations.py, tests/e2e/test_chaos.py
 loaded_app      Uses `ASGIWorker.asgi`. Test: tests/e2e/test_operations.py
 """
 
 import asyncio
+import os
 import signal
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -119,13 +121,24 @@ class DelayedStop:
     def __init__(self, worker: Any, seconds: float) -> None:
         self._worker, self._seconds = worker, seconds
         self._has_begun = False
-        worker.loop.add_signal_handler(signal.SIGTERM, self._begin)
+        self._loop: asyncio.AbstractEventLoop = worker.loop
+        self._loop.add_signal_handler(signal.SIGTERM, self._begin)
+        self._watch_master()
 
     def _begin(self) -> None:
         self._has_begun = True
-        loop: asyncio.AbstractEventLoop = self._worker.loop
-        loop.call_later(self._seconds, self._worker.handle_exit_signal)
-        loop.call_later(self._seconds + MAX_IDLE_SECONDS, self._close_idle)
+        self._loop.call_later(self._seconds, self._end)
+
+    def _end(self) -> None:
+        self._worker.handle_exit_signal()
+        self._loop.call_later(MAX_IDLE_SECONDS, self._close_idle)
+
+    def _watch_master(self) -> None:
+        """Stop if the master process is gone. gunicorn itself would still answer on open connections."""
+        if self._worker.ppid == os.getppid():
+            self._loop.call_later(1.0, self._watch_master)
+        else:
+            self._end()
 
     def _close_idle(self) -> None:
         for connection in [*Connection.open]:
