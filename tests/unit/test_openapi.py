@@ -10,6 +10,7 @@ import schemathesis
 
 from gateway.app import create_app
 from gateway.openapi import EXAMPLES, document
+from gateway.route_policy import policy_of
 from shared.api_keys import ApiKey
 from shared.redis_connection import connect
 from shared.settings import Settings
@@ -51,14 +52,20 @@ def test_the_document_is_openapi_3_1(settings: Settings) -> None:
     assert document(settings)["openapi"].startswith("3.1.")
 
 
-def test_the_document_has_every_route_and_no_other() -> None:
+def test_the_document_has_every_route_and_no_other_with_its_policy() -> None:
     queue = JobQueue(connect("unix:///nowhere/redis.sock", retries=0), Settings())
+    front = create_app(Settings(), queue)
     served = {
-        f"{method} {str(rule).replace('<', '{').replace('>', '}')}"
-        for rule in create_app(Settings(), queue).routes.iter_rules()
+        f"{method} {str(rule).replace('<', '{').replace('>', '}')}": policy_of(front._views[rule.endpoint])
+        for rule in front.routes.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
-    assert set(operations()) == served
+    assert set(operations()) == set(served)
+    for name, operation in operations().items():
+        assert (operation.get("security") == []) is served[name].public, name
+        assert any(
+            "X-RateLimit-Limit" in each.get("headers", {}) for each in operation["responses"].values()
+        ) is (served[name].limited), name
 
 
 def test_every_schema_is_valid_and_used() -> None:
